@@ -1,0 +1,85 @@
+"""The same questions put to other libraries, where they are installed.
+
+They hang hooks on the model and do not bear in-place activations, so they get a copy without.
+"""
+
+import copy
+import importlib.util
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from networks import LAST_CONVOLUTION
+from torch import Tensor, nn
+
+# A peer's row: what it is called, what it is compared with, how many of those, and the call.
+Peer = tuple[str, str, int, Callable[[], Any]]
+
+
+def peers(network: str, model: nn.Module, x: Tensor, k: int, count: int) -> list[Peer]:
+    """All calls of all peers that are installed."""
+    rows: list[Peer] = []
+    for package, calls in (("zennit", _zennit), ("captum", _captum), ("pytorch_grad_cam", _cams)):
+        if importlib.util.find_spec(package) is None:
+            print(f"{package} is not installed")
+            continue
+        try:
+            rows += calls(network, _plain(model), x, k, count)
+        except ImportError as error:
+            print(f"{package} cannot be imported: {error}")
+    return rows
+
+
+def _plain(model: nn.Module) -> nn.Module:
+    copied = copy.deepcopy(model)
+    for module in copied.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False
+    return copied
+
+
+def _zennit(network: str, model: nn.Module, x: Tensor, k: int, count: int) -> Iterator[Peer]:
+    from zennit.attribution import Gradient
+    from zennit.canonizers import SequentialMergeBatchNorm
+    from zennit.composites import EpsilonGammaBox, EpsilonPlusFlat
+
+    start = torch.eye(1000)[[k] * len(x)]
+
+    def attribute(composite: Any) -> Any:
+        with Gradient(model=model, composite=composite) as attributor:
+            return attributor(x, start)
+
+    merge = [SequentialMergeBatchNorm()]
+    flat = EpsilonPlusFlat(canonizers=merge)
+    box = EpsilonGammaBox(low=-3.0, high=3.0, canonizers=merge)
+    yield "zennit EpsilonPlusFlat", "FB", 1, lambda: attribute(flat)
+    yield "zennit EpsilonGammaBox", "FB", 1, lambda: attribute(box)
+
+
+def _captum(network: str, model: nn.Module, x: Tensor, k: int, count: int) -> Iterator[Peer]:
+    from captum.attr import LRP, IntegratedGradients, LayerGradCam, NoiseTunnel, Saliency
+
+    yield "captum LRP", "FB", 1, lambda: LRP(model).attribute(x, target=k)
+    if network in LAST_CONVOLUTION:
+        layer = model.get_submodule(LAST_CONVOLUTION[network])
+        yield "captum LayerGradCam", "F", 1, lambda: LayerGradCam(model, layer).attribute(x, k)
+    line, tunnel = IntegratedGradients(model), NoiseTunnel(Saliency(model))
+    steps = {"n_steps": count, "internal_batch_size": len(x)}
+    noise = {"nt_samples": count, "nt_samples_batch_size": 1, "stdevs": 0.5}
+    yield "captum IntegratedGradients", "FB", count, lambda: line.attribute(x, target=k, **steps)
+    yield "captum NoiseTunnel", "FB", count, lambda: tunnel.attribute(x, target=k, **noise)
+
+
+def _cams(network: str, model: nn.Module, x: Tensor, k: int, count: int) -> Iterator[Peer]:
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+    if network not in LAST_CONVOLUTION:
+        return
+    layer = model.get_submodule(LAST_CONVOLUTION[network])
+
+    def explain() -> Any:
+        with GradCAM(model=model, target_layers=[layer]) as cam:
+            return cam(input_tensor=x, targets=[ClassifierOutputTarget(k)] * len(x))
+
+    yield "pytorch_grad_cam GradCAM", "F", 1, explain

@@ -1,0 +1,72 @@
+"""pellucid makes visible what a trained model knows: why it decided so, and how far to trust that.
+
+Everything is loaded when it is first used, so that `import pellucid` and the command's help cost
+next to nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pellucid import zoo
+    from pellucid.archive import load
+    from pellucid.baseline import Baseline
+    from pellucid.cam import GradCAM
+    from pellucid.explanation import Completeness, Evaluations, Explanation
+    from pellucid.gradient.integrated import IntegratedGradients, InteriorGradient
+    from pellucid.gradient.saliency import GradientXInput, Saliency
+    from pellucid.gradient.smooth import SmoothGrad
+    from pellucid.method import Method, compare, explain, method, methods, register
+    from pellucid.propagate import rules
+    from pellucid.propagate.composites import Composite
+    from pellucid.propagate.lrp import LRP
+    from pellucid.propagate.rules import register_rule
+    from pellucid.tape.record import Tape, record
+    from pellucid.target import Target
+
+__version__ = "0.1.0"
+
+# Public name -> the module it lives in; the type checker reads the imports above instead.
+_HOMES = {
+    "Baseline": "baseline",
+    "Completeness": "explanation",
+    "Composite": "propagate.composites",
+    "Evaluations": "explanation",
+    "Explanation": "explanation",
+    "GradCAM": "cam",
+    "GradientXInput": "gradient.saliency",
+    "IntegratedGradients": "gradient.integrated",
+    "InteriorGradient": "gradient.integrated",
+    "LRP": "propagate.lrp",
+    "Method": "method",
+    "Saliency": "gradient.saliency",
+    "SmoothGrad": "gradient.smooth",
+    "Tape": "tape.record",
+    "Target": "target",
+    "compare": "method",
+    "explain": "method",
+    "load": "archive",
+    "method": "method",
+    "methods": "method",
+    "record": "tape.record",
+    "register": "method",
+    "register_rule": "propagate.rules",
+    "rules": "propagate",
+    "zoo": "",
+}
+
+__all__ = sorted(_HOMES)  # noqa: PLE0605  # a sorted list is a list
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pellucid' has no attribute {name!r}")
+    home = _HOMES[name]
+    if name in ("rules", "zoo"):
+        path = ".".join(part for part in ("pellucid", home, name) if part)
+        return importlib.import_module(path)
+    return getattr(importlib.import_module(f"pellucid.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,153 @@
+"""Explanations as files: one safetensors file with JSON in its metadata, and never a pickle.
+
+Tensors are stored under the path that leads to them (`values`, `output.logits`), so that any
+safetensors reader finds them; all else is JSON, as written by `pellucid.codec`.
+"""
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+import pellucid
+from pellucid.codec import Reader, Writer
+from pellucid.errors import FileError, InputError, UnknownNameError
+from pellucid.explanation import Explanation
+from pellucid.method import Method
+from pellucid.target import Target
+
+# What the JSON is filed under, and the version of its layout.
+KEY = "pellucid"
+FORMAT = 1
+
+
+def save(explanation: Explanation, path: str | Path) -> Path:
+    """Write an explanation to one file; nothing half-done is left if that fails."""
+    whole = check_writable(path).resolve()
+    writer = Writer()
+    fields = writer.fields(explanation)
+    if writer.foreign:
+        raise InputError(
+            "What is stored must be made of tensors, arrays, numbers, strings, None, containers "
+            "of these, rules, registered methods and objects of pellucid",
+            got=writer.foreign,
+            hint="Register a method of your own with @pellucid.register(name).",
+        )
+    tensors, same = _distinct(writer.tensors)
+    record = {"format": FORMAT, "version": pellucid.__version__, "fields": fields, "same": same}
+    # Beside the file, so that the last step only renames it.
+    part = whole.with_name(f".pellucid-{secrets.token_hex(8)}.part")
+    try:
+        save_file(tensors, part, metadata={KEY: json.dumps(record, allow_nan=False)})
+        os.replace(part, whole)
+    except (OSError, SafetensorError) as error:
+        raise FileError(
+            f"{str(path)!r} must be a file that can be written",
+            got=error,
+            hint="Make room, or name another path.",
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+    return Path(path)
+
+
+def load(path: str | Path) -> Explanation:
+    """Read an explanation back, equal to the one that was saved; its tensors are on the CPU.
+
+    A callable target comes back by its name only.
+    """
+    text, tensors = _read(path)
+    try:
+        record = json.loads(text)
+        _check_format(record, path)
+        tensors |= {name: tensors[first] for name, first in record["same"].items()}
+        return _checked(Reader(tensors).build(Explanation, record["fields"]))
+    except (FileError, UnknownNameError):
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        raise FileError(
+            f"{str(path)!r} must hold a complete explanation", got=e, hint="Save it again."
+        ) from e
+
+
+def contents(explanation: Explanation) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Take an explanation apart: its fields as JSON, and the tensors that they name.
+
+    Two explanations are equal if these are. What cannot be stored equals only itself.
+    """
+    writer = Writer()
+    return writer.fields(explanation), writer.tensors
+
+
+def check_writable(path: str | Path) -> Path:
+    """Raise, before any work is done, if a file cannot be written at this path."""
+    whole = Path(path).resolve()
+    must = f"{str(path)!r} must be a file that can be written"
+    if whole.is_dir():
+        raise FileError(must, got="a folder", hint="Add the name of a file.")
+    if whole.exists() and not whole.is_file():
+        raise FileError(must, got="a device", hint="Name another path.")
+    if not whole.parent.is_dir():
+        raise FileError(must, got="a path in no folder", hint=f"Create {str(whole.parent)!r}.")
+    denied = [place for place in (whole.parent, whole) if place.exists() and not _open_to(place)]
+    if denied:
+        raise FileError(must, got="no permission to write", hint=f"Allow it in {str(denied[0])!r}.")
+    return Path(path)
+
+
+def _open_to(place: Path) -> bool:
+    return os.access(place, os.W_OK)
+
+
+def _distinct(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Copies in memory of their own; a tensor that has two names is stored once."""
+    first: dict[Any, str] = {}
+    same = {}
+    for name, tensor in tensors.items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        if place in first:
+            same[name] = first[place]
+        first.setdefault(place, name)
+    kept = {name: tensor for name, tensor in tensors.items() if name not in same}
+    return {n: t.clone(memory_format=torch.contiguous_format) for n, t in kept.items()}, same
+
+
+def _read(path: str | Path) -> tuple[str, dict[str, Tensor]]:
+    """The JSON and the tensors of a file, copied, so that nothing depends on the file any more."""
+    must = f"{str(path)!r} must be a file that pellucid saved"
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(KEY)
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise FileError(must, got="a path where there is none", hint="Check the name.") from error
+    except (OSError, SafetensorError) as error:
+        hint = "Make it with explanation.save(path); a file that was cut short cannot be repaired."
+        raise FileError(must, got=error, hint=hint) from error
+    if text is None:
+        hint = "Make it with explanation.save(path)."
+        raise FileError(must, got="a safetensors file of another program", hint=hint)
+    return text, tensors
+
+
+def _check_format(record: dict[str, Any], path: str | Path) -> None:
+    if record["format"] != FORMAT:
+        raise FileError(
+            f"{str(path)!r} must have format {FORMAT}",
+            got=record["format"],
+            hint=f"It was saved by pellucid {record['version']}; this is {pellucid.__version__}.",
+        )
+
+
+def _checked(made: Explanation) -> Explanation:
+    wanted = {"score": Tensor, "target": Target, "method": Method}
+    for name, kind in wanted.items():
+        if not isinstance(getattr(made, name), kind):
+            raise TypeError(f"{name} is not a {kind.__name__}")
+    return made

@@ -1,0 +1,86 @@
+"""The one place that cuts work into batches.
+
+All model evaluations of all methods are *rows*: a sample, or a sample moved somewhere. A method
+says how many rows it needs and what to do with a range of them; here they are put into batches
+that fit in memory. Results are yielded one batch at a time, so that a method can add them up and
+let them go, and thousands of rows need the memory of one batch.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Literal, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pellucid.errors import InputError
+
+T = TypeVar("T")
+BatchSize: TypeAlias = int | Literal["auto"]
+
+# A batch that "auto" makes holds about this many input elements, where the user's own batch is
+# smaller: enough to keep small models busy, not enough to matter for images.
+AUTO_ELEMENTS = 2**17
+AUTO_ROWS = 1024
+
+
+def check_batch_size(size: BatchSize) -> None:
+    """Raise unless the size is "auto" or a positive whole number."""
+    if size == "auto" or (isinstance(size, int) and not isinstance(size, bool) and size > 0):
+        return
+    raise InputError('`batch_size` must be "auto" or a positive whole number', got=size)
+
+
+def auto_rows(sample: Tensor, rows: int) -> int:
+    """Rows of a batch where the user left it open: their own batch, or more if samples are small."""
+    elements = max(1, sample[0].numel())
+    return max(rows, min(AUTO_ROWS, AUTO_ELEMENTS // elements), 1)
+
+
+class Batcher:
+    """Cuts ranges of rows into batches; halves them, for good, when memory runs out."""
+
+    def __init__(self, size: BatchSize, *, start: int) -> None:
+        check_batch_size(size)
+        self.halve = size == "auto"
+        self.size = start if size == "auto" else size
+
+    def run(self, total: int, work: Callable[[int, int], T], what: str = "") -> Iterator[T]:
+        """Yield `work(start, stop)` for consecutive ranges that cover all rows, in order."""
+        done = 0
+        with _progress(total, self.size, what) as bar:
+            while done < total:
+                stop = min(done + self.size, total)
+                result = self._attempt(work, done, stop)
+                if result is None:
+                    continue
+                yield result[0]
+                bar.update(stop - done)
+                done = stop
+
+    def _attempt(self, work: Callable[[int, int], T], start: int, stop: int) -> tuple[T] | None:
+        """Work on one batch; `None`, with half the size from now on, if it does not fit."""
+        try:
+            return (work(start, stop),)
+        except (RuntimeError, MemoryError) as error:
+            if not (self.halve and stop - start > 1 and is_out_of_memory(error)):
+                raise
+        # Outside of the except block, so that the failed batch is no longer held by its traceback.
+        self.size = (stop - start) // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out, on any device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    return "out of memory" in text or "can't allocate memory" in text
+
+
+def _progress(total: int, size: int, what: str) -> tqdm:
+    """A progress bar for long work; silent for one batch, and where there is no terminal."""
+    hidden = True if total <= size or not what else None
+    return tqdm(total=total, desc=what, unit="row", leave=False, disable=hidden, delay=0.5)

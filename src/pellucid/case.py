@@ -1,0 +1,228 @@
+"""What is explained: a program, its inputs and a target. Methods ask it for scores and gradients.
+
+A case is one batch of samples. It counts the model evaluations that are spent on it, remembers
+what was already computed (so that methods that are compared share it), and makes further cases at
+other points.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pellucid.baseline import Baseline
+from pellucid.batching import Batcher
+from pellucid.errors import InputError
+from pellucid.explanation import Evaluations
+from pellucid.program import Program
+from pellucid.structure import Inputs, transform
+from pellucid.target import Target
+
+if TYPE_CHECKING:
+    from pellucid.tape.record import Tape
+
+SOFTMAX_NOTE = "The model ends in a softmax; the score before it is explained."
+UNUSED_NOTE = "The score does not depend on `{}`; its values are zero."
+INTEGER_NOTE = "`{}` holds integers; its values are zero."
+
+
+@dataclass
+class Counter:
+    """Model evaluations spent so far, and what a user should know about them."""
+
+    forward: int = 0
+    backward: int = 0
+    calls: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Remember a sentence once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def spent(self) -> Evaluations:
+        """A snapshot."""
+        return Evaluations(self.forward, self.backward, self.calls)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the model said: its output, the explained score (sample,), and the target resolved."""
+
+    output: Any
+    score: Tensor
+    target: Target
+
+
+@dataclass(frozen=True)
+class Case:
+    """One batch of samples of which one score each is explained.
+
+    `rows` are the positions of the samples in the user's batch of `total` samples.
+    """
+
+    program: Program
+    inputs: Inputs
+    target: Target
+    rows: Tensor
+    total: int
+    batcher: Batcher
+    counter: Counter
+    shared: bool = False
+
+    def __len__(self) -> int:
+        return self.inputs.rows
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        """Output and score at the inputs, from whatever pass computed them first."""
+        if self.shared:
+            return self.tape.outcome
+        with torch.no_grad():
+            return self._forward(self.inputs)
+
+    @cached_property
+    def gradient(self) -> list[Tensor]:
+        """The gradient of the score at the inputs, in the shape of each; zeros where unused."""
+        if self.shared:
+            return self._walked_gradient()
+        outcome, gradient = self._autograd()
+        self.__dict__.setdefault("outcome", outcome)
+        return gradient
+
+    @cached_property
+    def tape(self) -> "Tape":
+        """The recorded run, with the target on it."""
+        from pellucid.tape.record import record_run
+
+        tape = record_run(self.program.model, self.inputs).aim(self.target)
+        self.count(forward=len(self))
+        if tape.softmax_removed:
+            self.counter.note(SOFTMAX_NOTE)
+        if not tape.score_value.depends:
+            self._disconnected(tape.outcome)
+        self.__dict__.setdefault("outcome", tape.outcome)
+        return tape
+
+    def score_at(self, inputs: Inputs) -> Tensor:
+        """The score of the same targets at other points, of shape (sample,)."""
+        with torch.no_grad():
+            return self.moved(inputs, torch.arange(len(self))).outcome.score
+
+    def moved(self, inputs: Inputs, rows: Tensor) -> "Case":
+        """The case of other points: row i of `inputs` belongs to sample `rows[i]` of this case."""
+        return replace(
+            self,
+            inputs=inputs,
+            target=self.outcome.target.select(rows),
+            rows=self.rows[rows],
+            batcher=Batcher(max(1, inputs.rows), start=1),
+            shared=False,
+        )
+
+    def select(self, rows: Tensor) -> "Case":
+        """The case of some of its samples."""
+        return replace(self.moved(self.inputs.select(rows), rows), batcher=self.batcher)
+
+    def stream(
+        self, times: int, point: Callable[[int, Tensor], Inputs], what: str = ""
+    ) -> Iterator[tuple["Case", Tensor, Tensor]]:
+        """Yield cases at `times` points for each sample, in full batches.
+
+        `point(draw, rows)` gives the points of one draw for some samples. What is yielded is a
+        case with, for each of its rows, the sample it belongs to and the draw. Rows are ordered
+        by draw, so that no draw is needed in two batches that are far apart.
+        """
+        samples = len(self)
+        _ = self.outcome  # the target is resolved before the first batch
+
+        def work(start: int, stop: int) -> tuple["Case", Tensor, Tensor]:
+            flat = torch.arange(start, stop)
+            rows, draws = flat % samples, flat // samples
+            points = [point(int(d), rows[draws == d]) for d in draws.unique()]
+            joined = [torch.cat(parts) for parts in zip(*(p.leaves for p in points), strict=True)]
+            return self.moved(self.inputs.replace(joined), rows), rows, draws
+
+        yield from self.batcher.run(times * samples, work, what)
+
+    def reference(self, baseline: Baseline) -> Inputs:
+        """The one reference point of each sample."""
+        return self._of_rows(baseline).single(self.inputs)
+
+    def background(self, baseline: Baseline) -> list[Inputs]:
+        """The reference points of each sample."""
+        return self._of_rows(baseline).background(self.inputs)
+
+    def count(self, *, forward: int = 0, backward: int = 0) -> None:
+        """Book model evaluations, in samples."""
+        self.counter.forward += forward
+        self.counter.backward += backward
+        self.counter.calls += 1 if forward else 0
+
+    def _of_rows(self, baseline: Baseline) -> Baseline:
+        if baseline.kind != "per_sample":
+            return baseline
+        if any(len(tensor) != self.total for tensor in baseline.tensors):
+            raise InputError(
+                f"A baseline per sample must have one row for each of the {self.total} samples",
+                got=baseline.tensors,
+            )
+        return replace(baseline, tensors=tuple(t[self.rows.to(t.device)] for t in baseline.tensors))
+
+    def _forward(self, inputs: Inputs) -> Outcome:
+        raw, scores = self.program.run(inputs)
+        self.count(forward=len(self))
+        if scores is not raw and self.target.kind != "callable":
+            self.counter.note(SOFTMAX_NOTE)
+        target = self.target.resolve(scores, len(self))
+        score = target.score(scores, raw)
+        if score.shape != (len(self),):
+            raise InputError(
+                f"A target must give one score for each of the {len(self)} samples", got=score
+            )
+        return Outcome(transform(Tensor.detach, raw), score, target)
+
+    def _autograd(self) -> tuple[Outcome, list[Tensor]]:
+        points = self.inputs.replace([_differentiable(leaf) for leaf in self.inputs.leaves])
+        free = [leaf for leaf in points.leaves if leaf.requires_grad]
+        with torch.enable_grad():
+            outcome = self._forward(points)
+            score = outcome.score
+            if free and score.requires_grad:
+                found = torch.autograd.grad(score.sum(), free, allow_unused=True)
+                self.count(backward=len(self))
+            else:
+                self._disconnected(outcome)
+                found = (None,) * len(free)
+        by_leaf = dict(zip(map(id, free), found, strict=True))
+        gradient = [self.or_zero(i, by_leaf.get(id(leaf))) for i, leaf in enumerate(points.leaves)]
+        return replace(outcome, score=score.detach()), gradient
+
+    def _walked_gradient(self) -> list[Tensor]:
+        from pellucid.tape.walk import gradient
+
+        found = gradient(self.tape)
+        self.count(backward=len(self))
+        return [self.or_zero(i, signal) for i, signal in enumerate(found)]
+
+    def or_zero(self, position: int, signal: Tensor | None) -> Tensor:
+        """A signal at an input; zeros, and a note, for an input that the score does not use."""
+        leaf, label = self.inputs.leaves[position], self.inputs.labels()[position]
+        if signal is not None:
+            return signal
+        note = UNUSED_NOTE if leaf.is_floating_point() else INTEGER_NOTE
+        self.counter.note(note.format(label))
+        return torch.zeros_like(leaf)
+
+    def _disconnected(self, outcome: Outcome) -> None:
+        """Zero is the answer, unless the model hides the dependence from torch."""
+        self.program.check_disconnected(self.inputs, outcome.output)
+        self.count(forward=len(self))
+
+
+def _differentiable(leaf: Tensor) -> Tensor:
+    """A copy that autograd follows; a copy also of tensors made in inference mode."""
+    return leaf.detach().clone().requires_grad_(leaf.is_floating_point())

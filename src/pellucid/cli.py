@@ -1,0 +1,307 @@
+"""The command line: explain photographs, list the methods, print a tape.
+
+Whatever needs torch is imported inside the commands, so that help comes at once.
+"""
+
+import ast
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pellucid import __version__
+from pellucid.errors import InputError, PellucidError
+
+if TYPE_CHECKING:
+    from pellucid.explanation import Explanation
+    from pellucid.method import Method
+    from pellucid.report import Section
+    from pellucid.zoo import Entry
+
+DEFAULT_MODEL = "efficientnet_lite0"
+DEFAULT_METHODS = "gradcam,lrp,integrated_gradients,smoothgrad"
+
+MODEL_HELP = (
+    "A model of the zoo, or package.module:factory. The factory is called without arguments and "
+    "returns a pellucid.zoo.Entry, or a torch model; a model is shown photos as most ImageNet "
+    "models are: 224 x 224 pixels, normalized by ImageNet's mean and deviation."
+)
+
+
+class Failure(click.ClickException):
+    """An error of ours: one message, no traceback."""
+
+    exit_code = 2
+
+
+class Commands(click.Group):
+    """Commands that show our own errors and warnings as sentences."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            with _warnings_as_sentences():
+                return super().invoke(ctx)
+        except PellucidError as error:
+            raise Failure(str(error)) from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="pellucid")
+def main() -> None:
+    """Make visible what a trained model knows: why it decided so, and how far to trust that."""
+
+
+@main.command()
+@click.argument("photos", nargs=-1, required=True, metavar="PHOTO...")
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help=MODEL_HELP)
+@click.option(
+    "--method",
+    "methods",
+    default=DEFAULT_METHODS,
+    show_default=True,
+    help="Methods by name, separated by commas; `pellucid methods` lists them.",
+)
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="METHOD.KEY=VALUE",
+    help="An option of a method, such as smoothgrad.samples=20; may be given many times.",
+)
+@click.option(
+    "--target", help="The class to explain, by number or name. [default: the predicted class]"
+)
+@click.option(
+    "--out",
+    default="report.html",
+    show_default=True,
+    help="The report to write; its picture is written beside it, as PNG.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help="Most rows of one model call. [default: halved when memory runs out]",
+)
+def explain(
+    photos: tuple[str, ...],
+    model: str,
+    methods: str,
+    options: tuple[str, ...],
+    target: str | None,
+    out: str,
+    batch_size: int | None,
+) -> None:
+    """Explain what a model sees in each PHOTO, and write it down as one HTML file."""
+    from pellucid.report import check_writable
+
+    # All that can be wrong with the request is found before the work.
+    page = check_writable(_page(out))
+    image = check_writable(page.with_suffix(".png"))
+
+    from pellucid.zoo import find, open_photo
+
+    opened = [open_photo(photo) for photo in photos]
+    chosen = _methods(methods, options)
+    entry = find(model)
+    aim = _target(target, entry)
+
+    sections = [
+        _explain_one(entry, photo, name, chosen, aim, batch_size)
+        for photo, name in _progress(list(zip(opened, _names(photos), strict=True)))
+    ]
+    for section in sections:
+        _say(section)
+    _write(page, image, sections, entry)
+
+
+@main.command("methods")
+def list_methods() -> None:
+    """List the methods: what each answers, and its options with their defaults."""
+    from pellucid.method import methods
+
+    known = methods()
+    for name in sorted(known):
+        click.echo(f"{click.style(name, bold=True)}  {known[name].__name__}")
+        click.echo(f"    {known[name].answers}")
+        options = _options(known[name])
+        click.echo(f"    options: {options}" if options else "    no options")
+
+
+@main.command()
+@click.argument("photo", required=False)
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help=MODEL_HELP)
+def tape(photo: str | None, model: str) -> None:
+    """Print every operation of one run: its layer, the shape of its output, its rule.
+
+    Without a PHOTO the model is shown a gray square.
+    """
+    from PIL import Image
+
+    from pellucid.tape.record import record
+    from pellucid.zoo import find, open_photo
+
+    shown = open_photo(photo) if photo else Image.new("RGB", (256, 256), "gray")
+    entry = find(model)
+    click.echo(record(entry.model, entry.preprocess(shown)))
+
+
+def _explain_one(
+    entry: "Entry",
+    photo: Any,
+    name: str,
+    chosen: "list[Method]",
+    target: int | None,
+    batch_size: int | None,
+) -> "Section":
+    """Explain one photograph by all methods; one at a time, so that each states its own cost."""
+    from pellucid.method import compare
+    from pellucid.report import Section
+
+    inputs = entry.preprocess(photo)
+    found = compare(entry.model, inputs, chosen, target=target, batch_size=batch_size or "auto")
+    picture = entry.inverse(inputs)
+    return Section(explanations=found, name=name, picture=picture, classes=entry.classes)
+
+
+def _say(section: "Section") -> None:
+    """Print what was found in one photograph."""
+    from pellucid.report import wording
+
+    first = section.explanations[0]
+    click.echo(click.style(section.name, bold=True))
+    for found in wording.predictions(first, classes=section.classes):
+        chance = wording.probability(found.probability)
+        click.echo(f"  {chance:>12}  {found.name} ({found.index})")
+    aim = wording.target(first, classes=section.classes)
+    click.echo(f"  explained: {aim}, which is {wording.significant(float(first.score[0]))}")
+    for explanation in section.explanations:
+        _say_method(explanation)
+    click.echo()
+
+
+def _say_method(explanation: "Explanation") -> None:
+    from pellucid.plot import Map
+    from pellucid.report import wording
+
+    click.echo(f"  {click.style(type(explanation.method).__name__, bold=True)}")
+    for term, text in (
+        ("evidence", wording.where(Map.of(explanation))),
+        ("completeness", wording.completeness(explanation)),
+        ("sampling", wording.error(explanation)),
+        ("cost", wording.cost(explanation)),
+        *(("note", note) for note in explanation.notes),
+    ):
+        if text:
+            click.echo(f"    {term:<13} {text}")
+
+
+def _write(page: Path, image: Path, sections: "list[Section]", entry: "Entry") -> None:
+    from pellucid.plot import grid
+    from pellucid.report import png, write, write_whole
+
+    figure = grid(
+        [section.explanations for section in sections],
+        pictures=[section.picture for section in sections],
+        titles=[section.name for section in sections],
+    )
+    about = f"Model: {entry.name}." + (f" Source: {entry.source}." if entry.source else "")
+    about += f" License: {entry.license}." if entry.license else ""
+    write(page, sections, about=about)
+    write_whole(image, png(figure))
+    click.echo(f"report   {page}")
+    click.echo(f"picture  {image}")
+
+
+def _methods(names: str, options: tuple[str, ...]) -> "list[Method]":
+    """Make the methods that are named, with their options."""
+    from pellucid.method import method
+
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if not wanted:
+        raise InputError("`--method` must name at least one method", got=names)
+    given: dict[str, dict[str, Any]] = {name: {} for name in wanted}
+    for option in options:
+        name, key, value = _option(option)
+        if name not in given:
+            raise InputError(
+                "`--option` must be for a method that `--method` names",
+                got=option,
+                hint=f"Those are: {', '.join(wanted)}.",
+            )
+        given[name][key] = value
+    return [method(name, **given[name]) for name in dict.fromkeys(wanted)]
+
+
+def _option(text: str) -> tuple[str, str, Any]:
+    """Read METHOD.KEY=VALUE; the value is a Python number, word, tuple or None, else a string."""
+    left, equals, right = text.partition("=")
+    name, dot, key = left.partition(".")
+    if not (name and dot and key and equals):
+        raise InputError(
+            "`--option` must be METHOD.KEY=VALUE", got=text, hint="Such as smoothgrad.samples=20."
+        )
+    try:
+        return name, key, ast.literal_eval(right)
+    except (ValueError, SyntaxError):
+        return name, key, right
+
+
+def _target(given: str | None, entry: "Entry") -> int | None:
+    """Read a class, by number or by name."""
+    if given is None:
+        return None
+    try:
+        return int(given)
+    except ValueError:
+        return entry.index(given)
+
+
+def _options(method: "type[Method]") -> str:
+    from dataclasses import MISSING, fields
+
+    shown = []
+    for field in fields(method):
+        default = field.default
+        if field.default_factory is not MISSING:
+            default = field.default_factory()
+        shown.append(f"{field.name}={default!r}")
+    return ", ".join(shown)
+
+
+def _page(out: str) -> Path:
+    path = Path(out)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise InputError(
+            "`--out` must end in .html", got=out, hint=f"For example {path.with_suffix('.html')}."
+        )
+    return path
+
+
+def _names(photos: tuple[str, ...]) -> list[str]:
+    """The file names, or the whole paths where two files have the same name."""
+    names = [Path(photo).name for photo in photos]
+    return names if len(set(names)) == len(names) else list(photos)
+
+
+def _progress(items: list[Any]) -> Any:
+    """Show progress over several photos, on a terminal."""
+    from tqdm import tqdm
+
+    hidden = True if len(items) == 1 else None
+    return tqdm(items, desc="photos", unit="photo", leave=False, disable=hidden)
+
+
+@contextmanager
+def _warnings_as_sentences() -> Iterator[None]:
+    """Show what Python would show with a file and a line as one sentence."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        click.echo(f"warning: {message}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show  # catch_warnings puts the former one back
+        yield

@@ -1,0 +1,75 @@
+"""The gradient at the input itself: saliency, and gradient x input."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from pellucid.case import Case
+from pellucid.errors import UnknownNameError
+from pellucid.method import Attribution, Method, register
+
+REDUCTIONS = {"signed": lambda g: g, "absolute": Tensor.abs, "squared": Tensor.square}
+
+
+@register("saliency")
+@dataclass(frozen=True, kw_only=True)
+class Saliency(Method):
+    """The gradient of the score: how much each input element moves it.
+
+        R = g, |g| or g^2, where g = df/dx
+
+    Axes: values have the axes of the input. `reduce` keeps the sign, drops it, or squares.
+    Laws: on a linear model it is the weight; an ignored input gets zero; equal functions get
+    equal answers. It does not sum to the score.
+    Source: Simonyan, Vedaldi, Zisserman (2013), Deep Inside Convolutional Networks.
+
+    >>> import torch
+    >>> model = lambda x: (x ** 2).sum(1, keepdim=True)
+    >>> Saliency()(model, torch.tensor([[1.0, -3.0]])).values
+    tensor([[ 2., -6.]])
+    """
+
+    answers: ClassVar[str] = "Which pixels would change the score most if they changed a little?"
+    weakness: ClassVar[str] = (
+        "Noisy on deep networks, and blind to evidence whose effect is already saturated."
+    )
+    laws: ClassVar[frozenset[str]] = frozenset({"dummy", "invariant"})
+
+    reduce: Literal["signed", "absolute", "squared"] = "signed"
+
+    def __post_init__(self) -> None:
+        if self.reduce not in REDUCTIONS:
+            raise UnknownNameError("`reduce` of saliency", self.reduce, REDUCTIONS)
+
+    def attribute(self, case: Case) -> Attribution:
+        """One forward and one backward pass."""
+        return Attribution(values=[REDUCTIONS[self.reduce](g) for g in case.gradient])
+
+
+@register("gradient_x_input")
+@dataclass(frozen=True, kw_only=True)
+class GradientXInput(Method):
+    """The gradient times the input: the linear part of each element in the score.
+
+        R = x * df/dx
+
+    Axes: values have the axes of the input.
+    Laws: exact on a linear model; on a ReLU network without biases it sums to the score.
+    Source: Shrikumar, Greenside, Kundaje (2017), Learning Important Features Through Propagating
+    Activation Differences.
+
+    >>> import torch
+    >>> model = lambda x: (x * torch.tensor([2.0, -1.0])).sum(1, keepdim=True)
+    >>> GradientXInput()(model, torch.tensor([[1.0, 3.0]])).values
+    tensor([[ 2., -3.]])
+    """
+
+    answers: ClassVar[str] = "How much would each pixel contribute if the model were linear here?"
+    weakness: ClassVar[str] = "As noisy as the gradient, and zero wherever the input is zero."
+    laws: ClassVar[frozenset[str]] = frozenset({"linear", "dummy", "invariant"})
+
+    def attribute(self, case: Case) -> Attribution:
+        """One forward and one backward pass."""
+        pairs = zip(case.gradient, case.inputs.leaves, strict=True)
+        return Attribution(values=[gradient * leaf for gradient, leaf in pairs])

@@ -1,0 +1,133 @@
+"""Average any method over noisy copies of the input."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from pellucid.case import Case
+from pellucid.errors import InputError, UnknownNameError
+from pellucid.gradient.integrated import wide
+from pellucid.gradient.saliency import Saliency
+from pellucid.method import Attribution, Method, register
+from pellucid.structure import Inputs
+
+REDUCTIONS = ("mean", "squared", "variance")
+
+
+@register("smoothgrad")
+@dataclass(frozen=True, kw_only=True)
+class SmoothGrad(Method):
+    """Average a method's values over copies of the input with Gaussian noise.
+
+        R = mean of m(x + e), of m(x + e)^2, or variance of m(x + e);  e ~ N(0, s^2),
+        s = noise * (max x - min x) of each sample
+
+    Axes: values have those of the smoothed method, which is the gradient unless `method` says
+    otherwise. `samples` counts noisy copies. Every sample of the batch sees the same noise, drawn
+    from `seed`, so that answers depend neither on the batch size nor on the order of the batch.
+    `error` is the standard error of each value.
+    Laws: on a quadratic form, its gradient in expectation; an ignored input gets zero.
+    Source: Smilkov et al. (2017), SmoothGrad: removing noise by adding noise; for `squared`
+    Hooker et al. (2019); for `variance` Adebayo et al. (2018).
+
+    >>> line = lambda x: (x * torch.tensor([2.0, -1.0])).sum(1, keepdim=True)
+    >>> SmoothGrad(samples=4)(line, torch.tensor([[1.0, 3.0]])).values
+    tensor([[ 2., -1.]])
+    """
+
+    answers: ClassVar[str] = "Which pixels move the score, on average over inputs that look alike?"
+    weakness: ClassVar[str] = "Costs as many passes as samples, and blurs what depends on detail."
+    laws: ClassVar[frozenset[str]] = frozenset({"dummy", "invariant"})
+
+    samples: int = 50
+    noise: float = 0.15
+    reduce: Literal["mean", "squared", "variance"] = "mean"
+    method: Method = field(default_factory=Saliency)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = 2 if self.reduce == "variance" else 1
+        if not isinstance(self.samples, int) or self.samples < least:
+            raise InputError(f"`samples` must be a whole number, at least {least}", got=self.samples)
+        if not 0 <= self.noise < float("inf"):
+            raise InputError("`noise` must be a fraction of the range of the input", got=self.noise)
+        if self.reduce not in REDUCTIONS:
+            raise UnknownNameError("`reduce` of smoothgrad", self.reduce, REDUCTIONS)
+        if isinstance(self.method, str):
+            from pellucid.method import method
+
+            object.__setattr__(self, "method", method(self.method))
+
+    def attribute(self, case: Case) -> Attribution:
+        """Stream the noisy copies through the method, keeping running sums of powers."""
+        spreads = [self.noise * _range(leaf) for leaf in case.inputs.leaves]
+
+        def point(draw: int, rows: Tensor) -> Inputs:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + draw)
+            return case.inputs.replace([
+                leaf[rows] + spread[rows] * _noise(leaf, generator)
+                if leaf.is_floating_point() else leaf[rows]
+                for leaf, spread in zip(case.inputs.leaves, spreads, strict=True)
+            ])  # fmt: skip
+
+        sums: list[list[Tensor]] = []
+        for part, rows, _ in case.stream(self.samples, point, "smoothgrad"):
+            found = self.method.attribute(part).values
+            sums = sums or [self._zeros(v, len(case)) for v in found]
+            for powers, values in zip(sums, found, strict=True):
+                _add_powers(powers, values, rows)
+        moments = [[power / self.samples for power in powers] for powers in sums]
+        pairs = [self._reduced(m) for m in moments]
+        likes = [leaf.dtype for leaf in case.inputs.leaves]
+        return Attribution(
+            values=[value.to(dtype) for (value, _), dtype in zip(pairs, likes, strict=True)],
+            error=[error.to(dtype) for (_, error), dtype in zip(pairs, likes, strict=True)],
+        )
+
+    def _zeros(self, values: Tensor, rows: int) -> list[Tensor]:
+        """Room for the sums of the powers that the reduction and its error need."""
+        powers = 2 if self.reduce == "mean" else 4
+        shape = (rows, *values.shape[1:])
+        return [torch.zeros(shape, dtype=wide(values), device=values.device) for _ in range(powers)]
+
+    def _reduced(self, moments: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """The reduction and its standard error, from the mean powers of the values."""
+        n = self.samples
+        if self.reduce == "mean":
+            first, second = moments
+            return first, _standard_error(second - first**2, n)
+        first, second, third, fourth = moments
+        if self.reduce == "squared":
+            return second, _standard_error(fourth - second**2, n)
+        variance = second - first**2
+        central = fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
+        unbiased = variance.clamp(min=0) * n / (n - 1)
+        return unbiased, _standard_error(central - variance**2, n)
+
+
+def _range(leaf: Tensor) -> Tensor:
+    """max - min of each sample, shape (sample, 1, ...)."""
+    flat = leaf.flatten(1)
+    return (flat.amax(1) - flat.amin(1)).reshape(-1, *[1] * (leaf.ndim - 1))
+
+
+def _noise(leaf: Tensor, generator: torch.Generator) -> Tensor:
+    """Noise for one sample, drawn on the CPU so that every device gets the same."""
+    return torch.randn(leaf.shape[1:], generator=generator).to(leaf)
+
+
+def _add_powers(powers: list[Tensor], values: Tensor, rows: Tensor) -> None:
+    values = values.to(powers[0].dtype)
+    power = values
+    for total in powers:
+        total.index_add_(0, rows.to(total.device), power)
+        power = power * values
+
+
+def _standard_error(variance: Tensor, samples: int) -> Tensor:
+    """Of a mean of independent samples; without an estimate from one sample, infinite."""
+    if samples == 1:
+        return torch.full_like(variance, torch.inf)
+    return (variance.clamp(min=0) / (samples - 1)).sqrt()

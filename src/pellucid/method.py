@@ -1,0 +1,292 @@
+"""Methods and their registry; `explain` and `compare`, the two ways to ask.
+
+A method is a frozen keyword-only dataclass: its fields are its options, and calling it explains.
+Registering it is all that is needed for `explain`, the command line, the report, the docs and the
+tests to know it.
+"""
+
+import dataclasses
+import importlib
+import pkgutil
+import time
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TYPE_CHECKING, TypeAlias, TypeVar
+
+import torch
+from torch import Tensor
+
+from pellucid.baseline import Baseline
+from pellucid.batching import Batcher, BatchSize, auto_rows
+from pellucid.case import Case, Counter
+from pellucid.errors import IncompleteError, IncompleteWarning, InputError, UnknownNameError
+from pellucid.explanation import Completeness, Evaluations, Explanation
+from pellucid.program import Program, untouched
+from pellucid.structure import Inputs, children
+from pellucid.target import Target, TargetLike
+
+if TYPE_CHECKING:
+    from pellucid.tape.ledger import Ledger
+
+OnIncomplete: TypeAlias = Literal["warn", "raise", "ignore"]
+
+M = TypeVar("M", bound="type[Method]")
+
+# Where methods live: every module in these rooms is imported before the registry is read.
+ROOMS = ("gradient", "cam", "propagate")
+
+_REGISTRY: dict[str, type["Method"]] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribution:
+    """What a method computes for one case; `explain` makes an `Explanation` of it.
+
+    `values` and `error` have one tensor for each input. `expected` is what the values of a sample
+    should sum to, of shape (sample,), or `None` where the method claims no such law. `leak` says
+    what is wrong, where the method itself sees that its law does not hold.
+    """
+
+    values: list[Tensor]
+    expected: Tensor | None = None
+    error: list[Tensor] | None = None
+    ledger: "Ledger | None" = None
+    notes: tuple[str, ...] = ()
+    leak: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """One way to explain a score: options as fields, `attribute` as the mathematics.
+
+    `answers` and `weakness` are one sentence each, for people. `laws` are what the method claims,
+    and what the tests hold it to: `linear` (exact on an affine model), `dummy` (an input that the
+    model ignores gets zero), `invariant` (the same function written differently gets the same
+    answer), `complete` (values sum to the expected score).
+    """
+
+    name: ClassVar[str] = ""
+    answers: ClassVar[str] = ""
+    weakness: ClassVar[str] = ""
+    laws: ClassVar[frozenset[str]] = frozenset()
+    smooth: ClassVar[bool] = False
+
+    @abstractmethod
+    def attribute(self, case: Case) -> Attribution:
+        """Compute the values for one batch of samples."""
+
+    def __call__(
+        self,
+        model: Callable[..., Any],
+        inputs: Any,
+        *,
+        target: TargetLike = None,
+        batch_size: BatchSize = "auto",
+        on_incomplete: OnIncomplete = "warn",
+    ) -> Explanation:
+        """Explain the score of `target` for every sample: see `explain`."""
+        return _answer([self], model, inputs, target, batch_size, on_incomplete)[0]
+
+
+def register(name: str) -> Callable[[M], M]:
+    """Enter a method into the registry under a name."""
+
+    def enter(method: M) -> M:
+        method.name = name
+        _REGISTRY[name] = method
+        return method
+
+    return enter
+
+
+def methods() -> dict[str, type[Method]]:
+    """All methods by name; the command line, the docs and the tests read this."""
+    for room in ROOMS:
+        module = importlib.import_module(f"pellucid.{room}")
+        for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
+            importlib.import_module(f"{module.__name__}.{found.name}")
+    return dict(_REGISTRY)
+
+
+def method(name: "str | Method", **options: Any) -> Method:
+    """Make a method from its name and options; a method that is made already passes through.
+
+    >>> method("saliency", reduce="absolute")
+    Saliency(reduce='absolute')
+    """
+    if isinstance(name, Method):
+        if options:
+            raise InputError(
+                "Options must be given to the method itself when it is not named by a string",
+                got=", ".join(options),
+            )
+        return name
+    known = methods()
+    if name not in known:
+        raise UnknownNameError("A method", name, known)
+    fields = [field.name for field in dataclasses.fields(known[name])]
+    for option in options:
+        if option not in fields:
+            raise UnknownNameError(f"An option of {name}", option, fields)
+    return known[name](**options)
+
+
+def explain(
+    model: Callable[..., Any],
+    inputs: Any,
+    name: "str | Method",
+    *,
+    target: TargetLike = None,
+    batch_size: BatchSize = "auto",
+    on_incomplete: OnIncomplete = "warn",
+    **options: Any,
+) -> Explanation:
+    """Explain one score for each sample, by one method.
+
+    `inputs` are a tensor, a tuple (positional) or a dict (keyword arguments) of tensors with the
+    batch as first axis. `target` says which score: see `Target`. `batch_size` bounds the rows of
+    one model call; "auto" starts with the samples given and halves when memory runs out.
+    `on_incomplete` says what to do when the values do not add up: "warn", "raise" or "ignore".
+
+    >>> import torch
+    >>> model = torch.nn.Linear(2, 1, bias=False)
+    >>> _ = torch.nn.init.constant_(model.weight, 3.0)
+    >>> explain(model, torch.tensor([[1.0, 2.0]]), "gradient_x_input").values
+    tensor([[3., 6.]])
+    """
+    chosen = [method(name, **options)]
+    return _answer(chosen, model, inputs, target, batch_size, on_incomplete)[0]
+
+
+def compare(
+    model: "Callable[..., Any] | Sequence[Callable[..., Any]]",
+    inputs: Any,
+    names: "Sequence[str | Method]",
+    *,
+    target: TargetLike = None,
+    batch_size: BatchSize = "auto",
+    on_incomplete: OnIncomplete = "warn",
+) -> list[Explanation]:
+    """Explain the same score by many methods from one recording, or also for several models.
+
+    The answers are those of `explain`; methods come in the order given, for each model in turn.
+    """
+    if isinstance(names, str):
+        raise InputError("`names` must be a list of methods", got=names, hint=f"Pass [{names!r}].")
+    chosen = [method(name) for name in names]
+    models = model if isinstance(model, list | tuple) else [model]
+    answers = [_answer(chosen, m, inputs, target, batch_size, on_incomplete) for m in models]
+    return [explanation for answer in answers for explanation in answer]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one method found for one batch of samples."""
+
+    method: Method
+    case: Case
+    attribution: Attribution
+    evaluations: Evaluations
+    seconds: float
+
+
+def _answer(
+    chosen: list[Method],
+    model: Callable[..., Any],
+    inputs: Any,
+    target: TargetLike,
+    batch_size: BatchSize,
+    on_incomplete: OnIncomplete,
+) -> list[Explanation]:
+    policies = ("warn", "raise", "ignore")
+    if on_incomplete not in policies:
+        raise UnknownNameError("`on_incomplete`", on_incomplete, policies)
+    program, taken, aim = Program(model), Inputs.of(inputs), Target.of(target)
+    aim.check_rows(taken.rows)
+    batcher = Batcher(batch_size, start=auto_rows(taken.leaves[0], taken.rows))
+
+    def work(start: int, stop: int) -> list[_Part]:
+        rows = torch.arange(start, stop)
+        case = Case(
+            program=program,
+            inputs=taken.select(slice(start, stop)),
+            target=aim.select(rows),
+            rows=rows,
+            total=taken.rows,
+            batcher=batcher,
+            counter=Counter(),
+            shared=len(chosen) > 1,
+        )
+        return [_run(each, case) for each in chosen]
+
+    with untouched(model):
+        parts = list(batcher.run(taken.rows, work))
+    return [_join(taken, list(column), on_incomplete) for column in zip(*parts, strict=True)]
+
+
+def _run(chosen: Method, case: Case) -> _Part:
+    """Run one method on one batch, and measure what it cost."""
+    before, started = case.counter.spent(), time.perf_counter()
+    attribution = chosen.attribute(case)
+    _ = case.outcome
+    seconds = time.perf_counter() - started
+    spent = [after - earlier for after, earlier in zip(case.counter.spent(), before, strict=True)]
+    return _Part(chosen, case, attribution, Evaluations(*spent), seconds)
+
+
+def _join(inputs: Inputs, parts: list[_Part], on_incomplete: OnIncomplete) -> Explanation:
+    """Put the batches together again."""
+    outcomes = [part.case.outcome for part in parts]
+    found = [part.attribution for part in parts]
+    values = _stack([each.values for each in found])
+    leaks = [each.leak for each in found if each.leak]
+    _act_on_leaks(leaks, on_incomplete)
+    notes = [note for p in parts for note in (*p.case.counter.notes, *p.attribution.notes)]
+    expected = None if found[0].expected is None else torch.cat([e.expected for e in found])
+    return Explanation(
+        values=inputs.pack(values),
+        inputs=inputs.pack(inputs.leaves),
+        output=concatenate([outcome.output for outcome in outcomes]),
+        score=torch.cat([outcome.score for outcome in outcomes]),
+        target=Target.join([outcome.target for outcome in outcomes], [len(p.case) for p in parts]),
+        method=parts[0].method,
+        baseline=getattr(parts[0].method, "baseline", None),
+        completeness=None if expected is None else Completeness(_total(values), expected),
+        error=None if found[0].error is None else inputs.pack(_stack([e.error for e in found])),
+        evaluations=Evaluations(*map(sum, zip(*(p.evaluations for p in parts), strict=True))),
+        seconds=sum(part.seconds for part in parts),
+        notes=tuple(dict.fromkeys([*notes, *leaks])),
+        ledger=None if found[0].ledger is None else found[0].ledger.join([e.ledger for e in found]),
+    )
+
+
+def concatenate(outputs: list[Any]) -> Any:
+    """Join the outputs of consecutive batches along their first axis, whatever their nesting."""
+    first = outputs[0]
+    if len(outputs) == 1:
+        return first
+    if isinstance(first, Tensor):
+        return torch.cat(outputs) if first.ndim else torch.stack(outputs)
+    keys = [key for key, _ in children(first)]
+    columns = [concatenate([dict(children(each))[key] for each in outputs]) for key in keys]
+    if isinstance(first, tuple | list):
+        return type(first)(columns) if type(first) in (tuple, list) else tuple(columns)
+    return dict(zip(keys, columns, strict=True)) if keys else first
+
+
+def _stack(parts: list[list[Tensor]]) -> list[Tensor]:
+    return [torch.cat(column) if len(column) > 1 else column[0] for column in zip(*parts)]
+
+
+def _total(values: list[Tensor]) -> Tensor:
+    """Sum the values of each sample, in double precision, shape (sample,)."""
+    return sum(v.flatten(1).sum(1, dtype=torch.float64) for v in values if v.is_floating_point())
+
+
+def _act_on_leaks(leaks: list[str], on_incomplete: OnIncomplete) -> None:
+    if leaks and on_incomplete == "raise":
+        raise IncompleteError(leaks[0])
+    if leaks and on_incomplete == "warn":
+        warnings.warn(leaks[0], IncompleteWarning, stacklevel=5)

@@ -1,0 +1,243 @@
+"""Draw the map of one sample: an image, a signal or a table."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, Normalize, to_hex
+from matplotlib.figure import Figure
+
+from pellucid.explanation import Explanation, Pooling
+from pellucid.plot.color import (
+    COLORS,
+    DEFAULT_PERCENTILE,
+    NOT_FINITE,
+    Bytes,
+    colorize,
+    gray,
+    number,
+    opacities,
+    table,
+)
+from pellucid.plot.map import Map, ScaleLike
+
+INK = {False: "#1c1e21", True: "#e8e6e3"}
+PAPER = {False: "#ffffff", True: "#16181b"}
+
+# A table with more features than this shows those with the largest values.
+MOST_BARS = 20
+
+
+def draw(
+    explanation: Explanation,
+    ax: Axes | None = None,
+    *,
+    row: int = 0,
+    part: int | str = 0,
+    pool: Pooling | None = None,
+    scale: ScaleLike = "own",
+    percentile: float = DEFAULT_PERCENTILE,
+    overlay: float | None = None,
+    picture: Any = None,
+    dark: bool = False,
+    title: str | None = None,
+    names: Sequence[str] | None = None,
+) -> Axes:
+    """Draw the map of one sample, and say on it what its colors mean.
+
+    | option | what it does |
+    |---|---|
+    | `row` | the sample of the batch |
+    | `part` | which input, by position or keyword, where the model takes several |
+    | `pool` | how channels are joined, as in `Explanation.pool`; images: "sum" if not given |
+    | `scale` | "own" or the value that gets the strongest color, to share it among maps |
+    | `percentile` | of the absolute values, that gets the strongest color; 100 is the maximum |
+    | `overlay` | opacity of the map on the picture, from 0 to 1; `None` draws the map alone |
+    | `picture` | array or PIL image under the map; else the input, stretched to its range |
+    | `dark` | colors for a dark page |
+    | `title` | the method's name if not given |
+    | `names` | names of the features of a table |
+
+    Without `ax` it draws on a figure of its own, which is `draw(...).figure`.
+
+    >>> import torch
+    >>> import pellucid as pl
+    >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(27, 2))
+    >>> found = pl.explain(model, torch.rand(1, 3, 3, 3), "saliency")
+    >>> draw(found, title="a small map").get_title()
+    'a small map'
+    """
+    shown = Map.of(
+        explanation,
+        row=row,
+        part=part,
+        pool=pool,
+        scale=scale,
+        percentile=percentile,
+        picture=picture,
+    )
+    title = type(explanation.method).__name__ if title is None else title
+    ax = canvas(shown, 1, 1, dark).add_subplot() if ax is None else ax
+    return draw_map(shown, ax, overlay, dark, title, names)
+
+
+def draw_map(
+    shown: Map,
+    ax: Axes,
+    overlay: float | None = None,
+    dark: bool = False,
+    title: str = "",
+    names: Sequence[str] | None = None,
+) -> Axes:
+    """Draw a map that is computed already."""
+    if shown.kind == "image":
+        _image(shown, ax, overlay, dark)
+    elif shown.kind == "signal":
+        _signal(shown, ax, dark)
+    else:
+        _table(shown, ax, dark, names)
+    ax.set_title(title, color=INK[dark], fontsize=10)
+    return ax
+
+
+def draw_picture(picture: Bytes, ax: Axes, *, dark: bool = False, title: str = "") -> Axes:
+    """Draw the picture that the maps belong to."""
+    ax.imshow(picture, interpolation="nearest")
+    ax.set_title(title, color=INK[dark], fontsize=10)
+    ax.set_axis_off()
+    return ax
+
+
+def canvas(shown: Map, lines: int, columns: int, dark: bool) -> Figure:
+    """A figure for so many maps of this kind, which no global state knows of.
+
+    The legend hangs below its axes, where no layout engine sees it under an image of fixed
+    proportions; so images are placed by hand, in inches.
+    """
+    if shown.kind != "image":
+        size = (4.0 * columns, 4.0 * lines)
+        return Figure(figsize=size, layout="constrained", facecolor=PAPER[dark])
+    side, gap, above, below = 2.5, 0.2, 0.32, 0.8
+    tall = side * float(np.clip(shown.values.shape[0] / shown.values.shape[1], 0.4, 2.5))
+    width, height = columns * (side + gap) + gap, lines * (tall + above + below)
+    figure = Figure(figsize=(width, height), facecolor=PAPER[dark])
+    figure.subplots_adjust(
+        left=gap / width,
+        right=1 - gap / width,
+        top=1 - above / height,
+        bottom=below / height,
+        wspace=gap / side,
+        hspace=(above + below) / tall,
+    )
+    return figure
+
+
+def _image(shown: Map, ax: Axes, overlay: float | None, dark: bool) -> None:
+    height, width = shown.values.shape
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    alpha = None
+    if overlay is not None:
+        alpha = opacities(shown.values, shown.scale, overlay)
+        if shown.picture is not None:
+            ax.imshow(gray(shown.picture), extent=extent, interpolation="antialiased")
+    # Interpolated as values, not as colors: halfway between blue and red is zero, not purple.
+    ax.imshow(
+        np.ma.masked_invalid(shown.values),
+        cmap=colormap(dark),
+        norm=_norm(shown),
+        alpha=alpha,
+        extent=extent,
+        interpolation="bilinear" if shown.smooth else "nearest",
+        interpolation_stage="data",
+    )
+    ax.set_axis_off()
+    _legend(shown, ax, dark, below=-0.055)
+
+
+def _signal(shown: Map, ax: Axes, dark: bool) -> None:
+    """One lane for each row of the map: relevance as color, the signal as a line on it."""
+    lanes, length = shown.values.shape
+    ax.imshow(
+        np.ma.masked_invalid(shown.values),
+        cmap=colormap(dark),
+        norm=_norm(shown),
+        extent=(-0.5, length - 0.5, lanes, 0),
+        aspect="auto",
+        interpolation="bilinear" if shown.smooth else "nearest",
+        interpolation_stage="data",
+    )
+    for channel, line in enumerate(shown.inputs):
+        lane = channel if lanes == len(shown.inputs) else 0
+        ax.plot(np.arange(length), lane + 0.9 - 0.8 * _unit(line), color=INK[dark], linewidth=1)
+    ax.set_yticks(np.arange(lanes) + 0.5, [str(lane) for lane in range(lanes)])
+    ax.set_xlabel("position", labelpad=1, fontsize=8)
+    ax.set_ylabel("channel" if shown.pool is None else f"channels: {shown.pool}")
+    _ink(ax, dark)
+    _legend(shown, ax, dark, below=-0.17)
+
+
+def _table(shown: Map, ax: Axes, dark: bool, names: Sequence[str] | None) -> None:
+    """A bar for each of the strongest features, the strongest on top."""
+    labels, sizes = shown.labels(names), np.nan_to_num(np.abs(shown.values), nan=np.inf)
+    order = np.argsort(-sizes, kind="stable")[:MOST_BARS]
+    values = shown.values[order]
+    colors = [to_hex(rgb / 255) for rgb in colorize(values, shown.scale, dark=dark)]
+    finite = np.where(np.isfinite(values), values, 0)
+    places = np.arange(len(order))
+    ax.barh(places, finite, color=colors, edgecolor=INK[dark], linewidth=0.5)
+    ax.set_yticks(places, [labels[i] for i in order])
+    ax.set_ylim(len(order) - 0.5, -0.5)
+    ax.axvline(0, color=INK[dark], linewidth=0.8)
+    reach = float(np.abs(finite).max(initial=0)) or 1.0
+    ax.set_xlim(-1.05 * reach, 1.05 * reach)
+    caption = [f"color: ±{number(shown.scale.span)}", *shown.caption()]
+    if len(order) < len(labels):
+        caption.append(f"the {len(order)} largest of {len(labels)} features")
+    ax.set_xlabel("\n".join(caption), fontsize=8)
+    _ink(ax, dark)
+
+
+def colormap(dark: bool) -> ListedColormap:
+    """The color table as matplotlib takes it."""
+    rows = table(dark) / 255
+    made = ListedColormap(rows[:COLORS], name="pellucid-dark" if dark else "pellucid")
+    return made.with_extremes(bad=NOT_FINITE_HEX[dark])
+
+
+NOT_FINITE_HEX = {dark: "#{:02x}{:02x}{:02x}".format(*rgb) for dark, (_, rgb) in NOT_FINITE.items()}
+
+
+def _norm(shown: Map) -> Normalize:
+    return Normalize(-shown.scale.span, shown.scale.span)
+
+
+def _legend(shown: Map, ax: Axes, dark: bool, *, below: float) -> None:
+    """A strip of the colors with its two ends, zero, and where the scale comes from."""
+    strip = ax.inset_axes((0.0, below, 1.0, 0.035))
+    strip.imshow(table(dark)[None, :COLORS], aspect="auto", extent=(-1, 1, 0, 1))
+    limit = number(shown.scale.span)
+    strip.set_xticks([-1, 0, 1], [f"−{limit}", "0", f"+{limit}"], fontsize=8)
+    for text, side in zip(strip.get_xticklabels(), ("left", "center", "right"), strict=True):
+        text.set_horizontalalignment(side)
+    strip.set_yticks([])
+    strip.set_xlabel("\n".join(shown.caption()), fontsize=8, labelpad=1)
+    _ink(strip, dark)
+
+
+def _ink(ax: Axes, dark: bool) -> None:
+    """Draw the frame, its numbers and words in the color of ink."""
+    ax.tick_params(colors=INK[dark], labelcolor=INK[dark], length=2)
+    ax.xaxis.label.set_color(INK[dark])
+    ax.yaxis.label.set_color(INK[dark])
+    ax.set_facecolor(PAPER[dark])
+    for spine in ax.spines.values():
+        spine.set_edgecolor(INK[dark])
+        spine.set_linewidth(0.5)
+
+
+def _unit(line: np.ndarray) -> np.ndarray:
+    """A signal moved into 0..1; a constant one lies in the middle."""
+    clean = np.nan_to_num(line.astype(np.float64))
+    low, high = clean.min(), clean.max()
+    return (clean - low) / (high - low) if high > low else np.full(len(clean), 0.5)

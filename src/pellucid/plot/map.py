@@ -1,0 +1,172 @@
+"""What a drawing of one sample needs, computed beforehand: the map, its scale, the picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pellucid.errors import InputError, UnknownNameError
+from pellucid.explanation import Explanation, POOLINGS, Pooling
+from pellucid.plot.color import DEFAULT_PERCENTILE, Bytes, Floats, Scale
+from pellucid.structure import leaves
+
+Kind: TypeAlias = Literal["image", "signal", "table"]
+ScaleLike: TypeAlias = "Scale | float | Literal['own']"
+GridScale: TypeAlias = "Scale | float | Literal['own', 'shared']"
+
+KINDS: dict[int, Kind] = {1: "table", 2: "signal", 3: "image"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Map:
+    """The values of one sample as they are drawn.
+
+    `values` has the axes (height, width) for an image, (channel, position) for a signal and
+    (feature,) for a table. `picture` is what lies under an image, of shape (height, width, 3);
+    `inputs` are the sample's inputs, in the axes of the user's tensor without the batch.
+    `smooth` says that the map may be interpolated, `pool` how its channels were joined.
+    """
+
+    kind: Kind
+    values: Floats
+    inputs: NDArray[Any]
+    scale: Scale
+    smooth: bool = False
+    pool: Pooling | None = None
+    picture: Bytes | None = None
+
+    @classmethod
+    def of(
+        cls,
+        explanation: Explanation,
+        *,
+        row: int = 0,
+        part: int | str = 0,
+        pool: Pooling | None = None,
+        scale: ScaleLike = "own",
+        percentile: float = DEFAULT_PERCENTILE,
+        picture: Any = None,
+    ) -> "Map":
+        """Take one sample of an explanation; the options are those of `draw`."""
+        sample = explanation[row]
+        values, inputs = _part(sample, part)
+        kind = KINDS.get(values.ndim)
+        if kind is None:
+            raise InputError(
+                "A map must be that of an image (batch, channel, height, width), a signal "
+                "(batch, channel, position) or a table (batch, feature) to be drawn",
+                got=explanation.values,
+                hint="Draw a slice of it, or use explanation.to_frame().",
+            )
+        pooled, how = _pooled(values, kind, pool)
+        array = _array(pooled)
+        return cls(
+            kind=kind,
+            values=array,
+            inputs=_array(inputs),
+            scale=make_scale(scale, [array], percentile),
+            smooth=explanation.method.smooth,
+            pool=how,
+            picture=_picture(picture, inputs) if kind == "image" else None,
+        )
+
+    def on(self, scale: Scale) -> "Map":
+        """The same map on another scale."""
+        return replace(self, scale=scale)
+
+    def labels(self, names: Sequence[str] | None = None) -> list[str]:
+        """Name the features of a table."""
+        if names is None:
+            return [f"feature {i}" for i in range(len(self.values))]
+        if len(names) != len(self.values):
+            raise InputError(f"`names` must name all {len(self.values)} features", got=len(names))
+        return [str(name) for name in names]
+
+    def caption(self) -> list[str]:
+        """Say what the colors mean: the scale, how channels were joined, what is not finite."""
+        bad = int((~np.isfinite(self.values)).sum())
+        return [
+            self.scale.source(),
+            *([f"channels: {self.pool}"] if self.pool is not None else []),
+            *([f"{bad} not finite"] if bad else []),
+        ]
+
+
+def make_scale(scale: ScaleLike, maps: Sequence[Floats], percentile: float) -> Scale:
+    """Take "own" (from the values), or a number as the value of the strongest color."""
+    if isinstance(scale, Scale):
+        return scale
+    if scale == "own":
+        return Scale.of(maps, percentile=percentile)
+    if isinstance(scale, int | float) and not isinstance(scale, bool) and 0 < scale < float("inf"):
+        return Scale(limit=float(scale))
+    raise InputError('`scale` must be "own" or a positive number', got=scale)
+
+
+def as_picture(picture: Any) -> Bytes:
+    """Take an array or PIL image as 8-bit RGB, of shape (height, width, 3).
+
+    Floating-point values run from 0 to 1. A gray picture may come without its channel axis.
+    """
+    array = np.asarray(picture)
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[-1] not in (1, 3, 4) or array.dtype.kind not in "uifb":
+        raise InputError(
+            "`picture` must be an image of shape (height, width, 3)",
+            got=array,
+            hint="A tensor of shape (3, height, width) needs tensor.permute(1, 2, 0).",
+        )
+    if array.dtype.kind == "f":
+        array = np.nan_to_num(array).clip(0, 1) * 255
+    array = array[..., :3] if array.shape[-1] >= 3 else np.repeat(array, 3, axis=-1)
+    return np.round(array).astype(np.uint8)
+
+
+def stretch(inputs: Floats) -> Bytes:
+    """Show a normalized image of shape (channel, height, width) by stretching it to its range.
+
+    Other than one or three channels are shown by their mean.
+    """
+    finite = np.nan_to_num(inputs.astype(np.float64))
+    shown = finite if finite.shape[0] in (1, 3) else finite.mean(0, keepdims=True)
+    low, high = shown.min(), shown.max()
+    return as_picture((shown - low).transpose(1, 2, 0) / (high - low if high > low else 1.0))
+
+
+def _part(sample: Explanation, part: int | str) -> tuple[Tensor, Tensor]:
+    """The values and inputs of one input tensor of one sample, without the batch axis."""
+    inputs = dict(leaves(sample.inputs))
+    values = {path[0] if path else 0: (leaf, inputs[path]) for path, leaf in leaves(sample.values)}
+    if isinstance(part, int) and 0 <= part < len(values):
+        value, given = list(values.values())[part]
+    elif part in values:
+        value, given = values[part]
+    else:
+        raise UnknownNameError("`part`, the input to draw,", part, map(str, values))
+    return value[0], given[0]
+
+
+def _pooled(values: Tensor, kind: Kind, pool: Pooling | None) -> tuple[Tensor, Pooling | None]:
+    """Join the channels of an image, by sum if nothing else is asked; those of a signal on request."""
+    if pool is not None and pool not in POOLINGS:
+        raise UnknownNameError("`pool`", pool, POOLINGS)
+    if kind == "table" or (kind == "signal" and pool is None):
+        return values, None
+    how: Pooling = pool or "sum"
+    joined = POOLINGS[how](values[None])[0]
+    return (joined[0] if kind == "image" else joined), (how if values.shape[0] > 1 else None)
+
+
+def _picture(picture: Any, inputs: Tensor) -> Bytes | None:
+    if picture is not None:
+        return as_picture(picture)
+    return stretch(_array(inputs)) if inputs.ndim == 3 else None
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()

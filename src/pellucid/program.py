@@ -1,0 +1,151 @@
+"""The user's model as a program: how it is run, and how it is left exactly as it was."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pellucid.errors import DisconnectedError, InputError, ModelError, TrainingModeWarning
+from pellucid.structure import Inputs, leaves, outline, transform
+
+SOFTMAX = {"aten::_softmax", "aten::_log_softmax"}
+
+
+class Program:
+    """A model, and what has been found out about it by running it."""
+
+    def __init__(self, model: Callable[..., Any]) -> None:
+        if not callable(model):
+            raise InputError(
+                "`model` must be a torch.nn.Module or a callable on tensors",
+                got=model,
+                hint="A state dict must be loaded into a module first.",
+            )
+        self.model = model
+        self.ends_in_softmax: bool | None = None
+
+    def run(self, inputs: Inputs) -> tuple[Any, Any]:
+        """Return the output, and the output with a softmax at its end left out.
+
+        The inputs are copied first, so that a model that writes to them does not change the
+        user's tensors, and so that autograd accepts such a model.
+        """
+        copied = inputs.replace([leaf.clone() for leaf in inputs.leaves])
+        if self.ends_in_softmax is False:
+            raw = _call(self.model, copied)
+            return raw, raw
+        with SoftmaxWatch() as watch:
+            raw = _call(self.model, copied)
+        scores = watch.before(raw)
+        self.ends_in_softmax = scores is not raw
+        return raw, scores
+
+    def check_disconnected(self, inputs: Inputs, output: Any) -> None:
+        """Raise if the output, which no recorded operation ties to the input, does change with it.
+
+        Otherwise the answer zero is right: the output does not depend on the input.
+        """
+        moved = inputs.replace([_moved(leaf) for leaf in inputs.leaves])
+        with torch.no_grad():
+            other = _call(self.model, moved)
+        pairs = zip(leaves(output), leaves(other), strict=False)
+        if any(a.shape != b.shape or not torch.equal(a, b) for (_, a), (_, b) in pairs):
+            raise DisconnectedError(
+                "The output must depend on the input through torch operations",
+                got="an output that changes with the input, but not through any of them",
+                hint="Look for .detach(), .numpy(), .item(), torch.no_grad() or a thread inside "
+                "the model.",
+            )
+
+
+class SoftmaxWatch(TorchDispatchMode):
+    """Remember what went into every softmax, to find the scores before the last one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores: dict[int, tuple[Tensor, Tensor]] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Otherwise the first call imports the whole compiler, which takes seconds.
+        return False
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if function._schema.name in SOFTMAX:
+            self.scores[id(result)] = (args[0], result)
+        return result
+
+    def before(self, output: Any) -> Any:
+        """Replace every tensor of the output that is a softmax by the scores it was made of."""
+        found = [leaf for _, leaf in leaves(output) if id(leaf) in self.scores]
+        if not found:
+            return output
+        return transform(lambda leaf: self.scores.get(id(leaf), (leaf, None))[0], output)
+
+
+def check_output(output: Any) -> None:
+    """Raise if there is no floating-point tensor in what the model returned."""
+    if not any(leaf.is_floating_point() for _, leaf in leaves(output)):
+        raise ModelError(
+            "The model must return at least one floating-point tensor",
+            got=outline(output),
+            hint="Return the scores, explain a module that does, or wrap it: "
+            "lambda x: model(x).scores; lambda x: model.head(x); lambda x: model(x)['logits'].",
+        )
+
+
+@contextmanager
+def untouched(model: Callable[..., Any]) -> Iterator[None]:
+    """Give back random states and, of a model in training mode, its buffers, whatever happens."""
+    buffers = _training_buffers(model)
+    cpu = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    try:
+        with torch.inference_mode(False):
+            yield
+    finally:
+        torch.set_rng_state(cpu)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
+
+
+def _training_buffers(model: Callable[..., Any]) -> list[tuple[Tensor, Tensor]]:
+    """Copy the buffers that a run in training mode may change, and warn about that mode."""
+    if not isinstance(model, nn.Module):
+        return []
+    training = [module for module in model.modules() if module.training]
+    random = [module for module in training if isinstance(module, _DropoutNd | _NormBase)]
+    if random:
+        warnings.warn(
+            f"The model is in training mode ({type(random[0]).__name__} and "
+            f"{len(random) - 1} more): dropout and batch statistics are part of the explanation. "
+            "Call model.eval() first.",
+            TrainingModeWarning,
+            stacklevel=6,
+        )
+    return [(b, b.detach().clone()) for m in training for b in m.buffers(recurse=False)]
+
+
+def _call(model: Callable[..., Any], inputs: Inputs) -> Any:
+    output = inputs.call(model)
+    check_output(output)
+    return output
+
+
+def _moved(leaf: Tensor) -> Tensor:
+    """Another point near an input, to see whether an output changes at all."""
+    if not leaf.is_floating_point():
+        return leaf
+    return leaf * 0.5 + torch.linspace(-1, 1, leaf.numel()).to(leaf).reshape(leaf.shape)

@@ -1,0 +1,126 @@
+"""An operation with weights, as rules see it: one linear map, with modified weights on request."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pellucid.tape.adjoints import norm_affine
+from pellucid.tape.operations import Operation, Value
+
+aten = torch.ops.aten
+CONVOLUTIONS = {"convolution", "_convolution"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear:
+    """z = W x + b of one recorded operation; `norm` is a batch norm that is folded into it.
+
+    `x` has the shape of the operation's input, `z` that of its output. `forward` and `backward`
+    apply the map, and its transpose, with weights of the caller's.
+    """
+
+    operation: Operation
+    norm: Operation | None = None
+
+    @property
+    def is_convolution(self) -> bool:
+        """A convolution of any dimension, also transposed; else a matrix product."""
+        return self.operation.name in CONVOLUTIONS
+
+    @property
+    def _slots(self) -> tuple[Value, Value, Value | None]:
+        """Input, weight and bias."""
+        op = self.operation
+        if self.is_convolution:
+            return op.arguments[0], op.arguments[1], op.arguments[2]
+        if op.name == "addmm":
+            bias, x, weight = op.slots
+            return x, weight, bias
+        a, b = op.slots
+        return (a, b, None) if a.depends else (b, a, None)
+
+    @property
+    def x(self) -> Tensor:
+        """The input."""
+        return self._slots[0].tensor
+
+    @property
+    def output(self) -> Value:
+        """The value that z is, after the folded norm."""
+        return (self.norm or self.operation).output
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight, times the scale of the folded norm."""
+        weight = self._slots[1].tensor
+        if self.norm is None:
+            return weight
+        return weight * self._on_weight(norm_affine(self.norm)[0], weight)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias, with the shift of the folded norm; shape (channel,)."""
+        value = self._slots[2]
+        bias = None if value is None else value.tensor
+        if self.norm is None:
+            return bias
+        scale, shift = norm_affine(self.norm)
+        return shift if bias is None else shift + scale * bias
+
+    def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """W x + b, with the weight and bias given."""
+        op = self.operation
+        if self.is_convolution:
+            return aten.convolution(x, weight, bias, *op.arguments[3:9])
+        z = x @ weight if self._input_is_left else weight @ x
+        return z if bias is None else z + bias
+
+    def backward(self, signal: Tensor, weight: Tensor) -> Tensor:
+        """The transpose of W applied to a signal of the shape of z, with the weight given."""
+        if self.is_convolution:
+            places = self.operation.arguments[3:9]
+            x = self._slots[0]
+            like = x.tensor if x.kept else signal.new_empty(x.shape)
+            mask = [True, False, False]
+            return aten.convolution_backward(signal, like, weight, None, *places, mask)[0]
+        return signal @ weight.mT if self._input_is_left else weight.mT @ signal
+
+    def backward_plain(self, signal: Tensor) -> Tensor:
+        """The transpose with the operation's own weight; a folded scale goes to the signal.
+
+        The signal is smaller than the weight in deep layers, and the weight is not copied.
+        """
+        if self.norm is not None:
+            signal = signal * self.on_output(norm_affine(self.norm)[0], signal)
+        return self.backward(signal, self._slots[1].tensor)
+
+    def on_output(self, per_channel: Tensor, z: Tensor) -> Tensor:
+        """Shape a tensor (channel,) so that it broadcasts over the output."""
+        if self.is_convolution:
+            return per_channel.reshape(-1, *[1] * (z.ndim - 2))
+        return per_channel
+
+    def bias_share(self, signal: Tensor, bias: Tensor | None) -> Tensor:
+        """The sum of bias times signal over the output."""
+        if bias is None:
+            return signal.new_zeros(())
+        if self.is_convolution:
+            axes = [axis for axis in range(signal.ndim) if axis != 1]
+            return signal.sum(axes) @ bias
+        return (signal * bias).sum()
+
+    @property
+    def _input_is_left(self) -> bool:
+        return self.operation.name == "addmm" or self.operation.slots[0].depends
+
+    def _on_weight(self, per_channel: Tensor, weight: Tensor) -> Tensor:
+        """Shape a tensor (output channel,) so that it broadcasts over the weight."""
+        op = self.operation
+        if not self.is_convolution:
+            return per_channel
+        if not op.arguments[6]:
+            return per_channel.reshape(-1, *[1] * (weight.ndim - 1))
+        groups = op.arguments[8]  # transposed: weight (input channel, output channel / groups, ...)
+        per_input = per_channel.reshape(groups, -1).repeat_interleave(weight.shape[0] // groups, 0)
+        return per_input.reshape(weight.shape[0], -1, *[1] * (weight.ndim - 2))

@@ -1,0 +1,87 @@
+"""Layer-wise relevance propagation."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from pellucid.case import Case
+from pellucid.errors import InputError
+from pellucid.method import Attribution, Method, register
+from pellucid.propagate.composites import Composite, composite
+from pellucid.propagate.plan import choose, plan, propagate
+from pellucid.propagate.rules import Rule
+from pellucid.tape.ledger import Ledger
+
+LEAK = 1e-4
+
+
+@register("lrp")
+@dataclass(frozen=True, kw_only=True)
+class LRP(Method):
+    """Send the score back through the network, each operation sharing what it gets.
+
+        f(x) = ... = sum over layer l of R = ... = sum over inputs of R  (+ what biases took)
+
+    Axes: values have the axes of the input. `composite` names which rule goes where, or is one;
+    "auto" picks and says which. `rules` gives one rule to every operation with weights instead.
+    `explanation.ledger` says what every operation got, gave and kept.
+    Laws: complete without biases; with them the ledger sums to the score; a ReLU network without
+    biases under epsilon is gradient x input.
+    Source: Bach et al. (2015), On Pixel-Wise Explanations for Non-Linear Classifier Decisions by
+    Layer-Wise Relevance Propagation; Montavon et al. (2019), LRP: An Overview.
+
+    >>> net = torch.nn.Linear(2, 1, bias=False)
+    >>> _ = torch.nn.init.constant_(net.weight, 3.0)
+    >>> LRP(composite="epsilon")(net, torch.tensor([[1.0, 2.0]])).values
+    tensor([[3.0000, 6.0000]])
+    """
+
+    answers: ClassVar[str] = "How is the score made up of contributions of single pixels?"
+    weakness: ClassVar[str] = "The answer depends on the rules, and biases keep a part of it."
+    laws: ClassVar[frozenset[str]] = frozenset({"linear", "dummy", "invariant"})
+
+    composite: str | Composite = "auto"
+    rules: Rule | None = None
+
+    def __post_init__(self) -> None:
+        if self.composite != "auto":
+            composite(self.composite)
+        if self.rules is not None and not isinstance(self.rules, Rule):
+            raise InputError(
+                "`rules` must be one rule for all operations with weights",
+                got=self.rules,
+                hint="For example pellucid.rules.Epsilon(epsilon=1e-6).",
+            )
+
+    def attribute(self, case: Case) -> Attribution:
+        """One recorded forward pass and one walk."""
+        tape = case.tape
+        chosen, note = self._composite(tape)
+        with torch.no_grad():
+            relevance, ledger = propagate(tape, plan(tape, chosen), consume=not case.shared)
+        case.count(backward=len(case))
+        return Attribution(
+            values=[case.or_zero(i, found) for i, found in enumerate(relevance)],
+            expected=tape.outcome.score,
+            ledger=ledger,
+            notes=(note,) if note else (),
+            leak=_leak(ledger),
+        )
+
+    def _composite(self, tape: object) -> tuple[Composite, str]:
+        if self.rules is None:
+            return choose(tape, self.composite)
+        return Composite(name=self.rules.name, entries=(("any", self.rules),)), ""
+
+
+def _leak(ledger: Ledger) -> str:
+    """Name the operation at which relevance got lost, or made, for no stated cause."""
+    if abs(ledger.residual) <= LEAK * ledger.largest:
+        return ""
+    row = ledger.leak()
+    where = f"{row.name} (operation {row.number}, layer `{row.path}`, rule {row.rule})"
+    return (
+        f"Relevance must add up to the score; {ledger.residual:.3g} of {ledger.score:.3g} is "
+        f"missing, most of it at {where}. See explanation.ledger."
+    )

@@ -1,0 +1,203 @@
+"""Rules assigned to the operations of a tape, and the walk that applies them and keeps the books."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import MissingRuleError
+from pellucid.propagate.canonize import folded_norms
+from pellucid.propagate.composites import COMPOSITES, Composite, composite
+from pellucid.propagate.linear import CONVOLUTIONS, Linear
+from pellucid.propagate.rules import FIXED, FIXED_NAMES, REGISTERED, Rule, Share, fixed_kind
+from pellucid.tape.adjoints import Signals
+from pellucid.tape.ledger import Entry, Ledger
+from pellucid.tape.operations import Operation, Value
+from pellucid.tape.record import Tape
+from pellucid.tape.walk import walk
+
+Sharing = Callable[[Operation, Signals], Share]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """For each operation that carries relevance: how it shares it, and what that is called."""
+
+    steps: dict[Operation, tuple[str, Sharing]]
+
+
+def choose(tape: Tape, given: "str | Composite") -> tuple[Composite, str]:
+    """The composite, and a note if it was chosen here."""
+    if given != "auto":
+        return composite(given), ""
+    deep = any(op.name in CONVOLUTIONS for op in tape.operations)
+    found = COMPOSITES["epsilon-plus-flat" if deep else "epsilon"]
+    return found, f"Composite `{found.name}` was chosen: {found.why}."
+
+
+def plan(tape: Tape, rules: Composite) -> Plan:
+    """Give every operation between score and input its rule, before any number is computed."""
+    norms = folded_norms(tape)
+    folded = set(norms.values())
+    first = _first_weighted(tape)
+    steps: dict[Operation, tuple[str, Sharing]] = {}
+    for operation in _carriers(tape):
+        kind = fixed_kind(operation)
+        if operation.name in REGISTERED:
+            registered = REGISTERED[operation.name]
+            steps[operation] = (registered.name, registered)
+        elif kind == "weighted":
+            rule = _rule_for(operation, rules, operation in first)
+            linear = Linear(operation=operation, norm=norms.get(operation))
+            steps[operation] = (rule.name, _Weighted(rule, linear))
+        elif operation in folded:
+            steps[operation] = ("Folded", _share_folded)
+        elif kind in FIXED:
+            steps[operation] = (FIXED_NAMES[kind], FIXED[kind])
+        else:
+            raise missing_rule(tape, operation)
+    return Plan(steps)
+
+
+def rule_names(tape: Tape, given: "str | Composite" = "auto") -> list[str]:
+    """The name of every operation's rule, for tables; "none" where there is none."""
+    rules, _ = choose(tape, given)
+    first, folded = _first_weighted(tape), set(folded_norms(tape).values())
+    names = []
+    for operation in tape.operations:
+        kind = fixed_kind(operation)
+        if operation.name in REGISTERED:
+            names.append(REGISTERED[operation.name].name)
+        elif kind == "weighted":
+            names.append(_rule_for(operation, rules, operation in first).name)
+        else:
+            names.append("Folded" if operation in folded else FIXED_NAMES.get(kind, "none"))
+    return names
+
+
+def propagate(
+    tape: Tape, made: Plan, *, consume: bool = False
+) -> tuple[list[Tensor | None], Ledger]:
+    """Walk relevance from the score to the inputs; also return where it went.
+
+    With `consume`, tape and plan are used up on the way, and their memory freed.
+    """
+    books = _Books(made, consume)
+    score = tape.score_value
+    start = {score: score.tensor} if score is not None and score.depends else {}
+    found = walk(tape, start, tape.entries, books.step, consume=consume)
+    relevance = [found.get(entry) for entry in tape.entries]
+    return relevance, books.close(tape.outcome.score, relevance)
+
+
+def missing_rule(tape: Tape, operation: Operation) -> MissingRuleError:
+    """Say which operation has no rule, where it is, and what to do about it."""
+    line = tape.source_line(operation.number)
+    return MissingRuleError(
+        "Every operation between score and input must have a relevance rule",
+        got=f"`{operation.name}` (operation {operation.number}, layer "
+        f"`{operation.path or 'the model itself'}`{f', {line}' if line else ''})",
+        hint=f"Register one: pellucid.register_rule({operation.name!r}, pellucid.rules.Pass()) "
+        "for an elementwise function, or a function of (operation, signals).",
+    )
+
+
+@dataclass(frozen=True)
+class _Weighted:
+    """A rule bound to the linear map of one operation."""
+
+    rule: Rule
+    linear: Linear
+
+    def __call__(self, operation: Operation, signals: Signals) -> Share:
+        share = self.rule.share(self.linear, signals[0])
+        (signal,) = share.signals
+        entry = self.linear._slots[0]
+        slots: Signals = [signal if value is entry else None for value in operation.slots]
+        return Share(slots, share.bias, share.stabilizer, share.stopped)
+
+
+def _share_folded(operation: Operation, signals: Signals) -> Share:
+    """A folded norm hands on what it gets: the operation before it accounts for both."""
+    return Share([signals[0], *[None] * (len(operation.slots) - 1)])
+
+
+@dataclass
+class _Books:
+    """Applies the plan step by step and writes down every sum."""
+
+    plan: Plan
+    consume: bool
+    rows: list[tuple[dict[str, Any], list[Tensor]]] = field(default_factory=list)
+
+    def step(self, operation: Operation, signals: Signals) -> Signals:
+        """Share what arrives at an operation, and book it."""
+        take = self.plan.steps.pop if self.consume else self.plan.steps.get
+        name, sharing = take(operation, None) or ("", None)
+        if sharing is None:
+            return [None] * len(operation.slots)
+        share = sharing(operation, signals)
+        pairs = zip(share.signals, operation.slots, strict=True)
+        out = sum(_sum(signal) for signal in signals if signal is not None)
+        into = sum(_sum(s) for s, value in pairs if s is not None and value.depends)
+        head = {"number": operation.number, "name": operation.name, "path": operation.path}
+        kept = (share.bias, share.stabilizer, share.stopped)
+        self.rows.append(({**head, "rule": name}, [torch.as_tensor(x) for x in (out, into, *kept)]))
+        return share.signals
+
+    def close(self, score: Tensor, relevance: list[Tensor | None]) -> Ledger:
+        """Read all sums at once, now that the walk is over."""
+        names = ("relevance_out", "relevance_in", "bias", "stabilizer", "stopped")
+        entries = [
+            Entry(**head, **dict(zip(names, map(float, sums), strict=True)))
+            for head, sums in self.rows
+        ]
+        explained = sum(float(_sum(r)) for r in relevance if r is not None)
+        return Ledger(score=float(_sum(score)), explained=explained, rows=tuple(entries))
+
+
+def _sum(tensor: Tensor) -> Tensor:
+    return tensor.sum(dtype=torch.float32 if tensor.device.type == "mps" else torch.float64)
+
+
+def _rule_for(operation: Operation, rules: Composite, first: bool) -> Rule:
+    place = "convolution" if operation.name in CONVOLUTIONS else "dense"
+    fitting = {"any", place, "first" if first else place}
+    for where, rule in rules.entries:
+        if where in fitting:
+            return rule
+    raise MissingRuleError(
+        f"The composite `{rules.name}` must give a rule to every operation with weights",
+        got=operation,
+        hint='Add a last entry ("any", Epsilon()).',
+    )
+
+
+def _carriers(tape: Tape) -> list[Operation]:
+    """The operations that relevance passes on its way from the score, in the order it does."""
+    reached: set[Value] = set() if tape.score_value is None else {tape.score_value}
+    found = []
+    for operation in reversed(tape.operations):
+        if not any(value in reached for value in operation.outputs if value is not None):
+            continue
+        if fixed_kind(operation) == "stop" and operation.name not in REGISTERED:
+            continue
+        found.append(operation)
+        reached.update(value for value in operation.slots if value.depends)
+    return found
+
+
+def _first_weighted(tape: Tape) -> set[Operation]:
+    """The operations with weights that no other one precedes on the way from an input."""
+    after: set[Value] = set()
+    first = set()
+    for operation in tape.operations:
+        weighted = fixed_kind(operation) == "weighted"
+        below = any(value in after for value in operation.slots)
+        if weighted and not below:
+            first.add(operation)
+        if weighted or below:
+            after.update(value for value in operation.outputs if value is not None)
+    return first

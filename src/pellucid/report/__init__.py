@@ -1,0 +1,11 @@
+"""Reports: one self-contained HTML file, and the panel that notebooks show.
+
+No network, no scripts; images are PNG, in colors for light and for dark pages.
+"""
+
+from pellucid.report.document import Section, write
+from pellucid.report.file import check_writable, write_whole
+from pellucid.report.image import png
+from pellucid.report.panel import panel
+
+__all__ = ["Section", "check_writable", "panel", "png", "write", "write_whole"]

@@ -1,0 +1,219 @@
+"""The evidence of an explanation in words and rounded numbers, for the report and the terminal."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.explanation import Explanation
+from pellucid.plot.color import Floats, number
+from pellucid.plot.map import Map
+from pellucid.structure import leaves
+
+# Keeps a number and its sign on one line.
+SPACE = "\N{NO-BREAK SPACE}"
+
+NO_COMPLETENESS = "claims no completeness"
+
+
+class Prediction(NamedTuple):
+    """One class of the model's output: its place, its name, its probability."""
+
+    index: int
+    name: str
+    probability: float
+
+
+def predictions(
+    explanation: Explanation, *, row: int = 0, classes: Sequence[str] = (), most: int = 5
+) -> list[Prediction]:
+    """The classes that the model thinks most likely; empty if its output has no classes.
+
+    Scores become probabilities by a softmax, unless they are probabilities already.
+    """
+    scores = _scores(explanation, row)
+    if scores is None:
+        return []
+    chances = scores if _are_probabilities(scores) else scores.softmax(0)
+    found = chances.topk(min(most, len(chances)))
+    return [
+        Prediction(int(k), class_name(int(k), classes), float(p))
+        for p, k in zip(found.values, found.indices, strict=True)
+    ]
+
+
+def class_name(index: int, classes: Sequence[str]) -> str:
+    """The name of a class, or its number."""
+    return str(classes[index]) if -len(classes) <= index < len(classes) else f"class {index}"
+
+
+def target(explanation: Explanation, *, row: int = 0, classes: Sequence[str] = ()) -> str:
+    """Say which score is explained, by the names of the classes."""
+    aim = explanation[row].target
+    names = [f"“{class_name(k, classes)}”" for k in aim.classes[:1]]
+    if aim.kind == "callable":
+        return f"the function {aim.name}"
+    if aim.kind == "contrast" and aim.against is not None:
+        return f"the score of {names[0]} less that of “{class_name(aim.against, classes)}”"
+    words = {"probability": "the probability", "log_odds": "the log-odds"}
+    return f"{words.get(aim.kind, 'the score')} of {names[0]}" if names else "the score"
+
+
+def completeness(explanation: Explanation, *, row: int = 0) -> str:
+    """Say how far the values add up to what they should."""
+    law = explanation.completeness
+    if law is None:
+        return NO_COMPLETENESS
+    explained, expected = float(law.explained[row]), float(law.expected[row])
+    residual, relative = float(law.residual[row]), float(law.relative[row])
+    return (
+        f"values sum to {significant(explained)} of {significant(expected)}; "
+        f"residual {residual:.1g} ({percent(relative)})"
+    )
+
+
+def cost(explanation: Explanation) -> str:
+    """Say what was spent: model evaluations and seconds."""
+    return f"{explanation.evaluations} evaluations, {seconds(explanation.seconds)}"
+
+
+def ledger(explanation: Explanation) -> str:
+    """Say what relevance was lost to on its way; empty where none was propagated.
+
+    A ledger is kept for a whole batch, so this is for a batch of one.
+    """
+    book = explanation.ledger
+    if book is None or len(explanation) > 1:
+        return ""
+    taken = {"biases": book.bias, "stabilizers": book.stabilizer, "rules that stop": book.stopped}
+    words = [f"{who} took {number(what)}" for who, what in taken.items() if what != 0]
+    largest = f"at most {number(book.largest)} was on its way at once"
+    return "; ".join([", ".join(words) or "nothing was lost on the way", largest])
+
+
+def error(explanation: Explanation, *, row: int = 0) -> str:
+    """Say how far sampling may have moved the values; empty where nothing was sampled."""
+    if explanation.error is None:
+        return ""
+    pairs = zip(leaves(explanation.error), leaves(explanation.values), strict=True)
+    errors, values = zip(*((e[row].double(), v[row].double()) for (_, e), (_, v) in pairs))
+    spread, size = _root_mean_square(errors), _root_mean_square(values)
+    if size == 0:
+        return f"standard error {number(spread)}"
+    return f"standard error {number(spread)}, {percent(spread / size)} of a typical value"
+
+
+def where(shown: Map, *, names: Sequence[str] | None = None) -> str:
+    """Say in a line where the positive values lie, and how much is negative."""
+    values = np.where(np.isfinite(shown.values), shown.values, 0)
+    positive, negative = float(values.clip(0).sum()), float(-values.clip(max=0).sum())
+    if positive + negative == 0:
+        return "all values are zero"
+    against = negative / (positive + negative)
+    share = f"; {percent(against)} of all is negative" if against > 0 else ""
+    if positive == 0:
+        return "all values are negative or zero"
+    if shown.kind == "table":
+        return strongest(shown, names)
+    kept = _half(values.clip(0))
+    place = _place(values.clip(0) * kept)
+    thing = "pixels" if shown.kind == "image" else "positions"
+    return f"half of the positive part in {percent(kept.mean())} of the {thing}, {place}{share}"
+
+
+def strongest(shown: Map, names: Sequence[str] | None = None, most: int = 3) -> str:
+    """Name the features of a table with the largest values."""
+    order = np.argsort(-np.abs(np.nan_to_num(shown.values)), kind="stable")[:most]
+    labels = shown.labels(names)
+    return ", ".join(f"{labels[i]} ({shown.values[i]:+.3g})" for i in order)
+
+
+def significant(value: float) -> str:
+    """A number with four digits that matter.
+
+    >>> significant(8.12345)
+    '8.123'
+    """
+    return f"{value:.4g}"
+
+
+def percent(fraction: float) -> str:
+    """A fraction as a percentage without digits that mean nothing; its space does not break.
+
+    >>> [percent(f).replace(SPACE, " ") for f in (0.12345, 0.0123, 0.00001, 0.0)]
+    ['12 %', '1.2 %', 'below 0.01 %', '0 %']
+    """
+    if not math.isfinite(fraction):
+        return "of nothing expected"
+    if fraction == 0:
+        return f"0{SPACE}%"
+    if abs(fraction) < 1e-4:
+        return f"below 0.01{SPACE}%"
+    shown = 100 * fraction
+    return f"{shown:.0f}{SPACE}%" if abs(shown) >= 9.95 else f"{shown:.2g}{SPACE}%"
+
+
+def seconds(spent: float) -> str:
+    """A time as people read it.
+
+    >>> seconds(0.0123), seconds(3.21), seconds(75.0)
+    ('12 ms', '3.2 s', '75 s')
+    """
+    if spent < 1:
+        return f"{1000 * spent:.0f} ms"
+    return f"{spent:.1f} s" if spent < 10 else f"{spent:.0f} s"
+
+
+def probability(chance: float) -> str:
+    """A probability as a percentage.
+
+    >>> [probability(p).replace(SPACE, " ") for p in (0.9512, 0.00001)]
+    ['95.1 %', 'below 0.1 %']
+    """
+    return f"{100 * chance:.1f}{SPACE}%" if chance >= 0.001 else f"below 0.1{SPACE}%"
+
+
+def _scores(explanation: Explanation, row: int) -> Tensor | None:
+    """The scores of the classes for one sample, of shape (class,), if the output has any."""
+    path = explanation.target.path
+    for at, leaf in leaves(explanation.output):
+        if at[: len(path)] == path and leaf.is_floating_point() and leaf.ndim == 2:
+            return leaf[row].double().cpu() if leaf.shape[1] > 1 else None
+    return None
+
+
+def _are_probabilities(scores: Tensor) -> bool:
+    return bool((scores >= 0).all()) and abs(float(scores.sum()) - 1) < 1e-3
+
+
+def _root_mean_square(tensors: Sequence[Tensor]) -> float:
+    return float(torch.cat([each.flatten() for each in tensors]).square().mean().sqrt())
+
+
+def _half(values: Floats) -> Any:
+    """Mark the strongest values that together make up half of the sum."""
+    order = np.argsort(-values, axis=None, kind="stable")
+    reached = np.cumsum(values.ravel()[order])
+    count = int(np.searchsorted(reached, reached[-1] / 2)) + 1
+    marked = np.zeros(values.size, dtype=bool)
+    marked[order[:count]] = True
+    return marked.reshape(values.shape)
+
+
+def _place(weights: Floats) -> str:
+    """Name the third of each axis in which the middle of the weights lies."""
+    across = _third(weights.sum(0), ("left", "center", "right"))
+    if weights.ndim == 1 or weights.shape[0] == 1:
+        return f"around the {across}"
+    down = _third(weights.sum(1), ("upper", "middle", "lower"))
+    if down == "middle":
+        return f"around the {across}"
+    return f"around the {down} {across}"
+
+
+def _third(weights: Floats, names: tuple[str, str, str]) -> str:
+    middle = float((weights * (np.arange(len(weights)) + 0.5)).sum() / weights.sum())
+    return names[min(2, int(3 * middle / len(weights)))]

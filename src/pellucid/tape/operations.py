@@ -1,0 +1,191 @@
+"""What is on a tape: operations, and the values that flow between them."""
+
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Value:
+    """One version of one tensor of the recorded run.
+
+    An in-place operation makes a new value of the same tensor. The data of the old one is then
+    kept as a copy or, where it is cheap to compute again, dropped and computed when asked for.
+    `depends` says whether it depends on the inputs; what does not is a constant (a weight, say).
+    `rectified` is what a rectifier wrote over it, if one did.
+
+    A value refers weakly to the operation that made it, so that a walk that lets go of operations
+    lets go of their values too, at once.
+    """
+
+    __slots__ = ("_producer", "_tensor", "depends", "position", "rectified", "shape")
+
+    def __init__(self, tensor: Tensor, *, depends: bool) -> None:
+        self._tensor: Tensor | None = tensor
+        self.shape = tensor.shape
+        self.depends = depends
+        self._producer: weakref.ref[Operation] | None = None
+        self.position = 0
+        self.rectified: Value | None = None
+
+    @property
+    def producer(self) -> "Operation | None":
+        """The operation that made it; `None` for inputs and constants."""
+        return None if self._producer is None else self._producer()
+
+    def made_by(self, operation: "Operation", position: int) -> None:
+        """Remember the operation it is an output of."""
+        self._producer, self.position = weakref.ref(operation), position
+
+    @property
+    def tensor(self) -> Tensor:
+        """The data, computed again if it was dropped."""
+        if self._tensor is not None:
+            return self._tensor
+        if self.producer is None:
+            raise RuntimeError("A value that was dropped must still have its operation.")
+        return self.producer.again()[self.position]
+
+    @property
+    def kept(self) -> bool:
+        """Whether the data is there without computing it again."""
+        return self._tensor is not None
+
+    def keep(self, tensor: Tensor) -> None:
+        """Hold a copy, because the tensor itself is about to be overwritten."""
+        self._tensor = tensor
+
+    def drop(self) -> None:
+        """Let go of the data; it is computed again if it is asked for."""
+        self._tensor = None
+
+    @property
+    def number(self) -> int:
+        """The number of the operation that made it; -1 for inputs and constants."""
+        return -1 if self.producer is None else self.producer.number
+
+
+class Operation:
+    """One ATen call of the recorded run.
+
+    `arguments` and `keywords` are those of the call with every tensor replaced by its value;
+    `slots` lists those values in order, which is the order in which a rule returns signals.
+    `path` is the layer it ran in, `line` the source line (only where lines were recorded).
+    """
+
+    __slots__ = (
+        "arguments", "function", "keywords", "line", "mutates", "name", "number", "outputs",
+        "path", "slots", "__weakref__",
+    )  # fmt: skip
+
+    def __init__(
+        self, number: int, function: Any, arguments: tuple, keywords: dict, *, path: str = ""
+    ) -> None:
+        self.number = number
+        self.function = function
+        self.name = operation_name(function)
+        self.arguments = arguments
+        self.keywords = keywords
+        self.slots: list[Value] = list(_values((*arguments, *keywords.values())))
+        self.outputs: list[Value | None] = []
+        self.mutates: tuple[int, ...] = ()
+        self.path = path
+        self.line = ""
+
+    @property
+    def output(self) -> Value:
+        """The first output, for the many operations that have one."""
+        found = self.outputs[0]
+        if found is None:
+            raise RuntimeError(f"{self.name} has no tensor output.")
+        return found
+
+    def attach(self) -> None:
+        """Read a value that is written through `.data` or `.detach()` as the one it came from.
+
+        The write changes the memory of both, so what is written depends on the attached value.
+        """
+        for slot in self.mutates:
+            source = self.slots[slot].producer
+            if source is not None and source.name == "detach":
+                self.slots[slot] = source.slots[0]
+
+    def argument(self, position: int, default: Any = None) -> Any:
+        """A positional argument, or the default where the call left it out."""
+        return self.arguments[position] if position < len(self.arguments) else default
+
+    def again(self, replace: Callable[[Value], Tensor] | None = None) -> list[Tensor]:
+        """Run the operation once more, on its own values or on others in their place."""
+        read = replace or (lambda value: value.tensor)
+        tensors = [read(value) for value in self.slots]
+        for slot in self.mutates:
+            tensors[slot] = tensors[slot].clone()
+        rest = iter(tensors)
+        arguments = _filled(self.arguments, rest)
+        keywords = {key: _filled(item, rest) for key, item in self.keywords.items()}
+        results = tensors_of(self.function(*arguments, **keywords))
+        return results or [tensors[slot] for slot in self.mutates]
+
+    def __repr__(self) -> str:
+        return f"<{self.number} {self.name} in {self.path or 'the model'}>"
+
+
+def operation_name(function: Any) -> str:
+    """The name of an ATen call without its overload, and without the mark of in-place calls."""
+    name = function._schema.name.partition("::")[2]
+    return name[:-1] if name.endswith("_") and not name.endswith("__") else name
+
+
+def tensors_of(result: Any) -> list[Any]:
+    """The results of a call as a list; what is not a tensor becomes `None`."""
+    if isinstance(result, Tensor):
+        return [result]
+    if isinstance(result, tuple | list):
+        flat = [item for part in result for item in (part if isinstance(part, list) else [part])]
+        return [item if isinstance(item, Tensor) else None for item in flat]
+    return []
+
+
+def _values(arguments: Any) -> Iterator[Value]:
+    for argument in arguments:
+        if isinstance(argument, Value):
+            yield argument
+        elif isinstance(argument, tuple | list):
+            yield from _values(argument)
+
+
+def _filled(argument: Any, tensors: Iterator[Tensor]) -> Any:
+    """Put tensors back in the place of values."""
+    if isinstance(argument, Value):
+        return next(tensors)
+    if isinstance(argument, tuple | list):
+        return type(argument)(_filled(item, tensors) for item in argument)
+    return argument
+
+
+def fallback_adjoint(
+    operation: Operation, signals: list[Tensor | None]
+) -> list[Tensor | None]:
+    """The adjoint of any operation, by running that one operation again under autograd."""
+    with torch.enable_grad():
+        leaves = [_leaf(value) for value in operation.slots]
+        rest = iter(leaves)
+        results = operation.again(lambda _: next(rest))
+        pairs = [
+            (result, signal)
+            for result, signal in zip(results, signals, strict=True)
+            if signal is not None and result.requires_grad
+        ]
+        wanted = [leaf for leaf in leaves if leaf.requires_grad]
+        if not pairs or not wanted:
+            return [None] * len(leaves)
+        outputs, grads = zip(*pairs, strict=True)
+        found = iter(torch.autograd.grad(outputs, wanted, grads, allow_unused=True))
+    return [next(found) if leaf.requires_grad else None for leaf in leaves]
+
+
+def _leaf(value: Value) -> Tensor:
+    tensor = value.tensor.detach()
+    return tensor.requires_grad_() if value.depends and tensor.is_floating_point() else tensor

@@ -1,0 +1,73 @@
+"""Walk a tape backwards, with any rule at any operation."""
+
+from collections.abc import Callable, Collection
+
+import torch
+from torch import Tensor
+
+from pellucid.tape.adjoints import Signals, adjoint
+from pellucid.tape.operations import Operation, Value
+from pellucid.tape.record import Tape
+
+Step = Callable[[Operation, Signals], Signals]
+
+
+def walk(
+    tape: Tape,
+    start: dict[Value, Tensor],
+    until: Collection[Value],
+    step: Step = adjoint,
+    *,
+    consume: bool = False,
+) -> dict[Value, Tensor]:
+    """Carry signals from where they start to the values in `until`, and return them there.
+
+    At each operation `step` turns the signals at its outputs into one for each of its slots;
+    signals add up where paths join. With the adjoint as step this is back-propagation. The walk
+    visits nothing below the earliest value of `until`. `consume` frees the tape on the way, so
+    that it can be walked only once.
+    """
+    signals = dict(start)
+    wanted = set(until)
+    found: dict[Value, Tensor] = {}
+    last = min((value.number for value in wanted), default=0)
+    for operation in tape.consume() if consume else reversed(tape.operations):
+        if operation.number <= last:
+            break
+        arriving = [_take(value, signals, wanted, found) for value in operation.outputs]
+        if any(signal is not None for signal in arriving):
+            for value, signal in zip(operation.slots, step(operation, arriving), strict=True):
+                if signal is not None and value.depends:
+                    held = signals.get(value)
+                    signals[value] = signal if held is None else held + signal
+    for value in wanted:
+        if value in signals:
+            found[value] = signals[value]
+    return found
+
+
+def gradient(tape: Tape) -> list[Tensor | None]:
+    """The gradient of the score for each input, as autograd gives it; `None` where unused."""
+    score = tape.score_value
+    if score is None:
+        raise RuntimeError("The tape has no target: call tape.aim(target) first.")
+    start = {score: torch.ones_like(score.tensor)} if score.depends else {}
+    with torch.no_grad():
+        found = walk(tape, start, tape.entries)
+    return [found.get(entry) for entry in tape.entries]
+
+
+def _take(
+    value: Value | None,
+    signals: dict[Value, Tensor],
+    wanted: set[Value],
+    found: dict[Value, Tensor],
+) -> Tensor | None:
+    """The signal at an output, complete now that all that read it was visited."""
+    if value is None:
+        return None
+    signal = signals.pop(value, None)
+    if signal is not None and value in wanted:
+        found[value] = signal
+    return signal
+

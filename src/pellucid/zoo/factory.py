@@ -1,0 +1,63 @@
+"""Models of the user's own, named on the command line as `package.module:factory`."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pellucid.errors import InputError, UnknownNameError
+from pellucid.zoo.entry import Entry, load, names
+from pellucid.zoo.preprocessing import Preprocessing
+
+
+def find(name: str) -> Entry:
+    """Load a model by its name in the zoo, or as `package.module:factory`.
+
+    The factory is called without arguments, and returns an `Entry`, or a model that takes
+    ImageNet photographs as most do: 224 x 224 pixels with ImageNet's mean and deviation. Instead
+    of a factory it may be the model itself. Modules in the working directory are found too.
+    """
+    if ":" not in name:
+        known = names()
+        if name not in known:
+            hint = "A model of your own is named package.module:factory."
+            raise UnknownNameError("A model of the zoo", name, known, hint=hint)
+        return load(name)
+    made = _attribute(*name.split(":", 1))
+    made = made() if not isinstance(made, nn.Module | Entry) and callable(made) else made
+    if isinstance(made, Entry):
+        return made
+    if not callable(made):
+        raise InputError(
+            f"{name} must return a model or a pellucid.zoo.Entry",
+            got=made,
+            hint="A state dict must be loaded into a module first.",
+        )
+    return Entry(name=name, model=made, preprocess=Preprocessing())
+
+
+def _attribute(module: str, name: str) -> Any:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        # A module that the user's own module lacks is not a slip in the name given here.
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise InputError(
+            "`--model` must name a module that can be imported",
+            got=module,
+            hint="Install it, or call pellucid in the folder that holds it.",
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "`--model` must be a name of the zoo or package.module:factory", got=f"{module}:{name}"
+        ) from error
+    if not hasattr(found, name):
+        public = [known for known in dir(found) if not known.startswith("_")]
+        raise UnknownNameError(f"A factory in {module}", name, public)
+    return getattr(found, name)
