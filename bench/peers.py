@@ -5,11 +5,14 @@ They hang hooks on the model and do not bear in-place activations, so they get a
 
 import copy
 import importlib.util
+import sys
+import types
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from networks import LAST_CONVOLUTION
+from networks import LAST_CONVOLUTION, BasicBlock
 from torch import Tensor, nn
 
 # A peer's row: what it is called, what it is compared with, how many of those, and the call.
@@ -18,6 +21,7 @@ Peer = tuple[str, str, int, Callable[[], Any]]
 
 def peers(network: str, model: nn.Module, x: Tensor, k: int, count: int) -> list[Peer]:
     """All calls of all peers that are installed."""
+    warnings.simplefilter("ignore")
     rows: list[Peer] = []
     for package, calls in (("zennit", _zennit), ("captum", _captum), ("pytorch_grad_cam", _cams)):
         if importlib.util.find_spec(package) is None:
@@ -39,21 +43,30 @@ def _plain(model: nn.Module) -> nn.Module:
 
 
 def _zennit(network: str, model: nn.Module, x: Tensor, k: int, count: int) -> Iterator[Peer]:
+    _stand_in_for_torchvision()
     from zennit.attribution import Gradient
-    from zennit.canonizers import SequentialMergeBatchNorm
-    from zennit.composites import EpsilonGammaBox, EpsilonPlusFlat
+    from zennit.composites import EpsilonPlusFlat
+    from zennit.torchvision import ResNetCanonizer, VGGCanonizer
 
     start = torch.eye(1000)[[k] * len(x)]
 
-    def attribute(composite: Any) -> Any:
+    def attribute() -> Any:
         with Gradient(model=model, composite=composite) as attributor:
             return attributor(x, start)
 
-    merge = [SequentialMergeBatchNorm()]
-    flat = EpsilonPlusFlat(canonizers=merge)
-    box = EpsilonGammaBox(low=-3.0, high=3.0, canonizers=merge)
-    yield "zennit EpsilonPlusFlat", "FB", 1, lambda: attribute(flat)
-    yield "zennit EpsilonGammaBox", "FB", 1, lambda: attribute(box)
+    merge = [ResNetCanonizer() if network.startswith("resnet") else VGGCanonizer()]
+    composite = EpsilonPlusFlat(canonizers=merge)
+    yield "zennit EpsilonPlusFlat", "FB", 1, attribute
+
+
+def _stand_in_for_torchvision() -> None:
+    """Give zennit, which imports torchvision only to recognise its blocks, ours to recognise."""
+    if "torchvision" in sys.modules or importlib.util.find_spec("torchvision") is not None:
+        return
+    for name in ("torchvision", "torchvision.models", "torchvision.models.resnet"):
+        sys.modules[name] = types.ModuleType(name)
+    blocks = {"BasicBlock": BasicBlock, "Bottleneck": type("Bottleneck", (nn.Module,), {})}
+    vars(sys.modules["torchvision.models.resnet"]).update(blocks)
 
 
 def _captum(network: str, model: nn.Module, x: Tensor, k: int, count: int) -> Iterator[Peer]:

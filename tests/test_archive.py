@@ -72,7 +72,7 @@ def explanation(**changes: Any) -> Explanation:
         "inputs": torch.ones(2, 2),
         "output": {"logits": torch.eye(2), "aux": (torch.zeros(2), [None, 3, 0.1, "text", True])},
         "score": torch.tensor([1.0, 2.0]),
-        "target": Target.at("logits", target=(1, 0)),
+        "target": Target.path("logits", target=(1, 0)),
         "method": pl.Saliency(reduce="squared"),
         "baseline": pl.Baseline.per_sample(torch.zeros(2, 2)),
         "completeness": Completeness(torch.ones(2).double(), torch.tensor([1.0, 2.0])),
@@ -139,7 +139,7 @@ def test_fields_that_a_method_leaves_out_come_back_as_none(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", sorted(pl.methods()))
 def test_every_registered_method_comes_back(tmp_path: Path, name: str) -> None:
-    assert back(tmp_path, method=method.method(name)).method == method.method(name)
+    assert back(tmp_path, method=method.named(name)).method == method.named(name)
 
 
 def test_equality_sees_every_field_but_the_seconds() -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from pellucid.errors import (
     DisconnectedError,
     InputError,
     MissingExtraError,
+    MissingRuleError,
     ModelError,
     PellucidError,
     TargetError,
@@ -43,14 +45,23 @@ class InThread(nn.Module):
         return out[0]
 
 
+class Special(nn.Module):
+    """An operation that no table has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.special.bessel_j0(x)
+
+
+SOURCE = Path(__file__).read_text().splitlines()
+
 # What is wrong -> the call, the class of the error, and its three parts.
 BAD: dict[str, tuple[Callable[[], Any], type[PellucidError], str]] = {
     # Inputs
     "an array": (
         lambda: explain(inputs=np.ones((2, 3))),
         InputError,
-        r"^`inputs` must be a tensor, a tuple of tensors or a dict of tensors; got float64\[2, 3\]"
-        r"\. Convert it with torch\.from_numpy\(array\)\.float\(\)\.$",
+        r"^`inputs` must be a tensor, a tuple of tensors or a dict of tensors; "
+        r"got float64\[2, 3\] on cpu\. Convert it with torch\.from_numpy\(array\)\.float\(\)\.$",
     ),
     "a list of numbers": (
         lambda: explain(inputs=[1.0, 2.0]),
@@ -60,7 +71,7 @@ BAD: dict[str, tuple[Callable[[], Any], type[PellucidError], str]] = {
     "an array in a dict": (
         lambda: explain(inputs={"x": np.ones((2, 3))}),
         InputError,
-        r"^`x` must be a tensor; got float64\[2, 3\]\. Convert it with torch\.from_numpy",
+        r"^`x` must be a tensor; got float64\[2, 3\] on cpu\. Convert it with torch\.from_numpy",
     ),
     "nothing": (
         lambda: explain(inputs=()),
@@ -178,15 +189,10 @@ BAD: dict[str, tuple[Callable[[], Any], type[PellucidError], str]] = {
         r"^The baseline of `inputs` must have the shape of one sample, \[3\], or of several; "
         r"got float32\[1, 4\] on cpu\.$",
     ),
-    "a background where one reference is needed": (
-        lambda: explain(name="integrated_gradients", baseline=torch.ones(3, 3)),
-        InputError,
-        r"one reference a sample; got '?a background of 3 rows'?\. Pass one row",
-    ),
     "no feature maps": (
         lambda: explain(name="gradcam"),
         PellucidError,
-        r"map.*; got .*\.",
+        r"^Grad-CAM must find a convolution .*; got .*\. Name a layer",
     ),
     # Targets
     "a target out of range": (
@@ -299,6 +305,40 @@ def test_bad_input_gets_a_clear_answer(wrong):
     assert str(caught.value).endswith((".", "?"))
     assert "Tensor(" not in str(caught.value)
     assert "tensor(" not in str(caught.value)
+
+
+def test_an_operation_without_a_rule_is_named_with_its_line_and_the_way_out():
+    class Twisted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Sequential(nn.Linear(3, 2), Special())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x)
+
+    with pytest.raises(MissingRuleError) as caught:
+        explain(Twisted(), name="lrp")
+    message = str(caught.value)
+    assert message.startswith("Every operation between score and input must have a relevance rule")
+    assert "`special_bessel_j0` (operation 1, layer `inner.1`, " in message
+    line = next(n for n, text in enumerate(SOURCE, 1) if "bessel_j0(x)" in text)
+    assert f"test_messages.py:{line})" in message
+    assert "pellucid.register_rule('special_bessel_j0', pellucid.rules.Pass())" in message
+
+
+def test_a_rule_that_is_registered_is_used():
+    from pellucid.propagate import rules
+
+    model = nn.Sequential(nn.Linear(3, 2), Special())
+    try:
+        pl.register_rule("special_bessel_j0", pl.rules.Pass())
+        found = explain(model, name="lrp", target=0)
+        assert any(row.rule == "Pass" for row in found.ledger.rows)
+        assert abs(found.ledger.residual) < 1e-4
+    finally:
+        rules.REGISTERED.pop("special_bessel_j0", None)
+    with pytest.raises(InputError, match=r"must be Pass\(\) or a function .*; got 'pass'"):
+        pl.register_rule("special_bessel_j0", "pass")
 
 
 @pytest.mark.parametrize("name", ["saliency", "lrp"])

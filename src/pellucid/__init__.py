@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pellucid.gradient.integrated import IntegratedGradients, InteriorGradient
     from pellucid.gradient.saliency import GradientXInput, Saliency
     from pellucid.gradient.smooth import SmoothGrad
-    from pellucid.method import Method, compare, explain, method, methods, register
+    from pellucid.method import Method, compare, explain, methods, register
     from pellucid.propagate import rules
     from pellucid.propagate.composites import Composite
     from pellucid.propagate.lrp import LRP
@@ -46,7 +46,6 @@ _HOMES = {
     "compare": "method",
     "explain": "method",
     "load": "archive",
-    "method": "method",
     "methods": "method",
     "record": "tape.record",
     "register": "method",

@@ -1,5 +1,6 @@
 """What the absence of information means: the point that an explanation starts from."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -7,10 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d
 
-from pellucid.errors import InputError
+from pellucid.errors import InputError, UnknownNameError
 from pellucid.structure import Inputs
 
-BaselineLike: TypeAlias = "Baseline | float | Tensor | tuple[Tensor, ...] | dict[str, Tensor] | None"
+BaselineLike: TypeAlias = (
+    "Baseline | float | Tensor | tuple[Tensor, ...] | dict[str, Tensor] | None"
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,6 +34,7 @@ class Baseline:
     kind: Literal["value", "tensor", "per_sample", "mean", "blur", "noise"] = "value"
     value: float = 0.0
     tensors: tuple[Tensor, ...] = ()
+    names: tuple[str, ...] | None = None
     seed: int = 0
 
     @classmethod
@@ -41,15 +45,17 @@ class Baseline:
         if given is None:
             return cls()
         if isinstance(given, int | float) and not isinstance(given, bool):
+            if not math.isfinite(given):
+                raise InputError("A baseline must be finite", got=given)
             return cls(value=float(given))
         if isinstance(given, Tensor | tuple | list | dict):
-            return cls(kind="tensor", tensors=_tensors(given))
+            return cls(kind="tensor", tensors=_tensors(given), names=_names(given))
         raise InputError("`baseline` must be a number, a tensor or a Baseline", got=given)
 
     @classmethod
-    def per_sample(cls, tensor: "Tensor | tuple[Tensor, ...]") -> "Baseline":
+    def per_sample(cls, tensor: "Tensor | tuple[Tensor, ...] | dict[str, Tensor]") -> "Baseline":
         """One reference for each sample, in the order of the batch."""
-        return cls(kind="per_sample", tensors=_tensors(tensor))
+        return cls(kind="per_sample", tensors=_tensors(tensor), names=_names(tensor))
 
     @classmethod
     def mean(cls) -> "Baseline":
@@ -71,8 +77,7 @@ class Baseline:
         if self.kind == "tensor":
             return self._from_tensors(inputs)
         if self.kind == "per_sample":
-            self._check_per_sample(inputs)
-            return [inputs.replace(_like(self.tensors, inputs))]
+            return [inputs.replace(self._per_sample(inputs))]
         return [inputs.replace([self._make(leaf) for leaf in inputs.leaves])]
 
     def single(self, inputs: Inputs) -> Inputs:
@@ -81,7 +86,7 @@ class Baseline:
         if len(background) > 1:
             raise InputError(
                 "This method takes one reference a sample",
-                got=f"a background of {len(background)} rows",
+                found=f"a background of {len(background)} rows",
                 hint="Pass one row, or Baseline.per_sample(tensor) for one row a sample.",
             )
         return background[0]
@@ -102,10 +107,9 @@ class Baseline:
         return noise * (self.value * spread).reshape(-1, *[1] * (leaf.ndim - 1))
 
     def _from_tensors(self, inputs: Inputs) -> list[Inputs]:
-        _check_number(self.tensors, inputs)
         rows: set[int] = set()
         tables = []
-        for label, leaf, given in zip(inputs.labels(), inputs.leaves, self.tensors, strict=True):
+        for label, leaf, given in self._paired(inputs):
             table = given.unsqueeze(0) if given.shape == leaf.shape[1:] else given
             if table.shape[1:] != leaf.shape[1:]:
                 raise InputError(
@@ -118,20 +122,34 @@ class Baseline:
         if len(rows) > 1:
             raise InputError("The baselines of all inputs must have the same number of rows")
         return [
-            inputs.replace(
-                [t[i].expand_as(x) for t, x in zip(tables, inputs.leaves, strict=True)]
-            )
+            inputs.replace([t[i].expand_as(x) for t, x in zip(tables, inputs.leaves, strict=True)])
             for i in range(rows.pop())
         ]
 
-    def _check_per_sample(self, inputs: Inputs) -> None:
-        _check_number(self.tensors, inputs)
-        for label, leaf, given in zip(inputs.labels(), inputs.leaves, self.tensors, strict=True):
+    def _per_sample(self, inputs: Inputs) -> list[Tensor]:
+        for label, leaf, given in self._paired(inputs):
             if given.shape != leaf.shape:
                 raise InputError(
                     f"A baseline per sample must have the shape of `{label}`, {list(leaf.shape)}",
                     got=given,
                 )
+        return [given.to(leaf) for _, leaf, given in self._paired(inputs)]
+
+    def _paired(self, inputs: Inputs) -> list[tuple[str, Tensor, Tensor]]:
+        """Label, input and baseline of each input; those of a dict go by their keywords."""
+        tensors = self.tensors
+        if self.names is not None and inputs.names is not None:
+            given = dict(zip(self.names, self.tensors, strict=True))
+            for name in inputs.names:
+                if name not in given:
+                    raise UnknownNameError("`baseline` for an input", name, given)
+            tensors = tuple(given[name] for name in inputs.names)
+        if len(tensors) != len(inputs.leaves):
+            raise InputError(
+                f"`baseline` must have one tensor for each of the {len(inputs.leaves)} inputs",
+                found=f"{len(tensors)}",
+            )
+        return list(zip(inputs.labels(), inputs.leaves, tensors, strict=True))
 
     def __repr__(self) -> str:
         if self.kind in ("tensor", "per_sample"):
@@ -142,8 +160,10 @@ class Baseline:
         if not isinstance(other, Baseline):
             return NotImplemented
         same = (self.kind, self.value, self.seed) == (other.kind, other.value, other.seed)
-        return same and len(self.tensors) == len(other.tensors) and all(
-            torch.equal(a, b) for a, b in zip(self.tensors, other.tensors, strict=True)
+        return (
+            same
+            and len(self.tensors) == len(other.tensors)
+            and all(torch.equal(a, b) for a, b in zip(self.tensors, other.tensors, strict=True))
         )
 
     def __hash__(self) -> int:
@@ -161,16 +181,8 @@ def _tensors(given: "Tensor | tuple | list | dict") -> tuple[Tensor, ...]:
     return tensors
 
 
-def _like(tensors: tuple[Tensor, ...], inputs: Inputs) -> list[Tensor]:
-    return [tensor.to(leaf) for tensor, leaf in zip(tensors, inputs.leaves, strict=True)]
-
-
-def _check_number(tensors: tuple[Tensor, ...], inputs: Inputs) -> None:
-    if len(tensors) != len(inputs.leaves):
-        raise InputError(
-            f"`baseline` must have one tensor for each of the {len(inputs.leaves)} inputs",
-            got=f"{len(tensors)}",
-        )
+def _names(given: "Tensor | tuple | list | dict") -> tuple[str, ...] | None:
+    return tuple(given) if isinstance(given, dict) else None
 
 
 def _blur(leaf: Tensor, sigma: float) -> Tensor:

@@ -32,7 +32,7 @@ def check_batch_size(size: BatchSize) -> None:
 
 
 def auto_rows(sample: Tensor, rows: int) -> int:
-    """Rows of a batch where the user left it open: their own batch, or more if samples are small."""
+    """Rows of a batch if the user left it open: their own batch, or more if samples are small."""
     elements = max(1, sample[0].numel())
     return max(rows, min(AUTO_ROWS, AUTO_ELEMENTS // elements), 1)
 
@@ -70,6 +70,11 @@ class Batcher:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return None
+
+
+def wide(tensor: Tensor) -> torch.dtype:
+    """The type in which to add up many rows: double precision where the device has it."""
+    return torch.float32 if tensor.device.type == "mps" else torch.float64
 
 
 def is_out_of_memory(error: BaseException) -> bool:

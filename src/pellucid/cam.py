@@ -5,17 +5,21 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from pellucid.case import Case
 from pellucid.errors import InputError
 from pellucid.method import Attribution, Method, register
-from pellucid.tape.operations import Value
+from pellucid.tape.operations import Operation, Value
 from pellucid.tape.record import Tape
-from pellucid.tape.walk import walk
+from pellucid.tape.walk import carriers, walk
 
 CONVOLUTIONS = {"convolution", "_convolution"}
-INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
+# The operations themselves: the function that wraps them imports a computer algebra system first.
+INTERPOLATION = {
+    1: torch.ops.aten.upsample_linear1d,
+    2: torch.ops.aten.upsample_bilinear2d,
+    3: torch.ops.aten.upsample_trilinear3d,
+}
 
 
 @register("gradcam")
@@ -53,13 +57,15 @@ class GradCAM(Method):
         tape = case.tape
         path, maps = find_maps(tape, self.layer)
         start = {tape.score_value: torch.ones_like(tape.score_value.tensor)}
+        activations = maps.tensor
         with torch.no_grad():
-            gradient = walk(tape, start, [maps]).get(maps)
+            gradient = walk(tape, start, [maps], consume=not case.shared).get(maps)
         case.count(backward=len(case))
         if gradient is None:
-            gradient = torch.zeros_like(maps.tensor)
+            case.complete([None] * len(case.inputs.leaves))
+            gradient = torch.zeros_like(activations)
         weights = gradient.flatten(2).mean(2).reshape(*maps.shape[:2], *[1] * (gradient.ndim - 2))
-        values = (weights * maps.tensor).sum(1, keepdim=True)
+        values = (weights * activations).sum(1, keepdim=True)
         values = values.relu() if self.relu else values
         return Attribution(
             values=[self._like(values, leaf) for leaf in case.inputs.leaves],
@@ -72,8 +78,7 @@ class GradCAM(Method):
             return torch.zeros(len(leaf), 1, *leaf.shape[2:], dtype=leaf.dtype, device=leaf.device)
         if not self.upsample:
             return values
-        size, mode = leaf.shape[2:], INTERPOLATION[values.ndim - 2]
-        return interpolate(values, size=size, mode=mode, align_corners=False)
+        return INTERPOLATION[values.ndim - 2](values, list(leaf.shape[2:]), align_corners=False)
 
 
 def find_maps(tape: Tape, layer: str | None) -> tuple[str, Value]:
@@ -87,14 +92,15 @@ def find_maps(tape: Tape, layer: str | None) -> tuple[str, Value]:
                 hint=f"Layers that do: {', '.join(suggest_layers(tape)[-5:])}.",
             )
         return layer, maps
-    found = [op for op in tape.recorder.operations if op.name in CONVOLUTIONS and _has_grid(op.output)]
+    leading = carriers(tape)
+    found = [op for op in leading if op.name in CONVOLUTIONS and _has_grid(op.output)]
     if not found:
         raise InputError(
             "Grad-CAM must find a convolution whose output has a grid of positions",
-            got="a model without one",
+            found="a model without one",
             hint="Name a layer: GradCAM(layer=...).",
         )
-    return _after(tape, found[-1].output)
+    return _after(tape, leading[::-1], found[0].output)
 
 
 def suggest_layers(tape: Tape) -> list[str]:
@@ -102,10 +108,10 @@ def suggest_layers(tape: Tape) -> list[str]:
     return [path for path, values in tape.recorder.layers.items() if _has_grid(values[-1])]
 
 
-def _after(tape: Tape, maps: Value) -> tuple[str, Value]:
+def _after(tape: Tape, leading: list[Operation], maps: Value) -> tuple[str, Value]:
     """Follow maps through norms, residual sums and activations, as long as the shape stays."""
     reached, last, path = {maps}, maps, ""
-    for operation in tape.recorder.operations[maps.number :]:
+    for operation in leading:
         if any(value in reached for value in operation.slots):
             for value in operation.outputs[:1]:
                 if value is not None and value.shape == maps.shape:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pellucid.baseline import Baseline
+from pellucid.baseline import Baseline, BaselineLike
 from pellucid.batching import Batcher
 from pellucid.errors import InputError
 from pellucid.explanation import Evaluations
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 SOFTMAX_NOTE = "The model ends in a softmax; the score before it is explained."
 UNUSED_NOTE = "The score does not depend on `{}`; its values are zero."
+# Operations after which a value goes on outside of what is recorded.
+CUTS = {"detach": ".detach()", "_local_scalar_dense": ".item()"}
+CUT_NOTE = "`{}` in `{}` cuts the path from the input: what goes through it is not followed."
 INTEGER_NOTE = "`{}` holds integers; its values are zero."
 
 
@@ -89,9 +92,7 @@ class Case:
         """The gradient of the score at the inputs, in the shape of each; zeros where unused."""
         if self.shared:
             return self._walked_gradient()
-        outcome, gradient = self._autograd()
-        self.__dict__.setdefault("outcome", outcome)
-        return gradient
+        return self._autograd()
 
     @cached_property
     def tape(self) -> "Tape":
@@ -102,8 +103,10 @@ class Case:
         self.count(forward=len(self))
         if tape.softmax_removed:
             self.counter.note(SOFTMAX_NOTE)
-        if not tape.score_value.depends:
-            self._disconnected(tape.outcome)
+        for operation in tape.operations:
+            if operation.name in CUTS:
+                where = operation.path or "the model itself"
+                self.counter.note(CUT_NOTE.format(CUTS[operation.name], where))
         self.__dict__.setdefault("outcome", tape.outcome)
         return tape
 
@@ -148,13 +151,13 @@ class Case:
 
         yield from self.batcher.run(times * samples, work, what)
 
-    def reference(self, baseline: Baseline) -> Inputs:
+    def reference(self, baseline: BaselineLike) -> Inputs:
         """The one reference point of each sample."""
-        return self._of_rows(baseline).single(self.inputs)
+        return self._of_rows(Baseline.of(baseline)).single(self.inputs)
 
-    def background(self, baseline: Baseline) -> list[Inputs]:
+    def background(self, baseline: BaselineLike) -> list[Inputs]:
         """The reference points of each sample."""
-        return self._of_rows(baseline).background(self.inputs)
+        return self._of_rows(Baseline.of(baseline)).background(self.inputs)
 
     def count(self, *, forward: int = 0, backward: int = 0) -> None:
         """Book model evaluations, in samples."""
@@ -185,42 +188,44 @@ class Case:
             )
         return Outcome(transform(Tensor.detach, raw), score, target)
 
-    def _autograd(self) -> tuple[Outcome, list[Tensor]]:
+    def _autograd(self) -> list[Tensor]:
         points = self.inputs.replace([_differentiable(leaf) for leaf in self.inputs.leaves])
         free = [leaf for leaf in points.leaves if leaf.requires_grad]
         with torch.enable_grad():
             outcome = self._forward(points)
-            score = outcome.score
-            if free and score.requires_grad:
-                found = torch.autograd.grad(score.sum(), free, allow_unused=True)
+            found: list[Tensor | None] = [None] * len(free)
+            if free and outcome.score.requires_grad:
+                found = list(torch.autograd.grad(outcome.score.sum(), free, allow_unused=True))
                 self.count(backward=len(self))
-            else:
-                self._disconnected(outcome)
-                found = (None,) * len(free)
+        outcome = replace(outcome, score=outcome.score.detach())
+        self.__dict__.setdefault("outcome", outcome)
         by_leaf = dict(zip(map(id, free), found, strict=True))
-        gradient = [self.or_zero(i, by_leaf.get(id(leaf))) for i, leaf in enumerate(points.leaves)]
-        return replace(outcome, score=score.detach()), gradient
+        return self.complete([by_leaf.get(id(leaf)) for leaf in points.leaves])
 
     def _walked_gradient(self) -> list[Tensor]:
         from pellucid.tape.walk import gradient
 
         found = gradient(self.tape)
         self.count(backward=len(self))
-        return [self.or_zero(i, signal) for i, signal in enumerate(found)]
+        return self.complete(found)
 
-    def or_zero(self, position: int, signal: Tensor | None) -> Tensor:
-        """A signal at an input; zeros, and a note, for an input that the score does not use."""
+    def complete(self, signals: list[Tensor | None]) -> list[Tensor]:
+        """Signals at the inputs; zeros, and a note, for an input that the score does not use.
+
+        If it uses none, the model is run once more elsewhere, to see whether zero is the truth.
+        """
+        if all(signal is None for signal in signals):
+            self.program.check_disconnected(self.inputs, self.outcome.output)
+            self.count(forward=len(self))
+        return [self._or_zero(i, signal) for i, signal in enumerate(signals)]
+
+    def _or_zero(self, position: int, signal: Tensor | None) -> Tensor:
         leaf, label = self.inputs.leaves[position], self.inputs.labels()[position]
         if signal is not None:
             return signal
         note = UNUSED_NOTE if leaf.is_floating_point() else INTEGER_NOTE
         self.counter.note(note.format(label))
         return torch.zeros_like(leaf)
-
-    def _disconnected(self, outcome: Outcome) -> None:
-        """Zero is the answer, unless the model hides the dependence from torch."""
-        self.program.check_disconnected(self.inputs, outcome.output)
-        self.count(forward=len(self))
 
 
 def _differentiable(leaf: Tensor) -> Tensor:

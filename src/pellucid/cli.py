@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pellucid import __version__
-from pellucid.errors import InputError, PellucidError
+from pellucid.errors import InputError, PellucidError, PellucidWarning
 
 if TYPE_CHECKING:
     from pellucid.explanation import Explanation
@@ -175,7 +175,7 @@ def _say(section: "Section") -> None:
     click.echo(click.style(section.name, bold=True))
     for found in wording.predictions(first, classes=section.classes):
         chance = wording.probability(found.probability)
-        click.echo(f"  {chance:>12}  {found.name} ({found.index})")
+        click.echo(f"  {chance:>12}  {found.name} ({found.number})")
     aim = wording.target(first, classes=section.classes)
     click.echo(f"  explained: {aim}, which is {wording.significant(float(first.score[0]))}")
     for explanation in section.explanations:
@@ -208,9 +208,9 @@ def _write(page: Path, image: Path, sections: "list[Section]", entry: "Entry") -
         pictures=[section.picture for section in sections],
         titles=[section.name for section in sections],
     )
-    about = f"Model: {entry.name}." + (f" Source: {entry.source}." if entry.source else "")
-    about += f" License: {entry.license}." if entry.license else ""
-    write(page, sections, about=about)
+    credits = f"Model: {entry.source}." if entry.source else ""
+    credits += f" License: {entry.license}." if entry.license else ""
+    write(page, sections, about=f"Model: {entry.name}", credits=credits)
     write_whole(image, png(figure))
     click.echo(f"report   {page}")
     click.echo(f"picture  {image}")
@@ -218,7 +218,7 @@ def _write(page: Path, image: Path, sections: "list[Section]", entry: "Entry") -
 
 def _methods(names: str, options: tuple[str, ...]) -> "list[Method]":
     """Make the methods that are named, with their options."""
-    from pellucid.method import method
+    from pellucid.method import named
 
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     if not wanted:
@@ -233,7 +233,7 @@ def _methods(names: str, options: tuple[str, ...]) -> "list[Method]":
                 hint=f"Those are: {', '.join(wanted)}.",
             )
         given[name][key] = value
-    return [method(name, **given[name]) for name in dict.fromkeys(wanted)]
+    return [named(name, **given[name]) for name in dict.fromkeys(wanted)]
 
 
 def _option(text: str) -> tuple[str, str, Any]:
@@ -303,5 +303,6 @@ def _warnings_as_sentences() -> Iterator[None]:
         click.echo(f"warning: {message}", err=True)
 
     with warnings.catch_warnings():
+        warnings.simplefilter("always", PellucidWarning)
         warnings.showwarning = show  # catch_warnings puts the former one back
         yield

@@ -23,7 +23,6 @@ from torch import Tensor
 
 from pellucid.errors import UnknownNameError
 from pellucid.method import Method, methods
-from pellucid.propagate.rules import Rule
 
 
 @dataclass
@@ -124,6 +123,8 @@ def _find(path: str) -> type | None:
     module, _, name = path.rpartition(".")
     parts = module.split(".")
     if parts[0] != "pellucid":
+        from pellucid.propagate.rules import Rule
+
         return next((rule for rule in _rules(Rule) if _path(rule) == path), None)
     # A module with an underscore in front may be one that acts when it is imported (`__main__`).
     if not all(re.fullmatch(r"[a-z][a-z0-9_]*", part) for part in parts):
@@ -138,7 +139,8 @@ def _find(path: str) -> type | None:
 
 def _rules(kind: type) -> Iterator[type]:
     """All rules that are defined anywhere."""
-    for each in kind.__subclasses__():
+    subclasses: list[type] = kind.__subclasses__()
+    for each in subclasses:
         if _is_record(each):
             yield each
         yield from _rules(each)

@@ -23,10 +23,14 @@ from collections.abc import Iterable
 
 
 class PellucidError(Exception):
-    """What must hold, what was given and what to do, in one sentence each."""
+    """What must hold, what was given and what to do, in one sentence each.
 
-    def __init__(self, must: str, *, got: object = None, hint: str = "") -> None:
-        given = "" if got is None else f"; got {show(got)}"
+    What was given is a value, `got`, or is put in words, `found`.
+    """
+
+    def __init__(self, must: str, *, got: object = None, found: str = "", hint: str = "") -> None:
+        found = found or ("" if got is None else show(got))
+        given = f"; got {found}" if found else ""
         super().__init__(f"{must}{given}." + (f" {hint}" if hint else ""))
 
 
@@ -123,4 +127,5 @@ def nearest(name: str, known: Iterable[str], *, most: int = 12) -> str:
     if close:
         return f"Did you mean {close[0]!r}?"
     listed = ", ".join(names[:most]) + (", ..." if len(names) > most else "")
-    return f"Known: {listed}." if names else ""
+    end = "" if listed.endswith("...") else "."
+    return f"Known: {listed}{end}" if names else ""

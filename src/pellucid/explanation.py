@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -61,7 +61,7 @@ class Completeness:
 
     @property
     def residual(self) -> Tensor:
-        """expected - explained, of shape (sample,)."""
+        """Expected - explained, of shape (sample,)."""
         return self.expected - self.explained
 
     @property
@@ -90,7 +90,7 @@ class Explanation:
     baseline: Baseline | None = None
     completeness: Completeness | None = None
     error: Structure | None = None
-    evaluations: Evaluations = Evaluations()
+    evaluations: Evaluations = Evaluations()  # noqa: RUF009  # immutable
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     ledger: Ledger | None = None
@@ -116,6 +116,9 @@ class Explanation:
             error=transform(keep, self.error),
             ledger=self.ledger if len(self) == 1 else None,
         )
+
+    def __iter__(self) -> Iterator[Explanation]:
+        return (self[row] for row in range(len(self)))
 
     def pool(self, how: Pooling = "sum") -> Explanation:
         """Join the channels of every map: `sum`, `max`, `abs_sum`, `l2`, `positive`, `negative`.
@@ -239,7 +242,9 @@ def _selecting(index: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    return a.dtype == b.dtype and a.shape == b.shape and bool(((a == b) | (a != a) & (b != b)).all())
+    return (
+        a.dtype == b.dtype and a.shape == b.shape and bool(((a == b) | (a != a) & (b != b)).all())
+    )
 
 
 def _numbers(values: Tensor, most: int = 4) -> str:

@@ -13,14 +13,13 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
-from pellucid.baseline import Baseline
-from pellucid.batching import Batcher, BatchSize, auto_rows
-from pellucid.case import Case, Counter
+from pellucid.batching import Batcher, BatchSize, auto_rows, wide
+from pellucid.case import Case, Counter, Outcome
 from pellucid.errors import IncompleteError, IncompleteWarning, InputError, UnknownNameError
 from pellucid.explanation import Completeness, Evaluations, Explanation
 from pellucid.program import Program, untouched
@@ -110,17 +109,17 @@ def methods() -> dict[str, type[Method]]:
     return dict(_REGISTRY)
 
 
-def method(name: "str | Method", **options: Any) -> Method:
+def named(name: "str | Method", **options: Any) -> Method:
     """Make a method from its name and options; a method that is made already passes through.
 
-    >>> method("saliency", reduce="absolute")
+    >>> named("saliency", reduce="absolute")
     Saliency(reduce='absolute')
     """
     if isinstance(name, Method):
         if options:
             raise InputError(
                 "Options must be given to the method itself when it is not named by a string",
-                got=", ".join(options),
+                found=", ".join(options),
             )
         return name
     known = methods()
@@ -156,7 +155,7 @@ def explain(
     >>> explain(model, torch.tensor([[1.0, 2.0]]), "gradient_x_input").values
     tensor([[3., 6.]])
     """
-    chosen = [method(name, **options)]
+    chosen = [named(name, **options)]
     return _answer(chosen, model, inputs, target, batch_size, on_incomplete)[0]
 
 
@@ -175,18 +174,20 @@ def compare(
     """
     if isinstance(names, str):
         raise InputError("`names` must be a list of methods", got=names, hint=f"Pass [{names!r}].")
-    chosen = [method(name) for name in names]
-    models = model if isinstance(model, list | tuple) else [model]
+    chosen = [named(name) for name in names]
+    models = list(model) if isinstance(model, Sequence) else [model]
     answers = [_answer(chosen, m, inputs, target, batch_size, on_incomplete) for m in models]
     return [explanation for answer in answers for explanation in answer]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Part:
-    """What one method found for one batch of samples."""
+    """What one method found for one batch of samples; the batch itself, and its tape, let go."""
 
     method: Method
-    case: Case
+    rows: int
+    outcome: Outcome
+    notes: tuple[str, ...]
     attribution: Attribution
     evaluations: Evaluations
     seconds: float
@@ -203,7 +204,7 @@ def _answer(
     policies = ("warn", "raise", "ignore")
     if on_incomplete not in policies:
         raise UnknownNameError("`on_incomplete`", on_incomplete, policies)
-    program, taken, aim = Program(model), Inputs.of(inputs), Target.of(target)
+    program, taken, aim = Program(model), Inputs.of(inputs).copied(), Target.of(target)
     aim.check_rows(taken.rows)
     batcher = Batcher(batch_size, start=auto_rows(taken.leaves[0], taken.rows))
 
@@ -230,35 +231,45 @@ def _run(chosen: Method, case: Case) -> _Part:
     """Run one method on one batch, and measure what it cost."""
     before, started = case.counter.spent(), time.perf_counter()
     attribution = chosen.attribute(case)
-    _ = case.outcome
+    outcome = case.outcome
     seconds = time.perf_counter() - started
     spent = [after - earlier for after, earlier in zip(case.counter.spent(), before, strict=True)]
-    return _Part(chosen, case, attribution, Evaluations(*spent), seconds)
+    return _Part(
+        method=chosen,
+        rows=len(case),
+        outcome=outcome,
+        notes=(*case.counter.notes, *attribution.notes),
+        attribution=attribution,
+        evaluations=Evaluations(*spent),
+        seconds=seconds,
+    )
 
 
 def _join(inputs: Inputs, parts: list[_Part], on_incomplete: OnIncomplete) -> Explanation:
     """Put the batches together again."""
-    outcomes = [part.case.outcome for part in parts]
+    outcomes = [part.outcome for part in parts]
     found = [part.attribution for part in parts]
     values = _stack([each.values for each in found])
     leaks = [each.leak for each in found if each.leak]
     _act_on_leaks(leaks, on_incomplete)
-    notes = [note for p in parts for note in (*p.case.counter.notes, *p.attribution.notes)]
-    expected = None if found[0].expected is None else torch.cat([e.expected for e in found])
+    notes = [note for part in parts for note in part.notes]
+    expected = [each.expected for each in found if each.expected is not None]
+    errors = [each.error for each in found if each.error is not None]
+    ledgers = [each.ledger for each in found if each.ledger is not None]
     return Explanation(
         values=inputs.pack(values),
         inputs=inputs.pack(inputs.leaves),
         output=concatenate([outcome.output for outcome in outcomes]),
         score=torch.cat([outcome.score for outcome in outcomes]),
-        target=Target.join([outcome.target for outcome in outcomes], [len(p.case) for p in parts]),
+        target=Target.join([outcome.target for outcome in outcomes], [part.rows for part in parts]),
         method=parts[0].method,
         baseline=getattr(parts[0].method, "baseline", None),
-        completeness=None if expected is None else Completeness(_total(values), expected),
-        error=None if found[0].error is None else inputs.pack(_stack([e.error for e in found])),
+        completeness=Completeness(_total(values), torch.cat(expected)) if expected else None,
+        error=inputs.pack(_stack(errors)) if errors else None,
         evaluations=Evaluations(*map(sum, zip(*(p.evaluations for p in parts), strict=True))),
         seconds=sum(part.seconds for part in parts),
         notes=tuple(dict.fromkeys([*notes, *leaks])),
-        ledger=None if found[0].ledger is None else found[0].ledger.join([e.ledger for e in found]),
+        ledger=ledgers[0].join(ledgers) if ledgers else None,
     )
 
 
@@ -277,12 +288,15 @@ def concatenate(outputs: list[Any]) -> Any:
 
 
 def _stack(parts: list[list[Tensor]]) -> list[Tensor]:
-    return [torch.cat(column) if len(column) > 1 else column[0] for column in zip(*parts)]
+    return [
+        torch.cat(column) if len(column) > 1 else column[0] for column in zip(*parts, strict=True)
+    ]
 
 
 def _total(values: list[Tensor]) -> Tensor:
     """Sum the values of each sample, in double precision, shape (sample,)."""
-    return sum(v.flatten(1).sum(1, dtype=torch.float64) for v in values if v.is_floating_point())
+    sums = [v.flatten(1).sum(1, dtype=wide(v)) for v in values if v.is_floating_point()]
+    return torch.stack(sums).sum(0)
 
 
 def _act_on_leaks(leaks: list[str], on_incomplete: OnIncomplete) -> None:

@@ -11,7 +11,14 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pellucid.errors import DisconnectedError, InputError, ModelError, TrainingModeWarning
+from pellucid.batching import is_out_of_memory
+from pellucid.errors import (
+    DisconnectedError,
+    InputError,
+    ModelError,
+    PellucidError,
+    TrainingModeWarning,
+)
 from pellucid.structure import Inputs, leaves, outline, transform
 
 SOFTMAX = {"aten::_softmax", "aten::_log_softmax"}
@@ -38,10 +45,10 @@ class Program:
         """
         copied = inputs.replace([leaf.clone() for leaf in inputs.leaves])
         if self.ends_in_softmax is False:
-            raw = _call(self.model, copied)
+            raw = call(self.model, copied)
             return raw, raw
         with SoftmaxWatch() as watch:
-            raw = _call(self.model, copied)
+            raw = call(self.model, copied)
         scores = watch.before(raw)
         self.ends_in_softmax = scores is not raw
         return raw, scores
@@ -53,12 +60,12 @@ class Program:
         """
         moved = inputs.replace([_moved(leaf) for leaf in inputs.leaves])
         with torch.no_grad():
-            other = _call(self.model, moved)
+            other = call(self.model, moved)
         pairs = zip(leaves(output), leaves(other), strict=False)
         if any(a.shape != b.shape or not torch.equal(a, b) for (_, a), (_, b) in pairs):
             raise DisconnectedError(
                 "The output must depend on the input through torch operations",
-                got="an output that changes with the input, but not through any of them",
+                found="an output that changes with the input, but not through any of them",
                 hint="Look for .detach(), .numpy(), .item(), torch.no_grad() or a thread inside "
                 "the model.",
             )
@@ -97,7 +104,7 @@ def check_output(output: Any) -> None:
     if not any(leaf.is_floating_point() for _, leaf in leaves(output)):
         raise ModelError(
             "The model must return at least one floating-point tensor",
-            got=outline(output),
+            found=outline(output),
             hint="Return the scores, explain a module that does, or wrap it: "
             "lambda x: model(x).scores; lambda x: model.head(x); lambda x: model(x)['logits'].",
         )
@@ -138,8 +145,18 @@ def _training_buffers(model: Callable[..., Any]) -> list[tuple[Tensor, Tensor]]:
     return [(b, b.detach().clone()) for m in training for b in m.buffers(recurse=False)]
 
 
-def _call(model: Callable[..., Any], inputs: Inputs) -> Any:
-    output = inputs.call(model)
+def call(model: Callable[..., Any], inputs: Inputs) -> Any:
+    """Call the model, and say with which inputs if it fails or returns nothing to explain."""
+    try:
+        output = inputs.call(model)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        if is_out_of_memory(error) or isinstance(error, PellucidError):
+            raise
+        raise ModelError(
+            "The model must run on the inputs",
+            got=inputs.pack(inputs.leaves),
+            hint=f"It raised {type(error).__name__}: {str(error).strip().rstrip('.')}.",
+        ) from error
     check_output(output)
     return output
 

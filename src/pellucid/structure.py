@@ -106,7 +106,9 @@ class Inputs:
         """Name each tensor as a user would: `inputs`, `inputs[0]` or its keyword."""
         if self.names is not None:
             return self.names
-        return ("inputs",) if self.single else tuple(f"inputs[{i}]" for i in range(len(self.leaves)))
+        return (
+            ("inputs",) if self.single else tuple(f"inputs[{i}]" for i in range(len(self.leaves)))
+        )
 
     def pack(self, leaves: list[Tensor] | tuple[Tensor, ...]) -> Structure:
         """Put tensors back into the structure that the user passed."""
@@ -117,6 +119,10 @@ class Inputs:
     def replace(self, leaves: list[Tensor] | tuple[Tensor, ...]) -> "Inputs":
         """Keep the structure, change the tensors."""
         return dataclasses.replace(self, leaves=tuple(leaves))
+
+    def copied(self) -> "Inputs":
+        """Copies that neither change with the user's tensors nor hold their graph."""
+        return self.replace([leaf.detach().clone() for leaf in self.leaves])
 
     def select(self, rows: Any) -> "Inputs":
         """Keep some samples, by slice or index tensor."""
@@ -141,14 +147,14 @@ class Inputs:
             if leaf.is_floating_point() and not leaf.isfinite().all():
                 raise InputError(
                     f"`{label}` must be finite",
-                    got=f"{int((~leaf.isfinite()).sum())} values that are NaN or infinite",
+                    found=f"{int((~leaf.isfinite()).sum())} values that are NaN or infinite",
                     hint="Clean the data first, for example with torch.nan_to_num(inputs).",
                 )
         sizes = {leaf.shape[0] for leaf in self.leaves}
         if len(sizes) > 1:
             raise InputError(
                 "All inputs must have the same length along the batch, their first axis",
-                got={label: leaf for label, leaf in zip(self.labels(), self.leaves, strict=True)},
+                got=dict(zip(self.labels(), self.leaves, strict=True)),
                 hint="Expand what all samples share to the length of the batch.",
             )
 

@@ -12,7 +12,9 @@ from pellucid.errors import TargetError, UnknownNameError
 from pellucid.structure import children, leaves, outline
 
 Kind: TypeAlias = Literal["predicted", "index", "contrast", "probability", "log_odds", "callable"]
-TargetLike: TypeAlias = "Target | int | Sequence[int] | Tensor | tuple | Callable[[Any], Tensor] | None"
+TargetLike: TypeAlias = (
+    "Target | int | Sequence[int] | Tensor | tuple | Callable[[Any], Tensor] | None"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +42,7 @@ class Target:
     kind: Kind = "predicted"
     classes: tuple[int, ...] = ()
     against: int | None = None
-    path: tuple[str | int, ...] = ()
+    where: tuple[str | int, ...] = ()
     function: Callable[[Any], Tensor] | None = dataclasses.field(default=None, compare=False)
     name: str = ""
 
@@ -51,15 +53,15 @@ class Target:
             return given
         if given is None:
             return cls()
-        if isinstance(given, Tensor):
+        if hasattr(given, "tolist"):  # a tensor, an array or a number of NumPy's
             given = given.tolist()
         if _is_int(given):
-            return cls(kind="index", classes=(int(given),))
+            return cls(kind="index", classes=(int(given),))  # type: ignore[arg-type]  # is an int
         if isinstance(given, tuple) and given and isinstance(given[0], str):
             return cls._at_path(given)
         if isinstance(given, tuple) and len(given) == 2 and all(map(_is_int, given)):
             return cls.contrast(*given)
-        if isinstance(given, list | tuple) and given and all(map(_is_int, given)):
+        if isinstance(given, list | tuple) and given and all(_is_int(_number(k)) for k in given):
             return cls(kind="index", classes=tuple(int(k) for k in given))
         if callable(given):
             name = getattr(given, "__qualname__", type(given).__name__)
@@ -74,8 +76,8 @@ class Target:
     def _at_path(cls, given: tuple) -> "Target":
         """Read ("logits", 3): the last part is a target of its own if it is not a string."""
         if len(given) > 1 and not isinstance(given[-1], str):
-            return dataclasses.replace(cls.of(given[-1]), path=tuple(given[:-1]))
-        return cls(path=tuple(given))
+            return dataclasses.replace(cls.of(given[-1]), where=tuple(given[:-1]))
+        return cls(where=tuple(given))
 
     @classmethod
     def contrast(cls, a: int, b: int) -> "Target":
@@ -93,9 +95,9 @@ class Target:
         return cls(kind="log_odds", classes=(int(k),))
 
     @classmethod
-    def at(cls, *path: str | int, target: TargetLike = None) -> "Target":
-        """Explain a target inside one entry of a nested output: `Target.at(0, "logits")`."""
-        return dataclasses.replace(cls.of(target), path=path)
+    def path(cls, *where: str | int, target: TargetLike = None) -> "Target":
+        """Explain a target inside one entry of a nested output: `Target.path(0, "logits")`."""
+        return dataclasses.replace(cls.of(target), where=where)
 
     def resolve(self, output: Any, rows: int) -> "Target":
         """Fix the predicted class, and check the target against an output, before any work.
@@ -145,7 +147,7 @@ class Target:
         """
         if self.kind == "callable":
             return self._call(raw)
-        found = _follow(output, self.path)
+        found = _follow(output, self.where)
         table = self._table(output, found.shape[0])
         chosen = _pick(table, self.classes)
         if self.against is not None:
@@ -174,17 +176,17 @@ class Target:
 
     def _table(self, output: Any, rows: int) -> Tensor:
         """Find the scores as a table of shape (sample, class)."""
-        found = _follow(output, self.path)
+        found = _follow(output, self.where)
         if not isinstance(found, Tensor) or not found.is_floating_point():
             raise TargetError(
                 "The target must lead to a tensor of floating-point scores",
-                got=outline(output),
+                found=outline(output),
                 hint=_examples(output),
             )
         if found.ndim == 0 or found.ndim > 2 or found.shape[0] != rows:
             raise TargetError(
                 f"The explained output must have shape ({rows},) or ({rows}, class)",
-                got=outline(output),
+                found=outline(output),
                 hint=_examples(output),
             )
         return found.reshape(rows, -1)
@@ -205,14 +207,17 @@ class Target:
         else:
             inner = ", ".join(map(str, self.classes))
             inner += "" if self.against is None else f", {self.against}"
-        where = "".join(f"[{part!r}]" for part in self.path)
+        where = "".join(f"[{part!r}]" for part in self.where)
         return f"Target.{self.kind}({inner}){where}"
 
 
 def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) or (
-        type(value).__module__ == "numpy" and hasattr(value, "__index__") and value.ndim == 0
-    )
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> Any:
+    """A number of NumPy's, or a tensor of one element, as a plain one."""
+    return value.item() if hasattr(value, "item") else value
 
 
 def _columns(table: Tensor, classes: tuple[int, ...]) -> Tensor:
@@ -249,5 +254,5 @@ def _examples(output: Any) -> str:
         tries.append(f"target=lambda output: {read}[:, 0].flatten(1).mean(1)")
     if path and leaf.ndim <= 2:
         given = f"({', '.join(map(repr, path))}, 0)"
-        tries.insert(0, f"target={given if isinstance(path[0], str) else f'Target.at{path}'}")
+        tries.insert(0, f"target={given if isinstance(path[0], str) else f'Target.path{path}'}")
     return "What would work: " + "; ".join(tries[:3]) + "."

@@ -52,7 +52,7 @@ def tuple_output() -> Network:
     )
     x = normal(2, 3, seed=3)
     weight = model.layers["a"].weight[1].detach().expand(2, 3)
-    return Network(model=model, inputs=x, target=_second_score, gradient=weight, linear=weight * x)
+    return Network(model=model, inputs=x, target=_second_score, gradient=weight, affine=True)
 
 
 def _second_score(output: tuple[Tensor, Tensor]) -> Tensor:
@@ -79,7 +79,7 @@ def softmax() -> Network:
         inputs=x,
         target=2,
         gradient=weight,
-        linear=weight * x,
+        affine=True,
         twin=layer,
     )
 

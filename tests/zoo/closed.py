@@ -11,7 +11,7 @@ def linear() -> Network:
     """f = 2 x1 - x2 + x3/2. Gradient (2, -1, 1/2); each element adds weight times value."""
     weight, x = rows([2, -1, 0.5]), rows([1, 2, 3], [-1, 0.5, 4])
     return Network(
-        model=dense(weight), inputs=x, gradient=weight.expand(2, 3), linear=weight * x, biased=False
+        model=dense(weight), inputs=x, gradient=weight.expand(2, 3), affine=True, biased=False
     )
 
 
@@ -19,9 +19,7 @@ def linear() -> Network:
 def affine() -> Network:
     """f = 2 x1 - x2 + x3/2 + 3. As `linear`; the bias belongs to no element."""
     weight, x = rows([2, -1, 0.5]), rows([1, 2, 3], [-1, 0.5, 4])
-    return Network(
-        model=dense(weight, [3.0]), inputs=x, gradient=weight.expand(2, 3), linear=weight * x
-    )
+    return Network(model=dense(weight, [3.0]), inputs=x, gradient=weight.expand(2, 3), affine=True)
 
 
 @network
@@ -34,7 +32,7 @@ def deep_linear() -> Network:
         model=nn.Sequential(first, second),
         inputs=x,
         gradient=weight.expand(2, 3),
-        linear=weight * x,
+        affine=True,
         twin=twin,
     )
 

@@ -14,20 +14,21 @@ from torch import Tensor, nn
 NETWORKS: dict[str, Callable[[], "Network"]] = {}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Network:
     """A model, inputs, and what is known.
 
-    `gradient` is the gradient of the explained score and `linear` what each element adds to it,
-    where there is a closed form; `ignored` is true where the score ignores an element; `twin` is
-    the same function written in another way; `maps` says that there are feature maps for a CAM.
+    `gradient` is the gradient of the explained score, where there is a closed form, and `affine`
+    says that it is the same everywhere; `ignored` is true where the score ignores an element;
+    `twin` is the same function written in another way; `maps` says that there are feature maps for
+    a CAM, `biased` that something is added besides what depends on the input.
     """
 
     model: nn.Module
     inputs: Any
     target: Any = 0
     gradient: Any = None
-    linear: Any = None
+    affine: bool = False
     ignored: Any = None
     twin: nn.Module | None = None
     maps: bool = False
@@ -49,7 +50,7 @@ def load(name: str, dtype: torch.dtype = torch.float64) -> Network:
 def cast(made: Network, dtype: torch.dtype) -> Network:
     """Change the precision of a network and of what is known about it."""
     twin = None if made.twin is None else made.twin.to(dtype).eval()
-    known = {key: to(getattr(made, key), dtype) for key in ("inputs", "gradient", "linear")}
+    known = {key: to(getattr(made, key), dtype) for key in ("inputs", "gradient")}
     return replace(made, model=made.model.to(dtype), twin=twin, **known)
 
 

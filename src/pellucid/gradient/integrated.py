@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.baseline import Baseline, BaselineLike
+from pellucid.batching import wide
 from pellucid.case import Case
 from pellucid.errors import InputError
 from pellucid.method import Attribution, Method, register
@@ -72,9 +73,7 @@ class IntegratedGradients(Method):
             leak=next((leak for leak in leaks if leak), ""),
         )
 
-    def _from(
-        self, case: Case, reference: Inputs, whole: Tensor
-    ) -> tuple[list[Tensor], Tensor]:
+    def _from(self, case: Case, reference: Inputs, whole: Tensor) -> tuple[list[Tensor], Tensor]:
         """Values from one reference, and the steps that each sample took."""
         steps = torch.full((len(case),), self.steps or FIRST_STEPS)
         nodes = midpoints(int(steps[0]))
@@ -169,7 +168,7 @@ def gradient_sum(case: Case, reference: Inputs, alphas: Tensor) -> list[Tensor]:
     def point(draw: int, rows: Tensor) -> Inputs:
         alpha = float(alphas[draw])
         return case.inputs.replace([
-            start[rows] + alpha * (end[rows] - start[rows]) if end.is_floating_point() else end[rows]
+            torch.lerp(start[rows], end[rows], alpha) if end.is_floating_point() else end[rows]
             for start, end in zip(reference.leaves, case.inputs.leaves, strict=True)
         ])  # fmt: skip
 
@@ -179,14 +178,7 @@ def gradient_sum(case: Case, reference: Inputs, alphas: Tensor) -> list[Tensor]:
     return totals
 
 
-def wide(tensor: Tensor) -> torch.dtype:
-    """The type in which to add up: double precision where the device has it."""
-    return torch.float32 if tensor.device.type == "mps" else torch.float64
-
-
-def _scaled(
-    totals: list[Tensor], inputs: Inputs, reference: Inputs, steps: Tensor
-) -> list[Tensor]:
+def _scaled(totals: list[Tensor], inputs: Inputs, reference: Inputs, steps: Tensor) -> list[Tensor]:
     """Turn sums of gradients into values: divide by the steps, multiply by the distance."""
     scaled = []
     for total, end, start in zip(totals, inputs.leaves, reference.leaves, strict=True):

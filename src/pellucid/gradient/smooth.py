@@ -6,9 +6,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from pellucid.batching import wide
 from pellucid.case import Case
 from pellucid.errors import InputError, UnknownNameError
-from pellucid.gradient.integrated import wide
 from pellucid.gradient.saliency import Saliency
 from pellucid.method import Attribution, Method, register
 from pellucid.structure import Inputs
@@ -50,15 +50,17 @@ class SmoothGrad(Method):
     def __post_init__(self) -> None:
         least = 2 if self.reduce == "variance" else 1
         if not isinstance(self.samples, int) or self.samples < least:
-            raise InputError(f"`samples` must be a whole number, at least {least}", got=self.samples)
+            raise InputError(
+                f"`samples` must be a whole number, at least {least}", got=self.samples
+            )
         if not 0 <= self.noise < float("inf"):
             raise InputError("`noise` must be a fraction of the range of the input", got=self.noise)
         if self.reduce not in REDUCTIONS:
             raise UnknownNameError("`reduce` of smoothgrad", self.reduce, REDUCTIONS)
         if isinstance(self.method, str):
-            from pellucid.method import method
+            from pellucid.method import named
 
-            object.__setattr__(self, "method", method(self.method))
+            object.__setattr__(self, "method", named(self.method))
 
     def attribute(self, case: Case) -> Attribution:
         """Stream the noisy copies through the method, keeping running sums of powers."""
@@ -108,7 +110,7 @@ class SmoothGrad(Method):
 
 
 def _range(leaf: Tensor) -> Tensor:
-    """max - min of each sample, shape (sample, 1, ...)."""
+    """Max - min of each sample, shape (sample, 1, ...)."""
     flat = leaf.flatten(1)
     return (flat.amax(1) - flat.amin(1)).reshape(-1, *[1] * (leaf.ndim - 1))
 

@@ -12,6 +12,7 @@ go out; nothing is drawn here.
 """
 
 import functools
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -62,7 +63,7 @@ class Scale:
         maps = [values] if isinstance(values, np.ndarray) else list(values)
         sizes = np.concatenate([np.abs(each[np.isfinite(each)]).ravel() for each in maps])
         if sizes.size == 0:
-            return cls(limit=0.0, percentile=percentile, shared=shared)
+            return cls(limit=float("nan"), percentile=percentile, shared=shared)
         limit = float(np.percentile(sizes.astype(np.float64), percentile))
         if limit == 0:
             limit, percentile = float(sizes.max()), 100
@@ -70,7 +71,7 @@ class Scale:
 
     @property
     def span(self) -> float:
-        """The limit to draw with: 1 for a map of nothing but zeros."""
+        """The limit to draw with: 1 for a map of zeros, or of nothing finite."""
         return self.limit if self.limit > 0 else 1.0
 
     def source(self) -> str:
@@ -83,6 +84,8 @@ class Scale:
             words = "scale as given"
         elif self.limit == 0:
             words = "all values are zero"
+        elif math.isnan(self.limit):
+            words = "no value is finite"
         elif self.percentile == 100:
             words = "maximum of |values|"
         else:
@@ -157,7 +160,9 @@ def overlay(
     """The colors of a map on top of a gray picture of the same height and width: (h, w, 3)."""
     cover = opacities(values, scale, opacity)[..., None]
     below = gray(picture).astype(np.float64)
-    return np.round(cover * colorize(values, scale, dark=dark) + (1 - cover) * below).astype(np.uint8)
+    return np.round(cover * colorize(values, scale, dark=dark) + (1 - cover) * below).astype(
+        np.uint8
+    )
 
 
 def gray(picture: Bytes) -> Bytes:

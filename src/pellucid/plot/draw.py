@@ -12,7 +12,6 @@ from pellucid.explanation import Explanation, Pooling
 from pellucid.plot.color import (
     COLORS,
     DEFAULT_PERCENTILE,
-    NOT_FINITE,
     Bytes,
     colorize,
     gray,
@@ -24,6 +23,8 @@ from pellucid.plot.map import Map, ScaleLike
 
 INK = {False: "#1c1e21", True: "#e8e6e3"}
 PAPER = {False: "#ffffff", True: "#16181b"}
+
+MINUS = "\N{MINUS SIGN}"
 
 # A table with more features than this shows those with the largest values.
 MOST_BARS = 20
@@ -201,11 +202,8 @@ def _table(shown: Map, ax: Axes, dark: bool, names: Sequence[str] | None) -> Non
 def colormap(dark: bool) -> ListedColormap:
     """The color table as matplotlib takes it."""
     rows = table(dark) / 255
-    made = ListedColormap(rows[:COLORS], name="pellucid-dark" if dark else "pellucid")
-    return made.with_extremes(bad=NOT_FINITE_HEX[dark])
-
-
-NOT_FINITE_HEX = {dark: "#{:02x}{:02x}{:02x}".format(*rgb) for dark, (_, rgb) in NOT_FINITE.items()}
+    name = "pellucid-dark" if dark else "pellucid"
+    return ListedColormap(rows[:COLORS], name=name, bad=rows[COLORS])
 
 
 def _norm(shown: Map) -> Normalize:
@@ -217,9 +215,10 @@ def _legend(shown: Map, ax: Axes, dark: bool, *, below: float) -> None:
     strip = ax.inset_axes((0.0, below, 1.0, 0.035))
     strip.imshow(table(dark)[None, :COLORS], aspect="auto", extent=(-1, 1, 0, 1))
     limit = number(shown.scale.span)
-    strip.set_xticks([-1, 0, 1], [f"−{limit}", "0", f"+{limit}"], fontsize=8)
-    for text, side in zip(strip.get_xticklabels(), ("left", "center", "right"), strict=True):
-        text.set_horizontalalignment(side)
+    strip.set_xticks([-1, 0, 1], [f"{MINUS}{limit}", "0", f"+{limit}"], fontsize=8)
+    low, _, high = strip.get_xticklabels()
+    low.set_horizontalalignment("left")
+    high.set_horizontalalignment("right")
     strip.set_yticks([])
     strip.set_xlabel("\n".join(shown.caption()), fontsize=8, labelpad=1)
     _ink(strip, dark)

@@ -1,5 +1,6 @@
 """Maps side by side, each sample on lines of its own, beside its picture."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,6 +46,8 @@ def grid(
     3
     """
     lines = as_lines(explanations)
+    if columns < 1:
+        raise InputError("`columns` must be at least 1", got=columns)
     _check_count("pictures", pictures, len(lines))
     _check_count("titles", titles, len(lines))
     maps = [
@@ -63,7 +66,7 @@ def grid(
     ]
     if scale == "shared":
         maps = share(maps, percentile)
-    panels = [_panels(line, lines[i], titles and titles[i]) for i, line in enumerate(maps)]
+    panels = [_panels(line, lines[i], titles[i] if titles else None) for i, line in enumerate(maps)]
     return _figure(panels, columns, overlay, smooth_overlay, dark)
 
 
@@ -100,7 +103,8 @@ def _figure(
     smooth_overlay: float | None,
     dark: bool,
 ) -> Figure:
-    wide = min(columns, max(map(len, lines)))
+    most = max(map(len, lines))
+    wide = math.ceil(most / math.ceil(most / columns))  # lines of about the same length
     broken = [line[i : i + wide] for line in lines for i in range(0, len(line), wide)]
     first = next(panel for panel, _ in lines[0] if isinstance(panel, Map))
     figure = canvas(first, len(broken), wide, dark)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.errors import InputError, UnknownNameError
-from pellucid.explanation import Explanation, POOLINGS, Pooling
+from pellucid.explanation import POOLINGS, Explanation, Pooling
 from pellucid.plot.color import DEFAULT_PERCENTILE, Bytes, Floats, Scale
 from pellucid.structure import leaves
 
@@ -151,7 +151,7 @@ def _part(sample: Explanation, part: int | str) -> tuple[Tensor, Tensor]:
 
 
 def _pooled(values: Tensor, kind: Kind, pool: Pooling | None) -> tuple[Tensor, Pooling | None]:
-    """Join the channels of an image, by sum if nothing else is asked; those of a signal on request."""
+    """Join the channels of an image, by default by their sum; those of a signal on request."""
     if pool is not None and pool not in POOLINGS:
         raise UnknownNameError("`pool`", pool, POOLINGS)
     if kind == "table" or (kind == "signal" and pool is None):

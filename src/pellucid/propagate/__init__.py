@@ -1,9 +1,9 @@
 """Methods that walk a tape backwards with rules of their own.
 
-    linear.py      an operation with weights, as rules see it
-    canonize.py    batch norm folded into the operation before it, on the tape
-    rules.py       how one operation shares relevance among its inputs
-    composites.py  which rule goes to which operation: data, no code
-    plan.py        rules assigned to the operations of a tape, and the walk with a ledger
-    lrp.py         layer-wise relevance propagation, the method
+linear.py      an operation with weights, as rules see it
+canonize.py    batch norm folded into the operation before it, on the tape
+rules.py       how one operation shares relevance among its inputs
+composites.py  which rule goes to which operation: data, no code
+plan.py        rules assigned to the operations of a tape, and the walk with a ledger
+lrp.py         layer-wise relevance propagation, the method
 """

@@ -30,7 +30,7 @@ def folded_norms(tape: Tape) -> dict[Operation, Operation]:
 def _readers(tape: Tape) -> Counter[Value]:
     """How many operations read each value; the model's own outputs count as read."""
     readers = Counter(value for op in tape.operations for value in op.slots)
-    if tape.score_value is not None:
+    if tape.aimed is not None:
         readers[tape.score_value] += 1
     return readers
 

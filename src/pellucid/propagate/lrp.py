@@ -12,6 +12,7 @@ from pellucid.propagate.composites import Composite, composite
 from pellucid.propagate.plan import choose, plan, propagate
 from pellucid.propagate.rules import Rule
 from pellucid.tape.ledger import Ledger
+from pellucid.tape.record import Tape
 
 LEAK = 1e-4
 
@@ -62,24 +63,34 @@ class LRP(Method):
             relevance, ledger = propagate(tape, plan(tape, chosen), consume=not case.shared)
         case.count(backward=len(case))
         return Attribution(
-            values=[case.or_zero(i, found) for i, found in enumerate(relevance)],
+            values=case.complete(relevance),
             expected=tape.outcome.score,
             ledger=ledger,
-            notes=(note,) if note else (),
-            leak=_leak(ledger),
+            notes=tuple(part for part in (note, _kept(ledger)) if part),
+            leak=_leak(ledger, max(LEAK, 4 * torch.finfo(tape.outcome.score.dtype).eps)),
         )
 
-    def _composite(self, tape: object) -> tuple[Composite, str]:
+    def _composite(self, tape: Tape) -> tuple[Composite, str]:
         if self.rules is None:
             return choose(tape, self.composite)
         return Composite(name=self.rules.name, entries=(("any", self.rules),)), ""
 
 
-def _leak(ledger: Ledger) -> str:
-    """Name the operation at which relevance got lost, or made, for no stated cause."""
-    if abs(ledger.residual) <= LEAK * ledger.largest:
+def _kept(ledger: Ledger) -> str:
+    """Say what biases and stabilizers kept of the score, where that is worth a sentence."""
+    if abs(ledger.bias) + abs(ledger.stabilizer) <= 0.01 * abs(ledger.score):
         return ""
+    return (
+        f"Of the score {ledger.score:.4g}, biases kept {ledger.bias:.4g} and stabilizers "
+        f"{ledger.stabilizer:.2g}; the ledger says where."
+    )
+
+
+def _leak(ledger: Ledger, tolerance: float) -> str:
+    """Name the operation at which relevance got lost, or made, for no stated cause."""
     row = ledger.leak()
+    if row is None or abs(ledger.residual) <= tolerance * ledger.largest:
+        return ""
     where = f"{row.name} (operation {row.number}, layer `{row.path}`, rule {row.rule})"
     return (
         f"Relevance must add up to the score; {ledger.residual:.3g} of {ledger.score:.3g} is "

@@ -1,4 +1,4 @@
-"""Rules assigned to the operations of a tape, and the walk that applies them and keeps the books."""
+"""Rules assigned to the operations of a tape, and the walk that applies them and keeps books."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ from pellucid.errors import MissingRuleError
 from pellucid.propagate.canonize import folded_norms
 from pellucid.propagate.composites import COMPOSITES, Composite, composite
 from pellucid.propagate.linear import CONVOLUTIONS, Linear
-from pellucid.propagate.rules import FIXED, FIXED_NAMES, REGISTERED, Rule, Share, fixed_kind
+from pellucid.propagate.rules import FIXED, FIXED_NAMES, REGISTERED, Rule, Share, first, fixed_kind
 from pellucid.tape.adjoints import Signals
 from pellucid.tape.ledger import Entry, Ledger
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.record import Tape
-from pellucid.tape.walk import walk
+from pellucid.tape.walk import carriers, walk
 
 Sharing = Callable[[Operation, Signals], Share]
 
@@ -41,15 +41,15 @@ def plan(tape: Tape, rules: Composite) -> Plan:
     """Give every operation between score and input its rule, before any number is computed."""
     norms = folded_norms(tape)
     folded = set(norms.values())
-    first = _first_weighted(tape)
+    entrances = _first_weighted(tape)
     steps: dict[Operation, tuple[str, Sharing]] = {}
-    for operation in _carriers(tape):
+    for operation in carriers(tape, _stops):
         kind = fixed_kind(operation)
         if operation.name in REGISTERED:
             registered = REGISTERED[operation.name]
             steps[operation] = (registered.name, registered)
         elif kind == "weighted":
-            rule = _rule_for(operation, rules, operation in first)
+            rule = _rule_for(operation, rules, operation in entrances)
             linear = Linear(operation=operation, norm=norms.get(operation))
             steps[operation] = (rule.name, _Weighted(rule, linear))
         elif operation in folded:
@@ -64,14 +64,14 @@ def plan(tape: Tape, rules: Composite) -> Plan:
 def rule_names(tape: Tape, given: "str | Composite" = "auto") -> list[str]:
     """The name of every operation's rule, for tables; "none" where there is none."""
     rules, _ = choose(tape, given)
-    first, folded = _first_weighted(tape), set(folded_norms(tape).values())
+    entrances, folded = _first_weighted(tape), set(folded_norms(tape).values())
     names = []
     for operation in tape.operations:
         kind = fixed_kind(operation)
         if operation.name in REGISTERED:
             names.append(REGISTERED[operation.name].name)
         elif kind == "weighted":
-            names.append(_rule_for(operation, rules, operation in first).name)
+            names.append(_rule_for(operation, rules, operation in entrances).name)
         else:
             names.append("Folded" if operation in folded else FIXED_NAMES.get(kind, "none"))
     return names
@@ -86,7 +86,7 @@ def propagate(
     """
     books = _Books(made, consume)
     score = tape.score_value
-    start = {score: score.tensor} if score is not None and score.depends else {}
+    start = {score: score.tensor} if score.depends else {}
     found = walk(tape, start, tape.entries, books.step, consume=consume)
     relevance = [found.get(entry) for entry in tape.entries]
     return relevance, books.close(tape.outcome.score, relevance)
@@ -97,7 +97,7 @@ def missing_rule(tape: Tape, operation: Operation) -> MissingRuleError:
     line = tape.source_line(operation.number)
     return MissingRuleError(
         "Every operation between score and input must have a relevance rule",
-        got=f"`{operation.name}` (operation {operation.number}, layer "
+        found=f"`{operation.name}` (operation {operation.number}, layer "
         f"`{operation.path or 'the model itself'}`{f', {line}' if line else ''})",
         hint=f"Register one: pellucid.register_rule({operation.name!r}, pellucid.rules.Pass()) "
         "for an elementwise function, or a function of (operation, signals).",
@@ -112,7 +112,7 @@ class _Weighted:
     linear: Linear
 
     def __call__(self, operation: Operation, signals: Signals) -> Share:
-        share = self.rule.share(self.linear, signals[0])
+        share = self.rule.share(self.linear, first(signals))
         (signal,) = share.signals
         entry = self.linear._slots[0]
         slots: Signals = [signal if value is entry else None for value in operation.slots]
@@ -121,7 +121,7 @@ class _Weighted:
 
 def _share_folded(operation: Operation, signals: Signals) -> Share:
     """A folded norm hands on what it gets: the operation before it accounts for both."""
-    return Share([signals[0], *[None] * (len(operation.slots) - 1)])
+    return Share([first(signals), *[None] * (len(operation.slots) - 1)])
 
 
 @dataclass
@@ -149,17 +149,26 @@ class _Books:
 
     def close(self, score: Tensor, relevance: list[Tensor | None]) -> Ledger:
         """Read all sums at once, now that the walk is over."""
-        names = ("relevance_out", "relevance_in", "bias", "stabilizer", "stopped")
-        entries = [
-            Entry(**head, **dict(zip(names, map(float, sums), strict=True)))
-            for head, sums in self.rows
-        ]
+        entries = [_entry(head, [float(x) for x in sums]) for head, sums in self.rows]
         explained = sum(float(_sum(r)) for r in relevance if r is not None)
         return Ledger(score=float(_sum(score)), explained=explained, rows=tuple(entries))
 
 
+def _entry(head: dict[str, Any], sums: list[float]) -> Entry:
+    out, into, bias, stabilizer, stopped = sums
+    return Entry(
+        **head,
+        relevance_out=out,
+        relevance_in=into,
+        bias=bias,
+        stabilizer=stabilizer,
+        stopped=stopped,
+    )
+
+
 def _sum(tensor: Tensor) -> Tensor:
-    return tensor.sum(dtype=torch.float32 if tensor.device.type == "mps" else torch.float64)
+    """In single precision at least; torch adds in blocks, so that many terms do no harm."""
+    return tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _rule_for(operation: Operation, rules: Composite, first: bool) -> Rule:
@@ -175,18 +184,8 @@ def _rule_for(operation: Operation, rules: Composite, first: bool) -> Rule:
     )
 
 
-def _carriers(tape: Tape) -> list[Operation]:
-    """The operations that relevance passes on its way from the score, in the order it does."""
-    reached: set[Value] = set() if tape.score_value is None else {tape.score_value}
-    found = []
-    for operation in reversed(tape.operations):
-        if not any(value in reached for value in operation.outputs if value is not None):
-            continue
-        if fixed_kind(operation) == "stop" and operation.name not in REGISTERED:
-            continue
-        found.append(operation)
-        reached.update(value for value in operation.slots if value.depends)
-    return found
+def _stops(operation: Operation) -> bool:
+    return fixed_kind(operation) == "stop" and operation.name not in REGISTERED
 
 
 def _first_weighted(tape: Tape) -> set[Operation]:

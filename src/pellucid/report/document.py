@@ -43,6 +43,7 @@ def write(
     *,
     title: str = "What the model saw",
     about: str = "",
+    credits: str = "",
     pictures: Sequence[Any] | None = None,
     names: Sequence[str] | None = None,
     classes: Sequence[str] = (),
@@ -53,7 +54,8 @@ def write(
     """Write explanations as one HTML file that needs nothing else, and return its path.
 
     `explanations` are what `compare` returns, with one section for each sample; or sections, made
-    by hand. `pictures` and `names` have one entry for each sample. `about` is a line on the model.
+    by hand. `pictures` and `names` have one entry for each sample. `about` is a line on the model,
+    `credits` one on where it comes from.
     `scale`, `percentile` and `overlay` are those of `pellucid.plot.grid`.
 
     >>> import tempfile, torch
@@ -68,7 +70,9 @@ def write(
     sections = as_sections(explanations, pictures=pictures, names=names, classes=classes)
     shown = [_context(section, scale, percentile, overlay) for section in sections]
     page = environment().get_template("report.html.j2")
-    html = page.render(title=title, about=about, sections=shown, version=__version__)
+    html = page.render(
+        title=title, about=about, credits=credits, sections=shown, version=__version__
+    )
     return write_whole(target, html.encode("utf-8"))
 
 
@@ -81,15 +85,17 @@ def as_sections(
 ) -> list[Section]:
     """Make one section for each sample of a batch; sections that are made already pass through."""
     given = [explanations] if isinstance(explanations, Explanation) else list(explanations)
-    if given and all(isinstance(each, Section) for each in given):
-        return given
-    if not given or not all(isinstance(each, Explanation) for each in given):
+    sections = [each for each in given if isinstance(each, Section)]
+    found = [each for each in given if isinstance(each, Explanation)]
+    if not given or len(given) not in (len(sections), len(found)):
         raise InputError("`explanations` must be a list of explanations or of sections", got=given)
-    rows = len(given[0])
-    if any(len(each) != rows for each in given):
+    if sections:
+        return sections
+    rows = len(found[0])
+    if any(len(each) != rows for each in found):
         raise InputError(
             "All explanations of a report must be of the same samples",
-            got=[len(each) for each in given],
+            got=[len(each) for each in found],
             hint="Make a Section for each sample.",
         )
     for what, values in (("pictures", pictures), ("names", names)):
@@ -97,7 +103,7 @@ def as_sections(
             raise InputError(f"`{what}` must have one entry a sample, {rows}", got=len(values))
     return [
         Section(
-            explanations=given,
+            explanations=found,
             row=row,
             name=names[row] if names is not None else (f"Sample {row}" if rows > 1 else ""),
             picture=pictures[row] if pictures is not None else None,

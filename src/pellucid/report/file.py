@@ -13,7 +13,9 @@ def check_writable(path: str | Path) -> Path:
     folder = path.parent
     if path.is_dir():
         raise FileError(
-            f"{path} must be a file to write", got="a folder", hint=f"For example {path / 'report'}."
+            f"{path} must be a file to write",
+            got="a folder",
+            hint=f"For example {path / 'report'}.",
         )
     if not folder.is_dir():
         raise FileError(

@@ -39,7 +39,9 @@ def show_map(shown: Map, *, alt: str, opacity: float | None) -> Shown:
         uris = [_uri(_render(shown, opacity, dark)) for dark in (False, True)]
     else:
         uris = [_uri(_drawn(shown, dark)) for dark in (False, True)]
-    return Shown(light=uris[0], dark=uris[1], alt=alt, crisp=shown.kind == "image" and not shown.smooth)
+    return Shown(
+        light=uris[0], dark=uris[1], alt=alt, crisp=shown.kind == "image" and not shown.smooth
+    )
 
 
 def strip(dark: bool) -> str:

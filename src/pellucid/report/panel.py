@@ -7,7 +7,7 @@ from importlib import resources
 from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pellucid.explanation import Explanation
 from pellucid.plot.color import DEFAULT_PERCENTILE, NOT_FINITE, number
@@ -96,10 +96,19 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["code"] = _code
     # Both are our own text: the style sheet in the package, and gradients of color numbers.
     made.globals["style"] = Markup((room / "style.css").read_text("utf-8"))
     made.globals["strips"] = {"light": Markup(strip(False)), "dark": Markup(strip(True))}
     return made
+
+
+def _code(text: str) -> Markup:
+    """Set what stands between backticks as code; all of it is escaped."""
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts)
+    )
 
 
 def _captions(made: Map, opacity: float | None) -> list[str]:
@@ -121,7 +130,6 @@ def _facts(explanation: Explanation, row: int, evidence: str) -> list[tuple[str,
     facts = [
         ("Evidence", evidence),
         ("Completeness", wording.completeness(explanation, row=row)),
-        ("Ledger", wording.ledger(explanation)),
         ("Sampling", wording.error(explanation, row=row)),
         ("Cost", wording.cost(explanation)),
     ]

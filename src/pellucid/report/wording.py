@@ -20,9 +20,9 @@ NO_COMPLETENESS = "claims no completeness"
 
 
 class Prediction(NamedTuple):
-    """One class of the model's output: its place, its name, its probability."""
+    """One class of the model's output: its number, its name, its probability."""
 
-    index: int
+    number: int
     name: str
     probability: float
 
@@ -71,36 +71,24 @@ def completeness(explanation: Explanation, *, row: int = 0) -> str:
     residual, relative = float(law.residual[row]), float(law.relative[row])
     return (
         f"values sum to {significant(explained)} of {significant(expected)}; "
-        f"residual {residual:.1g} ({percent(relative)})"
+        f"residual {number(residual)} ({percent(relative)})"
     )
 
 
 def cost(explanation: Explanation) -> str:
     """Say what was spent: model evaluations and seconds."""
-    return f"{explanation.evaluations} evaluations, {seconds(explanation.seconds)}"
-
-
-def ledger(explanation: Explanation) -> str:
-    """Say what relevance was lost to on its way; empty where none was propagated.
-
-    A ledger is kept for a whole batch, so this is for a batch of one.
-    """
-    book = explanation.ledger
-    if book is None or len(explanation) > 1:
-        return ""
-    taken = {"biases": book.bias, "stabilizers": book.stabilizer, "rules that stop": book.stopped}
-    words = [f"{who} took {number(what)}" for who, what in taken.items() if what != 0]
-    largest = f"at most {number(book.largest)} was on its way at once"
-    return "; ".join([", ".join(words) or "nothing was lost on the way", largest])
+    if explanation.evaluations.forward == explanation.evaluations.backward == 0:
+        return f"none of its own: it shares another method's; {seconds(explanation.seconds)}"
+    together = f" for {len(explanation)} samples" if len(explanation) > 1 else ""
+    return f"{explanation.evaluations} evaluations, {seconds(explanation.seconds)}{together}"
 
 
 def error(explanation: Explanation, *, row: int = 0) -> str:
     """Say how far sampling may have moved the values; empty where nothing was sampled."""
     if explanation.error is None:
         return ""
-    pairs = zip(leaves(explanation.error), leaves(explanation.values), strict=True)
-    errors, values = zip(*((e[row].double(), v[row].double()) for (_, e), (_, v) in pairs))
-    spread, size = _root_mean_square(errors), _root_mean_square(values)
+    spread = _root_mean_square([leaf[row] for _, leaf in leaves(explanation.error)])
+    size = _root_mean_square([leaf[row] for _, leaf in leaves(explanation.values)])
     if size == 0:
         return f"standard error {number(spread)}"
     return f"standard error {number(spread)}, {percent(spread / size)} of a typical value"
@@ -178,7 +166,7 @@ def probability(chance: float) -> str:
 
 def _scores(explanation: Explanation, row: int) -> Tensor | None:
     """The scores of the classes for one sample, of shape (class,), if the output has any."""
-    path = explanation.target.path
+    path = explanation.target.where
     for at, leaf in leaves(explanation.output):
         if at[: len(path)] == path and leaf.is_floating_point() and leaf.ndim == 2:
             return leaf[row].double().cpu() if leaf.shape[1] > 1 else None
@@ -190,7 +178,7 @@ def _are_probabilities(scores: Tensor) -> bool:
 
 
 def _root_mean_square(tensors: Sequence[Tensor]) -> float:
-    return float(torch.cat([each.flatten() for each in tensors]).square().mean().sqrt())
+    return float(torch.cat([each.double().flatten() for each in tensors]).square().mean().sqrt())
 
 
 def _half(values: Floats) -> Any:

@@ -189,12 +189,12 @@ def is_training_norm(op: Operation) -> bool:
 
 def norm_affine(op: Operation) -> tuple[Tensor, Tensor]:
     """Scale and shift, each of shape (channel,), of a batch norm with fixed statistics."""
-    weight, bias, mean, var = (None if v is None else v.tensor for v in op.arguments[1:5])
+    weight, bias, mean, var = op.arguments[1:5]
     eps = op.arguments[7] if op.name == "native_batch_norm" else op.arguments[6]
-    scale = (var + eps).rsqrt()
-    scale = scale if weight is None else scale * weight
-    shift = -mean * scale
-    return scale, shift if bias is None else shift + bias
+    scale = (var.tensor + eps).rsqrt()
+    scale = scale if weight is None else scale * weight.tensor
+    shift = -mean.tensor * scale
+    return scale, shift if bias is None else shift + bias.tensor
 
 
 @row("scale", "mul")
@@ -262,11 +262,11 @@ declare(
 )
 declare(
     "route",
-    "as_strided", "copy", "index", "index_select", "gather", "flip", "roll",
+    "as_strided", "copy", "index", "index_select", "flip", "roll",
     "max_pool1d_with_indices", "max_pool3d_with_indices", "amax", "max", "sort", "topk",
     "unfold", "diagonal", "masked_fill", "where", "pixel_shuffle", "reflection_pad1d",
     "reflection_pad2d", "replication_pad1d", "replication_pad2d", "adaptive_max_pool2d",
-    "select_scatter", "slice_scatter", "index_put", "scatter", "repeat", "upsample_nearest2d",
+    "split", "split_with_sizes", "unbind", "chunk", "narrow", "tile", "select_scatter", "slice_scatter", "index_put", "scatter", "repeat", "upsample_nearest2d",
 )
 declare("linear", "avg_pool1d", "avg_pool3d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d",
         "upsample_bilinear2d", "cumsum")
@@ -321,15 +321,34 @@ def _cat(op: Operation, signal: Tensor) -> Signals:
     if any(len(value.shape) != signal.ndim for value in op.slots):
         return fallback_adjoint(op, [signal])
     parts = signal.split([value.shape[axis] for value in op.slots], axis)
-    return [
-        part if value.depends else None for part, value in zip(parts, op.slots, strict=True)
-    ]
+    return [part if value.depends else None for part, value in zip(parts, op.slots, strict=True)]
 
 
 @row("route", "select")
 def _select(op: Operation, signal: Tensor) -> Signals:
     x, axis, index = op.arguments
     return [aten.select_backward(signal, x.shape, axis, index)]
+
+
+@row("route", "gather")
+def _gather(op: Operation, signal: Tensor) -> Signals:
+    x, axis, index = op.arguments[:3]
+    spread = signal.new_zeros(x.shape).scatter_add_(axis, index.tensor, signal)
+    return [spread, None]
+
+
+@row("route", "slice")
+def _slice(op: Operation, signal: Tensor) -> Signals:
+    (x,), axis, step = op.slots, op.argument(1, 0), op.argument(4, 1)
+    start, end = op.argument(2) or 0, op.argument(3)
+    end = x.shape[axis] if end is None else end
+    return [aten.slice_backward(signal, x.shape, axis, start, end, step)]
+
+
+@row("route", "stack")
+def _stack(op: Operation, signal: Tensor) -> Signals:
+    parts = signal.unbind(op.argument(1, 0))
+    return [part if value.depends else None for part, value in zip(parts, op.slots, strict=True)]
 
 
 @row("route", "constant_pad_nd")
@@ -341,7 +360,7 @@ def _constant_pad_nd(op: Operation, signal: Tensor) -> Signals:
 def _max_pool2d(op: Operation, signal: Tensor) -> Signals:
     x, size = op.arguments[:2]
     places = (op.argument(2) or size, op.argument(3, 0), op.argument(4, 1), op.argument(5, False))
-    indices = op.outputs[1].tensor
+    indices = op.result(1).tensor
     return [aten.max_pool2d_with_indices_backward(signal, x.tensor, size, *places, indices)]
 
 

@@ -78,7 +78,7 @@ class Ledger:
 
     @property
     def residual(self) -> float:
-        """score - explained - all that was absorbed; zero up to rounding."""
+        """Score - explained - all that was absorbed; zero up to rounding."""
         return self.score - self.total()
 
     def total(self) -> float:

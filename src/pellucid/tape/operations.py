@@ -14,13 +14,13 @@ class Value:
     An in-place operation makes a new value of the same tensor. The data of the old one is then
     kept as a copy or, where it is cheap to compute again, dropped and computed when asked for.
     `depends` says whether it depends on the inputs; what does not is a constant (a weight, say).
-    `rectified` is what a rectifier wrote over it, if one did.
+    `storage` names the memory that the tensor had when it was seen. `rectified` is what a rectifier wrote over it, if one did.
 
     A value refers weakly to the operation that made it, so that a walk that lets go of operations
     lets go of their values too, at once.
     """
 
-    __slots__ = ("_producer", "_tensor", "depends", "position", "rectified", "shape")
+    __slots__ = ("_producer", "_tensor", "depends", "position", "rectified", "shape", "storage")
 
     def __init__(self, tensor: Tensor, *, depends: bool) -> None:
         self._tensor: Tensor | None = tensor
@@ -29,6 +29,7 @@ class Value:
         self._producer: weakref.ref[Operation] | None = None
         self.position = 0
         self.rectified: Value | None = None
+        self.storage = 0
 
     @property
     def producer(self) -> "Operation | None":
@@ -76,8 +77,17 @@ class Operation:
     """
 
     __slots__ = (
-        "arguments", "function", "keywords", "line", "mutates", "name", "number", "outputs",
-        "path", "slots", "__weakref__",
+        "__weakref__",
+        "arguments",
+        "function",
+        "keywords",
+        "line",
+        "mutates",
+        "name",
+        "number",
+        "outputs",
+        "path",
+        "slots",
     )  # fmt: skip
 
     def __init__(
@@ -97,9 +107,13 @@ class Operation:
     @property
     def output(self) -> Value:
         """The first output, for the many operations that have one."""
-        found = self.outputs[0]
+        return self.result(0)
+
+    def result(self, position: int) -> Value:
+        """One of the outputs."""
+        found = self.outputs[position]
         if found is None:
-            raise RuntimeError(f"{self.name} has no tensor output.")
+            raise RuntimeError(f"Output {position} of {self.name} is not a tensor.")
         return found
 
     def attach(self) -> None:
@@ -165,24 +179,23 @@ def _filled(argument: Any, tensors: Iterator[Tensor]) -> Any:
     return argument
 
 
-def fallback_adjoint(
-    operation: Operation, signals: list[Tensor | None]
-) -> list[Tensor | None]:
+def fallback_adjoint(operation: Operation, signals: list[Tensor | None]) -> list[Tensor | None]:
     """The adjoint of any operation, by running that one operation again under autograd."""
     with torch.enable_grad():
         leaves = [_leaf(value) for value in operation.slots]
         rest = iter(leaves)
         results = operation.again(lambda _: next(rest))
-        pairs = [
-            (result, signal)
+        # A product with the signal rather than `grad_outputs`, which would import a computer
+        # algebra system at the first call.
+        products: list[Tensor] = [
+            (result * signal).sum()
             for result, signal in zip(results, signals, strict=True)
             if signal is not None and result.requires_grad
         ]
         wanted = [leaf for leaf in leaves if leaf.requires_grad]
-        if not pairs or not wanted:
+        if not products or not wanted:
             return [None] * len(leaves)
-        outputs, grads = zip(*pairs, strict=True)
-        found = iter(torch.autograd.grad(outputs, wanted, grads, allow_unused=True))
+        found = iter(torch.autograd.grad(sum(products[1:], products[0]), wanted, allow_unused=True))
     return [next(found) if leaf.requires_grad else None for leaf in leaves]
 
 

@@ -1,46 +1,29 @@
-"""Run a program once and write down every operation that depends on its input.
+"""Run a program once, and write the tape.
 
-What the recorder has to get right, and how:
-
-    which tensor is which    by the tensor object; after a write, or for another object on the same
-                             memory, by storage and geometry (offset, shape, strides)
-    in-place operations      make a new value; the old one keeps a copy of its data, or is dropped
-                             where it can be computed again cheaply or the result says enough
-    writes through a view    make a new value of the whole storage, written as a scatter, and other
-                             views of it are read as slices of that
-    the layer of a call      from module hooks that are global, and there only while recording, so
-                             that nothing is ever written to the model
+The layer of a call is known from module hooks that are global, and there only while recording, so
+that nothing is ever written to the model.
 """
 
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from pellucid.case import Outcome
 from pellucid.errors import InputError, UnknownNameError
-from pellucid.program import SOFTMAX, check_output, untouched
+from pellucid.program import SOFTMAX, call, untouched
 from pellucid.structure import Inputs, leaves, transform
-from pellucid.tape.operations import Operation, Value, tensors_of
+from pellucid.tape.operations import Operation, Value
+from pellucid.tape.recorder import Recorder
 from pellucid.target import Target
-
-aten = torch.ops.aten
 
 # Flags of torch are global to the process: one recording at a time may change them.
 FLAGS = threading.RLock()
-
-# Written in place, these leave a result that tells all a walk needs of the value they overwrite.
-RESULT_SUFFICES = {"relu", "hardtanh", "clamp_min", "threshold"}
-# The results of these are cheap to compute again, so that no copy is kept when one is overwritten.
-CHEAP = {"native_batch_norm", "_native_batch_norm_legit_no_training", "add", "sub", "mul", "relu"}
 
 
 def record(model: Callable[..., Any], inputs: Any) -> "Tape":
@@ -54,311 +37,14 @@ def record(model: Callable[..., Any], inputs: Any) -> "Tape":
         return record_run(model, Inputs.of(inputs))
 
 
-def record_run(
-    model: Callable[..., Any], inputs: Inputs, *, lines: bool = False
-) -> "Tape":
+def record_run(model: Callable[..., Any], inputs: Inputs, *, lines: bool = False) -> "Tape":
     """Record one run; with `lines`, also the source line of every operation (slow)."""
     recorder = Recorder(lines=lines)
-    copies = inputs.replace([leaf.detach().clone() for leaf in inputs.leaves])
+    copies = inputs.copied()
     entries = [recorder.enter(leaf) for leaf in copies.leaves]
     with torch.no_grad(), _flags(), _module_paths(model, recorder), recorder:
-        output = copies.call(model)
-    check_output(output)
+        output = call(model, copies)
     return Tape(model=model, inputs=inputs, entries=entries, output=output, recorder=recorder)
-
-
-class Storage:
-    """The values that live in one piece of memory; once it was written in part, whole first.
-
-    `objects` are the tensor objects that stand for them: they are held, so that the id of one is
-    not given to another tensor while the recording lasts.
-    """
-
-    __slots__ = ("objects", "values")
-
-    def __init__(self) -> None:
-        self.values: list[Value] = []
-        self.objects: list[Tensor] = []
-
-
-class Recorder(TorchDispatchMode):
-    """Sees every ATen call below autograd, and keeps those that depend on the inputs."""
-
-    def __init__(self, *, lines: bool = False) -> None:
-        super().__init__()
-        self.operations: list[Operation] = []
-        self.layers: dict[str, list[Value]] = {}
-        self.paths: list[str] = [""]
-        self.known: dict[int, Value] = {}
-        self.storages: dict[int, Storage] = {}
-        self.lines = lines
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Otherwise the first call imports the whole compiler, which takes seconds.
-        return False
-
-    def enter(self, tensor: Tensor) -> Value:
-        """Begin with an input."""
-        return self._register(tensor, depends=True)
-
-    def value_of(self, tensor: Tensor) -> Value | None:
-        """The value a tensor holds now, or `None` for one that has not been seen."""
-        value = self.known.get(id(tensor))
-        if tensor.layout is not torch.strided:
-            return value
-        key = tensor.untyped_storage()._cdata
-        # The storage is compared as well: `x.data = y` changes it under the same object.
-        if value is not None and value.kept and value.tensor.untyped_storage()._cdata == key:
-            return value
-        storage = self.storages.get(key)
-        return None if storage is None else self._alias(tensor, storage)
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        recorded, outs = _functional(function)
-        reads = {key: item for key, item in kwargs.items() if key not in outs}
-        tensors = list(_tensors((*args, *reads.values())))
-        values = [self.value_of(tensor) for tensor in tensors]
-        written = _written(function, args, kwargs)
-        if not any(value is not None and value.depends for value in values):
-            self._forget(written)
-            return function(*args, **kwargs)
-        bound = iter(
-            self._register(tensor, depends=False) if value is None else value
-            for tensor, value in zip(tensors, values, strict=True)
-        )
-        arguments = _bound(args, bound)
-        keywords = {key: _bound(item, bound) for key, item in reads.items()}
-        operation = self._append(recorded, arguments, keywords)
-        if not written:
-            result = function(*args, **kwargs)
-            self._produce(operation, [self._output(item) for item in tensors_of(result)])
-            return result
-        operation.mutates = tuple(i for i, t in enumerate(tensors) if _is_in(t, written))
-        operation.attach()
-        wholes = [self._before_write(tensor, operation) for tensor in written]
-        result = function(*args, **kwargs)
-        outputs = tensors_of(result) or written
-        for tensor, whole in zip(written, wholes, strict=True):
-            self._after_write(tensor, whole, operation, outputs)
-        self._produce(operation, [
-            self.known[id(item)] if _is_in(item, written) else self._output(item)
-            for item in outputs
-        ])  # fmt: skip
-        return result
-
-    def _output(self, item: Tensor | None) -> Value | None:
-        return None if item is None else self._register(item, depends=True)
-
-    def _alias(self, tensor: Tensor, storage: Storage) -> Value:
-        """Another tensor object on known memory: the value of the same geometry, or a slice."""
-        place = _geometry(tensor)
-        for value in storage.values:
-            if value.kept and _geometry(value.tensor) == place:
-                self.known[id(tensor)] = value
-                storage.objects.append(tensor)
-                return value
-        whole = storage.values[0]
-        if not whole.depends:
-            return self._register(tensor, depends=False)
-        size, stride, offset, _ = place
-        slicing = self._append(aten.as_strided.default, (whole, size, stride, offset), {})
-        value = self._register(tensor, depends=True)
-        self._produce(slicing, [value])
-        return value
-
-    def _register(self, tensor: Tensor, *, depends: bool) -> Value:
-        value = Value(tensor, depends=depends)
-        self.known[id(tensor)] = value
-        if tensor.layout is torch.strided:
-            storage = self.storages.setdefault(tensor.untyped_storage()._cdata, Storage())
-            storage.values.append(value)
-            storage.objects.append(tensor)
-        return value
-
-    def _append(self, function: Any, arguments: tuple, keywords: dict) -> Operation:
-        path = self.paths[-1]
-        operation = Operation(len(self.operations), function, arguments, keywords, path=path)
-        if self.lines:
-            operation.line = _source_line()
-        self.operations.append(operation)
-        return operation
-
-    def _produce(self, operation: Operation, values: list[Value | None]) -> None:
-        operation.outputs = values
-        for position, value in enumerate(values):
-            if value is not None:
-                value.made_by(operation, position)
-
-    def _before_write(self, tensor: Tensor, operation: Operation) -> Value | None:
-        """Save what is about to be overwritten; return the whole storage if only a part is."""
-        storage = self.storages.get(tensor.untyped_storage()._cdata, Storage())
-        partial = not _covers(tensor)
-        whole = self._whole(tensor, storage) if partial else None
-        for held in storage.objects:
-            self.known.pop(id(held), None)
-        for value in storage.values:
-            if not value.kept:
-                continue
-            if value.tensor is tensor and not partial and _may_drop(value, operation):
-                value.drop()
-            else:
-                value.keep(value.tensor.clone())
-        return whole
-
-    def _whole(self, tensor: Tensor, storage: Storage) -> Value:
-        """The value of the whole storage: the one that covers it, or a copy with all parts."""
-        first = storage.values[0] if storage.values else None
-        if first is not None and first.kept and _covers(first.tensor):
-            return first
-        flat = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage())
-        whole = Value(flat.clone(), depends=False)
-        for part in [value for value in storage.values if value.depends and value.kept]:
-            size, stride, offset, _ = _geometry(part.tensor)
-            scatter = aten.as_strided_scatter.default
-            operation = self._append(scatter, (whole, part, size, stride, offset), {})
-            whole = Value(whole.tensor, depends=True)
-            self._produce(operation, [whole])
-        return whole
-
-    def _after_write(
-        self, tensor: Tensor, whole: Value | None, operation: Operation, outputs: list[Any]
-    ) -> None:
-        """Register the written tensor and, if it was a part, the storage that now contains it."""
-        self.storages.pop(tensor.untyped_storage()._cdata, None)
-        if whole is None:
-            result = self._register(tensor, depends=True)
-            if operation.name == "relu" and not operation.slots[0].kept:
-                operation.slots[0].rectified = result
-            return
-        value = Value(tensor, depends=True)
-        value.made_by(operation, next((i for i, o in enumerate(outputs) if o is tensor), 0))
-        size, stride, offset, _ = _geometry(tensor)
-        scatter = self._append(
-            aten.as_strided_scatter.default, (whole, value, size, stride, offset), {}
-        )
-        live = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-        live.set_(tensor.untyped_storage(), 0, whole.shape, _strides(whole.tensor))
-        self._produce(scatter, [self._register(live, depends=True)])
-        storage = self.storages[tensor.untyped_storage()._cdata]
-        storage.values.append(value)
-        storage.objects.append(tensor)
-        self.known[id(tensor)] = value
-
-    def _forget(self, written: list[Tensor]) -> None:
-        """Save constants that operations on the tape have read, and that are now overwritten."""
-        for tensor in written:
-            storage = self.storages.pop(tensor.untyped_storage()._cdata, None)
-            if storage is None:
-                continue
-            for held in storage.objects:
-                self.known.pop(id(held), None)
-            for value in storage.values:
-                value.keep(value.tensor.clone())
-
-
-def _may_drop(value: Value, operation: Operation) -> bool:
-    """Whether an overwritten value need not be copied."""
-    producer = value.producer
-    if producer is None or not value.depends or producer.mutates and producer.name not in CHEAP:
-        return False
-    return operation.name in RESULT_SUFFICES or producer.name in CHEAP
-
-
-def _geometry(tensor: Tensor) -> tuple[list[int], list[int], int, torch.dtype]:
-    return list(tensor.shape), list(tensor.stride()), tensor.storage_offset(), tensor.dtype
-
-
-def _tensors(arguments: Any) -> Iterator[Tensor]:
-    for argument in arguments:
-        if isinstance(argument, Tensor):
-            yield argument
-        elif isinstance(argument, tuple | list):
-            yield from _tensors(argument)
-
-
-def _bound(argument: Any, values: Iterator[Value]) -> Any:
-    """Put values in the place of tensors."""
-    if isinstance(argument, Tensor):
-        return next(values)
-    if isinstance(argument, tuple | list):
-        return type(argument)(_bound(item, values) for item in argument)
-    return argument
-
-
-def _is_in(tensor: Tensor | None, tensors: list[Tensor]) -> bool:
-    return any(tensor is other for other in tensors)
-
-
-def _strides(tensor: Tensor) -> list[int]:
-    return list(tensor.stride())
-
-
-def _covers(tensor: Tensor) -> bool:
-    """Whether a tensor is all of its storage, each element once."""
-    whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-    return whole and _is_dense(tensor)
-
-
-def _is_dense(tensor: Tensor) -> bool:
-    """Whether no two elements share memory and there are no gaps, in whatever order of axes."""
-    expected = 1
-    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
-        if size != 1 and stride != expected:
-            return False
-        expected *= size
-    return True
-
-
-@cache
-def _writes(function: Any) -> tuple[tuple[int, str], ...]:
-    """Position and name of the arguments that a call writes to; none if it only moves a view."""
-    if torch.Tag.inplace_view in function.tags:
-        return ()
-    return tuple(
-        (i, argument.name)
-        for i, argument in enumerate(function._schema.arguments)
-        if argument.alias_info is not None and argument.alias_info.is_write
-    )
-
-
-@cache
-def _functional(function: Any) -> tuple[Any, frozenset[str]]:
-    """The call that returns what this one writes to `out=`, and the names of those arguments."""
-    outs = frozenset(
-        a.name for a in function._schema.arguments
-        if a.kwarg_only and a.alias_info is not None and a.alias_info.is_write
-    )  # fmt: skip
-    reads = [a.name for a in function._schema.arguments if a.name not in outs]
-    packet = function.overloadpacket
-    for name in packet.overloads() if outs else ():
-        other = getattr(packet, name)
-        if [a.name for a in other._schema.arguments] == reads:
-            return other, outs
-    return function, frozenset()
-
-
-def _written(function: Any, args: tuple, kwargs: dict) -> list[Tensor]:
-    places = _writes(function)
-    if not places:
-        return []
-    found = [args[i] if i < len(args) else kwargs.get(name) for i, name in places]
-    flat = [item for part in found for item in (part if isinstance(part, list) else [part])]
-    return [item for item in flat if isinstance(item, Tensor)]
-
-
-def _source_line() -> str:
-    """The innermost line of the running program that is neither torch's nor ours."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if name.partition(".")[0] not in ("torch", "pellucid"):
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        frame = frame.f_back
-    return ""
 
 
 @contextmanager
@@ -392,7 +78,7 @@ def _module_paths(model: Any, recorder: Recorder) -> Iterator[None]:
         path = recorder.paths.pop()
         found = next((leaf for _, leaf in leaves(output)), None)
         value = None if found is None else recorder.value_of(found)
-        if value is not None and value.depends:
+        if path and value is not None and value.depends:
             recorder.layers.setdefault(path, []).append(value)
 
     hooks = [
@@ -404,6 +90,15 @@ def _module_paths(model: Any, recorder: Recorder) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What a target adds to a tape."""
+
+    score: Value
+    outcome: Outcome
+    softmax_removed: bool
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -419,10 +114,29 @@ class Tape:
     entries: list[Value]
     output: Any
     recorder: Recorder
-    score_value: Value | None = None
-    outcome: Outcome | None = None
-    softmax_removed: bool = False
     extra: list[Operation] = field(default_factory=list)
+    aimed: "Aim | None" = None
+
+    @property
+    def score_value(self) -> Value:
+        """The value of the explained score, shape (sample,)."""
+        return self._aim.score
+
+    @property
+    def outcome(self) -> Outcome:
+        """Output, score and resolved target of the run."""
+        return self._aim.outcome
+
+    @property
+    def softmax_removed(self) -> bool:
+        """Whether the score is the one before a softmax at the end of the model."""
+        return self._aim.softmax_removed
+
+    @property
+    def _aim(self) -> "Aim":
+        if self.aimed is None:
+            raise RuntimeError("The tape must be given a target first: tape.aim(target).")
+        return self.aimed
 
     @property
     def operations(self) -> list[Operation]:
@@ -438,15 +152,15 @@ class Tape:
         with torch.no_grad(), more:
             score = resolved.score(scores, self.output)
         if score.shape != (rows,):
-            raise InputError(f"A target must give one score for each of the {rows} samples", got=score)
+            raise InputError(
+                f"A target must give one score for each of the {rows} samples", got=score
+            )
         value = more.value_of(score) or Value(score, depends=False)
         start = len(self.recorder.operations)
         return replace(
             self,
-            score_value=value,
-            outcome=Outcome(self.output, score, resolved),
-            softmax_removed=scores is not self.output,
             extra=more.operations[start:],
+            aimed=Aim(value, Outcome(self.output, score, resolved), scores is not self.output),
         )
 
     def layer(self, path: str) -> Value:

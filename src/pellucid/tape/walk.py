@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor
 
-from pellucid.tape.adjoints import Signals, adjoint
+from pellucid.tape.adjoints import Signals, adjoint, kind
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.record import Tape
 
@@ -46,11 +46,25 @@ def walk(
     return found
 
 
+def carriers(
+    tape: Tape, stops: Callable[[Operation], bool] = lambda operation: kind(operation) == "stop"
+) -> list[Operation]:
+    """The operations that a signal from the score passes, in the order it does.
+
+    A signal does not pass an operation of which `stops` is true.
+    """
+    reached = {tape.score_value}
+    found = []
+    for operation in reversed(tape.operations):
+        if any(value in reached for value in operation.outputs) and not stops(operation):
+            found.append(operation)
+            reached.update(value for value in operation.slots if value.depends)
+    return found
+
+
 def gradient(tape: Tape) -> list[Tensor | None]:
     """The gradient of the score for each input, as autograd gives it; `None` where unused."""
     score = tape.score_value
-    if score is None:
-        raise RuntimeError("The tape has no target: call tape.aim(target) first.")
     start = {score: torch.ones_like(score.tensor)} if score.depends else {}
     with torch.no_grad():
         found = walk(tape, start, tape.entries)
@@ -70,4 +84,3 @@ def _take(
     if signal is not None and value in wanted:
         found[value] = signal
     return signal
-

@@ -1,0 +1,332 @@
+"""The recorder: sees every ATen call below autograd, and keeps those that depend on the inputs.
+
+What it has to get right, and how:
+
+    which tensor is which    by the tensor object; after a write, or for another object on the same
+                             memory, by storage and geometry (offset, shape, strides)
+    in-place operations      make a new value; the old one keeps a copy of its data, or is dropped
+                             where it can be computed again cheaply or the result says enough
+    writes through a view    make a new value of the whole storage, written as a scatter, and other
+                             views of it are read as slices of that
+"""
+
+import sys
+from collections.abc import Iterator
+from functools import cache
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pellucid.tape.operations import Operation, Value, tensors_of
+
+aten = torch.ops.aten
+
+# Written in place, these leave a result that tells all a walk needs of the value they overwrite.
+RESULT_SUFFICES = {"relu", "hardtanh", "clamp_min", "threshold"}
+# The results of these are cheap to compute again, so that no copy is kept when one is overwritten.
+CHEAP = {"native_batch_norm", "_native_batch_norm_legit_no_training", "add", "sub", "mul", "relu"}
+
+
+class Storage:
+    """The values that live in one piece of memory; once it was written in part, whole first.
+
+    `objects` are the tensor objects that stand for them: they are held, so that the id of one is
+    not given to another tensor while the recording lasts.
+    """
+
+    __slots__ = ("objects", "values")
+
+    def __init__(self) -> None:
+        self.values: list[Value] = []
+        self.objects: list[Tensor] = []
+
+
+class Recorder(TorchDispatchMode):
+    """Sees every ATen call below autograd, and keeps those that depend on the inputs."""
+
+    def __init__(self, *, lines: bool = False) -> None:
+        super().__init__()
+        self.operations: list[Operation] = []
+        self.layers: dict[str, list[Value]] = {}
+        self.paths: list[str] = [""]
+        self.known: dict[int, Value] = {}
+        self.storages: dict[int, Storage] = {}
+        self.lines = lines
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Otherwise the first call imports the whole compiler, which takes seconds.
+        return False
+
+    def enter(self, tensor: Tensor) -> Value:
+        """Begin with an input."""
+        return self._register(tensor, depends=True)
+
+    def value_of(self, tensor: Tensor) -> Value | None:
+        """The value a tensor holds now, or `None` for one that has not been seen."""
+        value = self.known.get(id(tensor))
+        if tensor.layout is not torch.strided:
+            return value
+        key = tensor.untyped_storage()._cdata
+        # The storage is compared as well: `x.data = y` changes it under the same object.
+        if value is not None and value.storage == key:
+            return value
+        storage = self.storages.get(key)
+        return None if storage is None else self._alias(tensor, storage)
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        recorded, outs = _functional(function)
+        reads = {key: item for key, item in kwargs.items() if key not in outs}
+        tensors = _tensors((*args, *reads.values()))
+        values = [self.value_of(tensor) for tensor in tensors]
+        written = _written(function, args, kwargs)
+        if not any(value is not None and value.depends for value in values):
+            self._forget(written)
+            return function(*args, **kwargs)
+        bound = iter(
+            self._register(tensor, depends=False) if value is None else value
+            for tensor, value in zip(tensors, values, strict=True)
+        )
+        arguments = tuple(_bound(args, bound))
+        keywords = dict(zip(reads, _bound(reads.values(), bound), strict=True))
+        operation = self._append(recorded, arguments, keywords)
+        if not written:
+            result = function(*args, **kwargs)
+            self._produce(operation, [self._output(item) for item in tensors_of(result)])
+            return result
+        operation.mutates = tuple(i for i, t in enumerate(tensors) if _is_in(t, written))
+        operation.attach()
+        wholes = [self._before_write(tensor, operation) for tensor in written]
+        result = function(*args, **kwargs)
+        outputs = tensors_of(result) or written
+        for tensor, whole in zip(written, wholes, strict=True):
+            self._after_write(tensor, whole, operation, outputs)
+        self._produce(operation, [
+            self.known[id(item)] if _is_in(item, written) else self._output(item)
+            for item in outputs
+        ])  # fmt: skip
+        return result
+
+    def _output(self, item: Tensor | None) -> Value | None:
+        return None if item is None else self._register(item, depends=True)
+
+    def _alias(self, tensor: Tensor, storage: Storage) -> Value:
+        """Another tensor object on known memory: the value of the same geometry, or a slice."""
+        place = _geometry(tensor)
+        for value in storage.values:
+            if value.kept and _geometry(value.tensor) == place:
+                self.known[id(tensor)] = value
+                storage.objects.append(tensor)
+                return value
+        whole = storage.values[0]
+        if not whole.depends:
+            return self._register(tensor, depends=False)
+        size, stride, offset, _ = place
+        slicing = self._append(aten.as_strided.default, (whole, size, stride, offset), {})
+        value = self._register(tensor, depends=True)
+        self._produce(slicing, [value])
+        return value
+
+    def _register(self, tensor: Tensor, *, depends: bool) -> Value:
+        value = Value(tensor, depends=depends)
+        self.known[id(tensor)] = value
+        if tensor.layout is torch.strided:
+            value.storage = tensor.untyped_storage()._cdata
+            storage = self.storages.setdefault(value.storage, Storage())
+            storage.values.append(value)
+            storage.objects.append(tensor)
+        return value
+
+    def _append(self, function: Any, arguments: tuple, keywords: dict) -> Operation:
+        path = self.paths[-1]
+        operation = Operation(len(self.operations), function, arguments, keywords, path=path)
+        if self.lines:
+            operation.line = _source_line()
+        self.operations.append(operation)
+        return operation
+
+    def _produce(self, operation: Operation, values: list[Value | None]) -> None:
+        operation.outputs = values
+        for position, value in enumerate(values):
+            if value is not None:
+                value.made_by(operation, position)
+
+    def _before_write(self, tensor: Tensor, operation: Operation) -> Value | None:
+        """Save what is about to be overwritten; return the whole storage if only a part is."""
+        storage = self.storages.get(tensor.untyped_storage()._cdata, Storage())
+        partial = not _covers(tensor)
+        whole = self._whole(tensor, storage) if partial else None
+        for held in storage.objects:
+            self.known.pop(id(held), None)
+        for value in storage.values:
+            if not value.kept:
+                continue
+            if value.tensor is tensor and not partial and _may_drop(value, operation):
+                value.drop()
+            else:
+                value.keep(value.tensor.clone())
+        return whole
+
+    def _whole(self, tensor: Tensor, storage: Storage) -> Value:
+        """The value of the whole storage: the one that covers it, or a copy with all parts."""
+        first = storage.values[0] if storage.values else None
+        if first is not None and first.kept and _covers(first.tensor):
+            return first
+        flat = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(
+            tensor.untyped_storage()
+        )
+        whole = Value(flat.clone(), depends=False)
+        for part in [value for value in storage.values if value.depends and value.kept]:
+            size, stride, offset, _ = _geometry(part.tensor)
+            scatter = aten.as_strided_scatter.default
+            operation = self._append(scatter, (whole, part, size, stride, offset), {})
+            whole = Value(whole.tensor, depends=True)
+            self._produce(operation, [whole])
+        return whole
+
+    def _after_write(
+        self, tensor: Tensor, whole: Value | None, operation: Operation, outputs: list[Any]
+    ) -> None:
+        """Register the written tensor and, if it was a part, the storage that now contains it."""
+        self.storages.pop(tensor.untyped_storage()._cdata, None)
+        if whole is None:
+            result = self._register(tensor, depends=True)
+            if operation.name == "relu" and not operation.slots[0].kept:
+                operation.slots[0].rectified = result
+            return
+        value = Value(tensor, depends=True)
+        value.storage = tensor.untyped_storage()._cdata
+        value.made_by(operation, next((i for i, o in enumerate(outputs) if o is tensor), 0))
+        size, stride, offset, _ = _geometry(tensor)
+        scatter = self._append(
+            aten.as_strided_scatter.default, (whole, value, size, stride, offset), {}
+        )
+        live = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+        live.set_(tensor.untyped_storage(), 0, whole.shape, _strides(whole.tensor))
+        self._produce(scatter, [self._register(live, depends=True)])
+        storage = self.storages[tensor.untyped_storage()._cdata]
+        storage.values.append(value)
+        storage.objects.append(tensor)
+        self.known[id(tensor)] = value
+
+    def _forget(self, written: list[Tensor]) -> None:
+        """Save constants that operations on the tape have read, and that are now overwritten."""
+        for tensor in written:
+            storage = self.storages.pop(tensor.untyped_storage()._cdata, None)
+            if storage is None:
+                continue
+            for held in storage.objects:
+                self.known.pop(id(held), None)
+            for value in storage.values:
+                value.keep(value.tensor.clone())
+
+
+def _may_drop(value: Value, operation: Operation) -> bool:
+    """Whether an overwritten value need not be copied."""
+    producer = value.producer
+    if producer is None or not value.depends or (producer.mutates and producer.name not in CHEAP):
+        return False
+    return operation.name in RESULT_SUFFICES or producer.name in CHEAP
+
+
+def _geometry(tensor: Tensor) -> tuple[list[int], list[int], int, torch.dtype]:
+    return list(tensor.shape), list(tensor.stride()), int(tensor.storage_offset()), tensor.dtype
+
+
+def _tensors(arguments: Any) -> list[Tensor]:
+    """All tensors of a call, in order, also those in lists."""
+    found: list[Tensor] = []
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            found.append(argument)
+        elif isinstance(argument, tuple | list):
+            found += _tensors(argument)
+    return found
+
+
+def _bound(arguments: Any, values: Iterator[Value]) -> list[Any]:
+    """The arguments of a call with values in the place of tensors."""
+    return [
+        next(values) if isinstance(argument, Tensor)
+        else type(argument)(_bound(argument, values)) if isinstance(argument, tuple | list)
+        else argument
+        for argument in arguments
+    ]  # fmt: skip
+
+
+def _is_in(tensor: Tensor | None, tensors: list[Tensor]) -> bool:
+    return any(tensor is other for other in tensors)
+
+
+def _strides(tensor: Tensor) -> list[int]:
+    return list(tensor.stride())
+
+
+def _covers(tensor: Tensor) -> bool:
+    """Whether a tensor is all of its storage, each element once."""
+    whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+    return whole and _is_dense(tensor)
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether no two elements share memory and there are no gaps, in whatever order of axes."""
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size != 1 and stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+@cache
+def _writes(function: Any) -> tuple[tuple[int, str], ...]:
+    """Position and name of the arguments that a call writes to; none if it only moves a view."""
+    if torch.Tag.inplace_view in function.tags:
+        return ()
+    return tuple(
+        (i, argument.name)
+        for i, argument in enumerate(function._schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    )
+
+
+@cache
+def _functional(function: Any) -> tuple[Any, frozenset[str]]:
+    """The call that returns what this one writes to `out=`, and the names of those arguments."""
+    outs = frozenset(
+        a.name for a in function._schema.arguments
+        if a.kwarg_only and a.alias_info is not None and a.alias_info.is_write
+    )  # fmt: skip
+    reads = [a.name for a in function._schema.arguments if a.name not in outs]
+    packet = function.overloadpacket
+    for name in packet.overloads() if outs else ():
+        other = getattr(packet, name)
+        if [a.name for a in other._schema.arguments] == reads:
+            return other, outs
+    return function, frozenset()
+
+
+def _written(function: Any, args: tuple, kwargs: dict) -> list[Tensor]:
+    places = _writes(function)
+    if not places:
+        return []
+    found = [args[i] if i < len(args) else kwargs.get(name) for i, name in places]
+    flat = [item for part in found for item in (part if isinstance(part, list) else [part])]
+    return [item for item in flat if isinstance(item, Tensor)]
+
+
+def _source_line() -> str:
+    """The innermost line of the running program that is neither torch's nor ours."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if name.partition(".")[0] not in ("torch", "pellucid"):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""

@@ -1,0 +1,206 @@
+"""A drawing shows every kind of map, says its scale, and touches nothing but its axes."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+import pellucid as pl
+from pellucid.errors import InputError, UnknownNameError
+from pellucid.plot import Map, draw, grid
+from pellucid.plot.map import as_picture, stretch
+from tests.plot.made import image, made, ramp
+
+
+def words(figure):
+    """All text on a figure, of its axes and of the strips below them."""
+    FigureCanvasAgg(figure).draw()
+    return " ".join(text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text")))
+
+
+def pixels(figure):
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.array(canvas.buffer_rgba())
+
+
+@pytest.mark.parametrize(
+    "values",
+    [ramp(1, 3, 5, 4), ramp(1, 1, 5, 4), ramp(1, 4, 5, 4), ramp(1, 2, 9), ramp(1, 16), ramp(1, 40)],
+    ids=["rgb", "gray", "four channels", "signal", "table", "wide table"],
+)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("what", ["as is", "zeros", "positive", "negative", "nan", "inf"])
+def test_every_map_draws(values, dark, what):
+    values = values.clone()
+    values = {"zeros": values * 0, "positive": values.abs(), "negative": -values.abs()}.get(
+        what, values
+    )
+    if what in ("nan", "inf"):
+        values.flatten()[::7] = float(what)
+    shown = words(draw(made(values, inputs=torch.ones_like(values)), dark=dark).figure)
+    assert "Saliency" in shown
+    assert ("all values are zero" in shown) == (what == "zeros")
+    assert "no value is finite" not in shown
+    assert ("not finite" in shown) == (what in ("nan", "inf"))
+
+
+def test_the_scale_is_stated():
+    shown = words(draw(image(ramp(10, 10) * 0.5), percentile=100).figure)
+    assert "maximum of |values|" in shown
+    assert "+0.5" in shown
+    assert "\N{MINUS SIGN}0.5" in shown
+    assert "99.5th percentile of |values|" in words(draw(image(ramp(10, 10))).figure)
+
+
+def test_the_pooling_is_stated_and_done():
+    explanation = made(torch.tensor([[[[1.0]], [[-3.0]]]]))
+    assert Map.of(explanation).values.item() == -2
+    assert Map.of(explanation, pool="abs_sum").values.item() == 4
+    assert "channels: sum" in words(draw(explanation).figure)
+    assert "channels: abs_sum" in words(draw(explanation, pool="abs_sum").figure)
+    with pytest.raises(UnknownNameError, match=r"`pool`.*got 'summ'\. Did you mean 'sum'\?"):
+        draw(explanation, pool="summ")
+
+
+def test_given_axes_are_used_and_others_left_alone():
+    figure = Figure()
+    left, right = figure.subplots(1, 2)
+    before = list(right.get_children()), right.get_title(), figure.get_facecolor()
+    assert draw(image(ramp(4, 4)), ax=left) is left
+    assert figure.axes == [left, right]
+    assert (list(right.get_children()), right.get_title(), figure.get_facecolor()) == before
+
+
+def test_the_global_state_of_pyplot_is_never_touched():
+    """pyplot may be loaded by somebody else; it must know of no figure of ours."""
+    draw(image(ramp(4, 4)))
+    grid(image(ramp(4, 4)))
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or pyplot.get_fignums() == []
+
+
+def test_explanation_plot_is_draw():
+    figure = Figure()
+    ax = figure.subplots()
+    assert image(ramp(4, 4)).plot(ax, title="mine") is ax
+    assert ax.get_title() == "mine"
+
+
+def test_pixels_are_crisp_and_cams_are_smooth():
+    crisp, smooth = image(ramp(4, 4)), image(ramp(4, 4), method=pl.GradCAM())
+    assert draw(crisp).get_images()[-1].get_interpolation() == "nearest"
+    assert draw(smooth).get_images()[-1].get_interpolation() == "bilinear"
+
+
+def test_a_row_of_the_batch_is_drawn():
+    explanation = made(torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1))
+    assert Map.of(explanation, row=1).values.item() == 2
+    with pytest.raises(InputError, match="A sample must be from 0 to 1; got 2"):
+        draw(explanation, row=2)
+
+
+def test_one_of_several_inputs_is_drawn():
+    parts = {"a": ramp(1, 3), "b": 2 * ramp(1, 5)}
+    explanation = made(ramp(1, 3))
+    explanation = type(explanation)(
+        **{**vars(explanation), "values": parts, "inputs": {k: v * 0 for k, v in parts.items()}}
+    )
+    assert len(Map.of(explanation).values) == 3
+    assert len(Map.of(explanation, part="b").values) == 5
+    assert len(Map.of(explanation, part=1).values) == 5
+    with pytest.raises(UnknownNameError, match=r"`part`.*got 'c'\. Known: a, b\."):
+        draw(explanation, part="c")
+
+
+def test_a_table_names_its_strongest_features():
+    values = torch.zeros(1, 30)
+    values[0, 17] = -5
+    ax = draw(made(values), names=[f"column {i}" for i in range(30)])
+    assert ax.get_yticklabels()[0].get_text() == "column 17"
+    assert "the 20 largest of 30 features" in words(ax.figure)
+    with pytest.raises(InputError, match="`names` must name all 30 features; got 2"):
+        draw(made(values), names=["a", "b"])
+
+
+def test_a_volume_is_refused_with_advice():
+    with pytest.raises(InputError, match=r"image .*; got float32\[1, 1, 2, 2, 2\].*Draw a slice"):
+        draw(made(torch.zeros(1, 1, 2, 2, 2)))
+
+
+@pytest.mark.parametrize("scale", ["mine", 0.0, -1.0, float("inf"), True])
+def test_a_scale_that_is_none(scale):
+    with pytest.raises(InputError, match='`scale` must be "own" or a positive number; got'):
+        draw(image(ramp(2, 2)), scale=scale)
+
+
+def test_a_scale_by_hand_is_used():
+    drawn = draw(image(ramp(2, 2)), scale=4.0)
+    assert drawn.get_images()[-1].norm.vmax == 4.0
+    assert "scale as given" in words(drawn.figure)
+
+
+def test_a_grid_can_share_one_scale():
+    maps = [image(ramp(3, 3)), image(7 * ramp(3, 3))]
+    limits = [
+        [ax.get_images()[-1].norm.vmax for ax in grid(maps, scale=s, percentile=100).axes[1:]]
+        for s in ("own", "shared")
+    ]
+    assert limits == [[1, 7], [7, 7]]
+    assert "shared" in words(grid(maps, scale="shared"))
+
+
+def test_a_grid_has_a_line_for_each_sample():
+    line = [image(ramp(3, 3)), image(ramp(3, 3), method=pl.GradCAM())]
+    figure = grid([line, line], titles=["first", "second"])
+    assert [ax.get_title() for ax in figure.axes] == [
+        *("first", "Saliency", "GradCAM", "second", "Saliency", "GradCAM")
+    ]
+    wide = grid(line * 4, columns=7)
+    assert len(wide.axes) == 9
+    assert {ax.get_gridspec().ncols for ax in wide.axes} == {5}, "two lines of about one length"
+    with pytest.raises(InputError, match="`columns` must be at least 1; got 0"):
+        grid(line, columns=0)
+    with pytest.raises(InputError, match="`titles` must have one entry for each of the 2 samples"):
+        grid([line, line], titles=["one"])
+    with pytest.raises(InputError, match="`explanations` must hold at least one"):
+        grid([])
+
+
+def test_cams_lie_on_the_picture_and_pixels_do_not():
+    line = [image(ramp(3, 3)), image(ramp(3, 3), method=pl.GradCAM())]
+    _, pixel, cam = grid(line).axes
+    assert (len(pixel.get_images()), len(cam.get_images())) == (1, 2)
+
+
+def test_the_picture_is_shown_where_a_map_says_nothing():
+    black, white = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 255, np.uint8)
+    flat = image(torch.zeros(4, 4))
+    a, b = (pixels(draw(flat, picture=p, overlay=0.5).figure) for p in (black, white))
+    assert (a != b).any()
+    alone = [pixels(draw(flat, picture=p).figure) for p in (black, white)]
+    assert (alone[0] == alone[1]).all()
+
+
+def test_pictures_come_in_every_usual_form():
+    from PIL import Image
+
+    whole = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    assert (as_picture(whole) == whole).all()
+    assert (as_picture(Image.fromarray(whole)) == whole).all()
+    assert (as_picture(whole / 255) == whole).all()
+    assert as_picture(np.zeros((2, 2))).shape == (2, 2, 3)
+    assert as_picture(np.dstack([whole, whole[..., :1]])).shape == (2, 2, 3)
+    with pytest.raises(InputError, match=r"`picture` must be an image .*got uint8\[3, 2, 9\]"):
+        as_picture(np.zeros((3, 2, 9), np.uint8))
+
+
+def test_the_input_is_stretched_where_no_picture_is_given():
+    shown = stretch(np.array([[[-2.0, 0.0]], [[-2.0, 2.0]], [[2.0, np.nan]]]))
+    assert shown.shape == (1, 2, 3)
+    assert shown[0, 0].tolist() == [0, 0, 255]
+    assert stretch(np.full((1, 2, 2), 3.0)).tolist() == np.zeros((2, 2, 3)).tolist()
+    assert stretch(np.ones((7, 2, 2))).shape == (2, 2, 3)

@@ -1,0 +1,126 @@
+"""Evidence in words: right numbers, sensibly rounded."""
+
+import math
+
+import pytest
+import torch
+
+import pellucid as pl
+from pellucid.plot import Map
+from pellucid.report import wording
+from pellucid.report.wording import SPACE
+from tests.plot.made import completeness, image, made, ramp
+
+
+def plain(text):
+    return text.replace(SPACE, " ")
+
+
+def where(explanation):
+    return plain(wording.where(Map.of(explanation)))
+
+
+@pytest.mark.parametrize(
+    ("spot", "place"),
+    [
+        ((0, 0), "around the upper left"),
+        ((0, 4), "around the upper center"),
+        ((4, 4), "around the center"),
+        ((8, 8), "around the lower right"),
+        ((4, 8), "around the right"),
+    ],
+)
+def test_where_evidence_lies(spot, place):
+    values = torch.zeros(9, 9)
+    values[spot] = 1
+    assert where(image(values)) == f"half of the positive part in 1.2 % of the pixels, {place}"
+
+
+def test_how_much_is_negative():
+    values = torch.tensor([[3.0, 0.0], [0.0, -1.0]])
+    assert where(image(values)).endswith("around the upper left; 25 % of all is negative")
+    assert where(image(-values.abs())) == "all values are negative or zero"
+    assert where(image(values * 0)) == "all values are zero"
+    assert where(image(values * torch.nan)) == "all values are zero"
+
+
+def test_where_evidence_lies_in_signals_and_tables():
+    assert "of the positions, around the right" in where(made([[[0.0, 0, 0, 0, 0, 1]]]))
+    assert where(made([[0.5, -2.0, 0.0]])).startswith("feature 1 (-2), feature 0 (+0.5)")
+
+
+@pytest.mark.parametrize(
+    ("explained", "expected", "said"),
+    [
+        (1.9, 2.0, "values sum to 1.9 of 2; residual 0.1 (5 %)"),
+        (2.0, 2.0, "values sum to 2 of 2; residual 0 (0 %)"),
+        (0.0, 0.0, "values sum to 0 of 0; residual 0 (0 %)"),
+        (1.0, 0.0, "values sum to 1 of 0; residual -1 (of nothing expected)"),
+        (2.00001, 2.0, "values sum to 2 of 2; residual -1e-05 (below 0.01 %)"),
+    ],
+)
+def test_completeness(explained, expected, said):
+    explanation = image(ramp(2, 2), completeness=completeness(explained, expected))
+    assert plain(wording.completeness(explanation)) == said
+
+
+def test_no_completeness():
+    assert wording.completeness(image(ramp(2, 2))) == "claims no completeness"
+
+
+def test_the_cost():
+    spent = pl.Evaluations(51, 50, 3)
+    explanation = image(ramp(2, 2), evaluations=spent, seconds=0.5)
+    assert wording.cost(explanation) == "51 forward, 50 backward evaluations, 500 ms"
+    assert wording.cost(image(ramp(2, 2))) == "none of its own: it shares another method's; 0 ms"
+    both = made(ramp(2, 3), evaluations=spent, seconds=12.3)
+    assert wording.cost(both) == "51 forward, 50 backward evaluations, 12 s for 2 samples"
+
+
+def test_the_sampling_error():
+    error = torch.full((1, 1, 2, 2), 0.5)
+    explanation = image(torch.ones(2, 2), error=error)
+    assert plain(wording.error(explanation)) == "standard error 0.5, 50 % of a typical value"
+    assert wording.error(image(torch.zeros(2, 2), error=error)) == "standard error 0.5"
+    assert wording.error(image(torch.ones(2, 2))) == ""
+
+
+def test_scores_become_probabilities_once():
+    chances = torch.tensor([[0.2, 0.5, 0.3]])
+    for output in (chances, chances.log(), chances.log() + 7, {"logits": chances.log()}):
+        found = wording.predictions(image(ramp(2, 2), output=output), classes=["a", "b"])
+        assert [(p.number, p.name) for p in found] == [(1, "b"), (2, "class 2"), (0, "a")]
+        assert [p.probability for p in found] == pytest.approx([0.5, 0.3, 0.2])
+
+
+@pytest.mark.parametrize("output", [torch.ones(1), torch.ones(1, 1), torch.ones(1, 2, 3), {}])
+def test_an_output_without_classes_has_no_predictions(output):
+    assert wording.predictions(image(ramp(2, 2), output=output)) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (1, "the score of “b”"),
+        ((1, 0), "the score of “b” less that of “a”"),
+        (pl.Target.probability(1), "the probability of “b”"),
+        (pl.Target.log_odds(7), "the log-odds of “class 7”"),
+        (-1, "the score of “class -1”"),
+        (len, "the function len"),
+    ],
+)
+def test_what_is_explained(target, said):
+    explanation = image(ramp(2, 2))
+    explanation = type(explanation)(**{**vars(explanation), "target": pl.Target.of(target)})
+    assert wording.target(explanation, classes=["a", "b"] if target != -1 else []) == said
+
+
+def test_the_class_of_each_row_is_its_own():
+    explanation = made(ramp(2, 3))
+    explanation = type(explanation)(**{**vars(explanation), "target": pl.Target.of([2, 1])})
+    said = [wording.target(explanation, row=row, classes=list("abc")) for row in (0, 1)]
+    assert said == ["the score of “c”", "the score of “b”"]
+
+
+def test_percent_of_what_is_not_finite():
+    assert wording.percent(math.inf) == wording.percent(math.nan) == "of nothing expected"

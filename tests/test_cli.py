@@ -1,0 +1,202 @@
+"""The command line: what it prints, what it writes, and how it fails."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import pellucid as pl
+from pellucid.cli import DEFAULT_METHODS, main
+
+MODULE = """
+import torch
+from pellucid.zoo import Entry, Preprocessing
+
+calls = []
+
+class Tiny(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = torch.nn.Conv2d(3, 4, 3, stride=4)
+        self.head = torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        calls.append(len(x))
+        return self.head(self.conv(x).relu().mean((2, 3)))
+
+def make():
+    return Tiny().eval()
+
+def training():
+    model = torch.nn.Sequential(Tiny(), torch.nn.Dropout(0.5))
+    return model.train()
+
+def entry():
+    names = ("tench", "goldfish", "great white shark")
+    return Entry(name="tiny", model=make(), preprocess=Preprocessing(resize=16, size=16),
+                 classes=names, source="this test")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with a photograph and a module of models."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    (tmp_path / "models_of_mine.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    sys.modules.pop("models_of_mine", None)
+
+
+def run(*arguments, code=0):
+    """Run a command; what it prints, and its errors."""
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result.output.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def explain(*arguments, model="models_of_mine:entry", method="saliency,gradcam", code=0):
+    given = ["--model", model, "--method", method]
+    return run("explain", *(arguments or ["photo.png"]), *given, code=code)
+
+
+def calls():
+    return sys.modules["models_of_mine"].calls if "models_of_mine" in sys.modules else []
+
+
+def fresh(*arguments):
+    """Run in a fresh interpreter; what is printed, and the modules that are loaded."""
+    code = (
+        "import sys\nfrom pellucid.cli import main\n"
+        f"try: main({list(arguments)!r})\nexcept SystemExit as e: assert not e.code\n"
+        "print('MODULES', *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    text, _, loaded = done.stdout.partition("MODULES")
+    return text, set(loaded.split())
+
+
+@pytest.mark.parametrize("command", [[], ["explain"], ["methods"], ["tape"]])
+def test_help_comes_at_once(command):
+    text, loaded = fresh(*command, "--help")
+    assert "Usage:" in text
+    assert loaded.isdisjoint({"torch", "numpy", "matplotlib", "jinja2", "PIL", "pandas"})
+
+
+def test_the_probe_of_imports_can_fail():
+    assert "torch" in fresh("methods")[1]
+
+
+def test_the_version():
+    assert pl.__version__ in run("--version")
+
+
+def test_explain_says_and_writes_what_it_found(folder):
+    text = explain()
+    assert re.search(r"\d+\.\d %  (tench|goldfish|great white shark) \(\d\)", text)
+    assert "explained: the score of “" in text
+    for line in ("Saliency", "GradCAM", "evidence", "claims no completeness", "1 backward"):
+        assert line in text
+    assert "<h3>GradCAM</h3>" in (folder / "report.html").read_text("utf-8")
+    assert (folder / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert "report.html" in text
+    assert "report.png" in text
+
+
+def test_several_photos_have_a_section_each(folder):
+    (folder / "other.png").write_bytes((folder / "photo.png").read_bytes())
+    text = explain("photo.png", "other.png", "--out", "two.html")
+    page = (folder / "two.html").read_text("utf-8")
+    assert [page.count(f"<h2>{name}</h2>") for name in ("photo.png", "other.png")] == [1, 1]
+    assert text.index("photo.png") < text.index("other.png")
+
+
+@pytest.mark.parametrize("target", ["2", "great white shark", "Great White Shark"])
+def test_a_target_by_number_and_by_name(folder, target):
+    assert "the score of “great white shark”" in explain("photo.png", "--target", target)
+
+
+def test_options_of_methods(folder):
+    text = explain("photo.png", "--option", "saliency.reduce=absolute", "--batch-size", "1")
+    assert "of all is negative" not in text.partition("GradCAM")[0]
+    assert "Saliency(reduce=&#39;absolute&#39;)" in (folder / "report.html").read_text("utf-8")
+
+
+def test_a_model_of_ones_own_is_shown_imagenet_photos(folder):
+    text = explain(model="models_of_mine:make", method="saliency")
+    assert "class 0" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["none.png"], r"Error: none\.png must be a file that exists"),
+        (["models_of_mine.py"], r"must be an image that can be read"),
+        (["photo.png", "--out", "no/report.html"], r"folder of no/report\.html must exist.*mkdir"),
+        (["photo.png", "--out", "report.txt"], r"`--out` must end in \.html; got 'report\.txt'"),
+        (["photo.png", "--target", "goldfsh"], r"A class .*Did you mean 'goldfish'\?"),
+        (["photo.png", "--target", "3"], r"a class of the output, from 0 to 2; got 3"),
+        (["photo.png", "--option", "saliency.reduc=1"], r"option of saliency.*mean 'reduce'\?"),
+        (["photo.png", "--option", "saliency"], r"must be METHOD\.KEY=VALUE; got 'saliency'"),
+        (["photo.png", "--option", "lrp.rules=1"], r"that `--method` names.*saliency, gradcam"),
+    ],
+)
+def test_mistakes_get_a_sentence(folder, arguments, said):
+    text = explain(*arguments, code=2)
+    assert re.search(said, text), text
+    assert calls() == [] or "--target" in arguments, "found before the model is run"
+    assert not list(folder.glob("*.html"))
+    assert not list(folder.glob("report.png"))
+
+
+def test_a_method_or_model_that_does_not_exist(folder):
+    assert "Did you mean 'gradcam'?" in explain(method="gradcma", code=2)
+    assert "must name at least one method" in explain(method=" , ", code=2)
+    assert "Did you mean 'efficientnet_lite0'?" in explain(model="efficientnet_light0", code=2)
+
+
+def test_a_report_that_cannot_be_written_is_known_before_the_work(folder):
+    (folder / "report.png").mkdir()
+    assert "report.png must be a file to write; got 'a folder'" in explain(code=2)
+    assert calls() == []
+    assert not (folder / "report.html").exists()
+
+
+def test_warnings_are_sentences(folder):
+    text = explain(model="models_of_mine:training", method="saliency")
+    assert re.search(r"^warning: The model is in training mode", text, re.MULTILINE)
+    assert ".py:" not in text
+
+
+def test_a_missing_argument_and_a_bad_number():
+    assert "Missing argument 'PHOTO...'" in run("explain", code=2)
+    assert "0 is not in the range x>=1" in run("explain", "a.png", "--batch-size", "0", code=2)
+
+
+def test_methods_lists_the_registry():
+    text = run("methods")
+    for name, method in pl.methods().items():
+        assert re.search(rf"^{name}  {method.__name__}$", text, re.MULTILINE)
+        assert method.answers in text
+    assert "samples=50" in text
+
+
+def test_the_default_methods_exist():
+    assert set(DEFAULT_METHODS.split(",")) <= set(pl.methods())
+
+
+@pytest.mark.parametrize("photo", [[], ["photo.png"]])
+def test_tape_prints_the_operations(folder, photo):
+    text = run("tape", *photo, "--model", "models_of_mine:entry")
+    assert "convolution" in text
+    assert "conv" in text
+    assert "relu" in text

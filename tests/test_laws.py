@@ -1,0 +1,149 @@
+"""Every method on every network: the laws it claims, and those that hold for all.
+
+One cell can be run alone: pytest tests/test_laws.py -k "lrp and residual and invariant".
+"""
+
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+import pellucid as pl
+from pellucid.errors import MissingRuleError, TrainingModeWarning
+from pellucid.method import named
+from tests import laws, zoo
+
+# Every registered method with its defaults, made cheap where it samples, and what else is worth it.
+CHEAP = {"smoothgrad": {"samples": 6}}
+METHODS: dict[str, pl.Method] = {name: named(name, **CHEAP.get(name, {})) for name in pl.methods()}
+METHODS |= {
+    "saliency-absolute": pl.Saliency(reduce="absolute"),
+    "smoothgrad-variance": pl.SmoothGrad(samples=6, reduce="variance"),
+    "smoothgrad-lrp": pl.SmoothGrad(samples=6, method=pl.LRP(composite="epsilon")),
+    "integrated_gradients-baseline": pl.IntegratedGradients(baseline=0.1, tolerance=0.05),
+    "interior_gradient-several": pl.InteriorGradient(alpha=[0.3, 0.6]),
+    "lrp-epsilon": pl.LRP(composite="epsilon"),
+    "lrp-plus-flat": pl.LRP(composite="epsilon-plus-flat"),
+    "lrp-zplus": pl.LRP(rules=pl.rules.ZPlus()),
+}
+NETWORKS = {name: zoo.load(name) for name in zoo.NETWORKS}
+
+# (method, network) -> the operation that has no relevance rule, so that the method refuses.
+REFUSED: dict[tuple[str, str], str] = {
+    ("lrp", "product"): "mul",
+    ("lrp", "quadratic"): "mul",
+    ("lrp", "training"): "mul",  # dropout
+}
+
+# (method, network, law) -> why it cannot hold. A method stands for its variants as well, "*" for
+# all. A row whose law holds after all fails, and has to go.
+EXCEPTIONS: dict[tuple[str, str, str], str] = {
+    ("*", "training", "batched"): "batch statistics are those of the batch",
+    ("*", "training", "unordered"): "dropout hits other samples in another order",
+    ("*", "training", "repeatable"): "dropout draws from the global generator",
+    ("integrated_gradients", "training", "complete"): "every pass has another dropout",
+    ("lrp-plus-flat", "*", "linear"): "flat does not look at the weights",
+    ("lrp-zplus", "*", "linear"): "z+ does not look at negative contributions",
+    ("lrp-plus-flat", "zero_weight", "dummy"): "flat does not look at the weights",
+    ("lrp-zplus", "zero_weight", "dummy"): "no contribution to the score is positive",
+    ("lrp-plus-flat", "deep_linear", "invariant"): "two layers in one give flat other outputs",
+    ("lrp-zplus", "deep_linear", "invariant"): "two layers in one have other signs",
+    ("lrp", "maximum", "invariant"): "a maximum has a winner, a sum of absolute values has none",
+}
+
+
+def base(method: str) -> str:
+    """The method that refuses or not: that which is smoothed, or of which this is a variant."""
+    return "lrp" if method == "smoothgrad-lrp" else method.partition("-")[0]
+
+
+def reason(method: str, network: str, law: str) -> str:
+    """Why a law cannot hold in one cell; empty where it must."""
+    for m in (method, base(method), "*"):
+        for n in (network, "*"):
+            if (m, n, law) in EXCEPTIONS:
+                return EXCEPTIONS[m, n, law]
+    return ""
+
+
+def applies(method: str, network: str, law: str) -> bool:
+    """Whether a law says anything about a cell."""
+    net = NETWORKS[network]
+    if method.startswith("gradcam") and not net.maps:
+        return False  # refused with a sentence: see test_messages.py
+    if (base(method), network) in REFUSED:
+        return False  # see below
+    if law in laws.UNIVERSAL:
+        return "-" not in method or law in ("follows", "batched")
+    if law not in METHODS[method].laws:
+        return False
+    known = {"linear": net.affine or None, "dummy": net.ignored, "invariant": net.twin}
+    return known.get(law, True) is not None
+
+
+def cells(all_laws: dict[str, laws.Law]) -> Iterator[object]:
+    for method in METHODS:
+        for network in NETWORKS:
+            for law in all_laws:
+                if applies(method, network, law):
+                    why = reason(method, network, law)
+                    marks = [pytest.mark.xfail(reason=why, strict=True)] if why else []
+                    name = f"{method}-{network}-{law}"
+                    yield pytest.param(method, network, law, marks=marks, id=name)
+
+
+def check(method: str, network: str, law: str) -> None:
+    with warnings.catch_warnings():
+        if network == "training":
+            warnings.simplefilter("ignore", TrainingModeWarning)
+        (laws.CLAIMED | laws.UNIVERSAL)[law](METHODS[method], NETWORKS[network])
+
+
+@pytest.mark.parametrize(("method", "network", "law"), list(cells(laws.CLAIMED)))
+def test_what_a_method_claims(method, network, law):
+    check(method, network, law)
+
+
+@pytest.mark.parametrize(("method", "network", "law"), list(cells(laws.UNIVERSAL)))
+def test_what_holds_for_every_method(method, network, law):
+    check(method, network, law)
+
+
+@pytest.mark.filterwarnings("ignore::pellucid.errors.TrainingModeWarning")
+@pytest.mark.parametrize("method", [m for m in METHODS if base(m) == "lrp"])
+@pytest.mark.parametrize(("refused", "network"), REFUSED)
+def test_what_has_no_rule_is_refused(method, refused, network):
+    assert refused == "lrp"
+    operation = REFUSED[refused, network]
+    with pytest.raises(MissingRuleError, match=rf"must have a relevance rule; got .*{operation}"):
+        laws.again(METHODS[method], NETWORKS[network])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_says_what_it_claims(method):
+    made = METHODS[method]
+    assert made.laws <= set(laws.CLAIMED)
+    assert made.name in pl.methods()
+    assert made.answers.endswith("?")
+    assert made.weakness.endswith(".")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, net in NETWORKS.items() if net.gradient is not None]
+)
+def test_saliency_is_the_gradient_worked_out_by_hand(name):
+    laws.known_gradient(pl.Saliency(), NETWORKS[name])
+
+
+@pytest.mark.parametrize(
+    "method", [m for m in METHODS if not m.startswith(("smoothgrad", "gradcam"))]
+)
+def test_what_is_alike_gets_the_same(method):
+    laws.symmetric(METHODS[method], NETWORKS["symmetric"])
+
+
+def test_no_exception_is_about_something_that_does_not_exist():
+    for method, network, law in EXCEPTIONS:
+        assert method in {"*", *METHODS}
+        assert network in {"*", *NETWORKS}
+        assert law in laws.CLAIMED | laws.UNIVERSAL
