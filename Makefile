@@ -6,7 +6,10 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,\
             $(shell command -v $(name) 2>/dev/null)))
 RUN    := $(VENV)/bin
 PIP    := $(RUN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+# The demo: sampled methods with few samples, so that it is done within a minute on one core.
 METHODS ?= gradcam,lrp,integrated_gradients,smoothgrad
+OPTIONS ?= --option integrated_gradients.steps=20 --option smoothgrad.samples=20
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check test-slow bench clean
@@ -17,7 +20,7 @@ help: ## List the targets
 demo: $(VENV)/.demo ## Explain a real photograph with a real ImageNet model; writes demo/report.html
 	@mkdir -p demo
 	$(RUN)/pellucid explain gallery/photos/chelsea.png --model efficientnet_lite0 \
-	  --method $(METHODS) --out demo/report.html
+	  --method $(METHODS) $(OPTIONS) --out demo/report.html
 
 test: $(VENV)/.dev ## Run the tests
 	$(RUN)/python -m pytest -q

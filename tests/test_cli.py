@@ -1,8 +1,10 @@
 """The command line: what it prints, what it writes, and how it fails."""
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import pellucid as pl
-from pellucid.cli import DEFAULT_METHODS, main
+from pellucid.cli import DEFAULT_METHODS, _methods, main
 
 MODULE = """
 import torch
@@ -80,7 +82,13 @@ def fresh(*arguments):
         f"try: main({list(arguments)!r})\nexcept SystemExit as e: assert not e.code\n"
         "print('MODULES', *sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(pl.__file__).parents[1],  # the package that is tested, not one installed
+    )
     text, _, loaded = done.stdout.partition("MODULES")
     return text, set(loaded.split())
 
@@ -94,6 +102,16 @@ def test_help_comes_at_once(command):
 
 def test_the_probe_of_imports_can_fail():
     assert "torch" in fresh("methods")[1]
+
+
+def test_waiting_threads_give_way(monkeypatch):
+    """Unless the user wants otherwise."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    run("methods")
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    run("methods")
+    assert os.environ["OMP_WAIT_POLICY"] == "active"
 
 
 def test_the_version():
@@ -191,7 +209,17 @@ def test_methods_lists_the_registry():
 
 
 def test_the_default_methods_exist():
-    assert set(DEFAULT_METHODS.split(",")) <= set(pl.methods())
+    chosen = _methods(None, ())
+    assert [method.name for method in chosen] == list(DEFAULT_METHODS)
+    assert chosen[2].steps == 50
+    (refined,) = (m for m in _methods(None, ["lrp.composite=epsilon"]) if m.name == "lrp")
+    assert refined.composite == "epsilon"
+
+
+def test_an_option_replaces_the_preset_of_its_method():
+    chosen = _methods(None, ["integrated_gradients.tolerance=0.5"])
+    assert (chosen[2].steps, chosen[2].tolerance) == (None, 0.5)
+    assert _methods("integrated_gradients", ())[0].steps is None
 
 
 @pytest.mark.parametrize("photo", [[], ["photo.png"]])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import InputError, UnknownNameError
-from pellucid.structure import Inputs, Structure, transform
+from pellucid.structure import Structure, leaves, transform
 from pellucid.target import Target
 
 if TYPE_CHECKING:
@@ -150,14 +150,13 @@ class Explanation:
         """One row for each element: sample, input (where there are several), axes, value."""
         import pandas as pd
 
-        parts = Inputs.of(self.values)
         frames = []
-        for label, leaf in zip(parts.labels(), parts.leaves, strict=True):
+        for path, leaf in leaves(self.values):
             names = axis_names(leaf.ndim)
             index = pd.MultiIndex.from_product([range(n) for n in leaf.shape], names=names)
             frame = pd.DataFrame({"value": _array(leaf).ravel()}, index=index).reset_index()
-            if not parts.single:
-                frame.insert(1, "input", label)
+            if path:
+                frame.insert(1, "input", path[0])
             frames.append(frame)
         return pd.concat(frames, ignore_index=True)
 

@@ -1,9 +1,12 @@
 """Gradients on the straight line from a baseline to the input."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,8 +17,14 @@ from pellucid.errors import InputError
 from pellucid.method import Attribution, Method, register
 from pellucid.structure import Inputs
 
-FIRST_STEPS = 9
-MOST_STEPS = 729
+# A refined integral begins with this many steps, and is tripled at most this often.
+CELLS = 27
+LEVELS = 3
+# Forward passes that find where the score changes: at equal distances first, then so many rounds
+# of as many more. What counts for the length itself keeps the steps from growing without bound.
+PROBES = 8
+PROBE_ROUNDS = 3
+LENGTH_SHARE = 0.5
 
 
 @register("integrated_gradients")
@@ -25,10 +34,11 @@ class IntegratedGradients(Method):
 
         R = (x - x0) * mean over a in (0, 1) of grad f(x0 + a (x - x0))
 
-    Axes: values have the axes of the input. The integral is a midpoint sum of `steps` nodes. With
-    `steps=None` the number is tripled, for the samples that need it, until the values sum to
+    Axes: values have the axes of the input. The integral is a midpoint sum of `steps` equal steps.
+    With `steps=None` the steps are short where the score changes fast, which a few forward passes
+    find, and their number is tripled, for the samples that need it, until the values sum to
     f(x) - f(x0) within `tolerance` of it; every node of the coarser sum is a node of the finer
-    one, so nothing is computed twice. A background of several baselines is averaged over.
+    one, so no gradient is computed twice. A background of several baselines is averaged over.
     Laws: complete up to the quadrature; exact on a linear model; an ignored input gets zero.
     Source: Sundararajan, Taly, Yan (2017), Axiomatic Attribution for Deep Networks.
 
@@ -56,15 +66,15 @@ class IntegratedGradients(Method):
 
     def attribute(self, case: Case) -> Attribution:
         """Integrate from every reference, and average."""
-        start = case.outcome.score
+        end = case.outcome.score
         parts, expected, leaks, notes = [], [], [], []
         for reference in case.background(self.baseline):
-            whole = start - case.score_at(reference)
-            values, steps = self._from(case, reference, whole)
-            parts.append(values)
-            expected.append(whole)
+            path = Path(case, reference, case.score_at(reference), end)
+            totals, steps = self._fixed(path) if self.steps else self._refined(path)
+            parts.append(path.scaled(totals))
+            expected.append(path.whole)
             notes.append(f"The integral took {_span(steps)} steps.")
-            leaks.append(self._leak(values, whole))
+            leaks.append("" if self.steps else self._leak(path, totals))
         values = [torch.stack(column).mean(0) for column in zip(*parts, strict=True)]
         return Attribution(
             values=[v.to(leaf) for v, leaf in zip(values, case.inputs.leaves, strict=True)],
@@ -73,38 +83,48 @@ class IntegratedGradients(Method):
             leak=next((leak for leak in leaks if leak), ""),
         )
 
-    def _from(self, case: Case, reference: Inputs, whole: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Values from one reference, and the steps that each sample took."""
-        steps = torch.full((len(case),), self.steps or FIRST_STEPS)
-        nodes = midpoints(int(steps[0]))
-        totals = gradient_sum(case, reference, nodes)
-        values = _scaled(totals, case.inputs, reference, steps)
-        while self.steps is None:
-            open_rows = self._unfinished(values, whole) & (steps < MOST_STEPS)
-            rows = open_rows.nonzero().squeeze(1).cpu()
+    def _fixed(self, path: Path) -> tuple[list[Tensor], Tensor]:
+        """The mean gradient at the middles of equal steps, and how many there were."""
+        count = self.steps or 1
+        nodes = midpoints(count).expand(len(path.case), count)
+        return path.gradient_sum(nodes, torch.full_like(nodes, 1 / count)), torch.tensor([count])
+
+    def _refined(self, path: Path) -> tuple[list[Tensor], Tensor]:
+        """The mean gradient on a graded mesh, its nodes tripled where the values do not add up.
+
+        The middle third of a step has the middle of the step: with a third of its weight, and
+        with the middles of the other thirds, a finer sum contains the coarser one.
+        """
+        edges = path.mesh(CELLS)
+        widths = edges.diff()
+        totals = path.gradient_sum(edges[:, :-1] + widths / 2, widths)
+        steps = torch.full((len(path.case),), CELLS)
+        for level in range(LEVELS):
+            rows = self._open(path, totals).nonzero().squeeze(1).cpu()
             if len(rows) == 0:
                 break
-            count = int(steps[rows[0]])
-            more = gradient_sum(case.select(rows), reference.select(rows), added_nodes(count))
+            offsets = added_nodes(3**level)
+            nodes = edges[rows, :-1, None] + widths[rows, :, None] * offsets
+            weights = (widths[rows, :, None] / 3 ** (level + 1)).expand_as(nodes)
+            more = path.select(rows).gradient_sum(nodes.flatten(1), weights.flatten(1))
             for total, extra in zip(totals, more, strict=True):
-                total[rows] += extra
-            steps[rows] = 3 * count
-            values = _scaled(totals, case.inputs, reference, steps)
-        return values, steps
+                total[rows] = total[rows] / 3 + extra
+            steps[rows] = CELLS * 3 ** (level + 1)
+        return totals, steps
 
-    def _unfinished(self, values: list[Tensor], whole: Tensor) -> Tensor:
+    def _open(self, path: Path, totals: list[Tensor]) -> Tensor:
         """Which samples do not add up within the tolerance, shape (sample,)."""
-        explained = sum(v.flatten(1).sum(1) for v in values)
-        return (explained - whole).abs() > self.tolerance * whole.abs()
+        explained = sum(v.flatten(1).sum(1) for v in path.scaled(totals))
+        return (explained - path.whole).abs() > self.tolerance * path.whole.abs()
 
-    def _leak(self, values: list[Tensor], whole: Tensor) -> str:
-        unfinished = self._unfinished(values, whole)
-        if self.steps is not None or not unfinished.any():
+    def _leak(self, path: Path, totals: list[Tensor]) -> str:
+        unfinished = int(self._open(path, totals).sum())
+        if not unfinished:
             return ""
         return (
             f"Integrated gradients must sum to f(x) - f(baseline) within {self.tolerance:.3g} of "
-            f"it; {int(unfinished.sum())} samples did not after {MOST_STEPS} steps. "
-            "Choose a nearer baseline, a larger tolerance, or a fixed number of steps."
+            f"it; {unfinished} of {len(path.case)} samples did not after {CELLS * 3**LEVELS} "
+            "steps. Choose a nearer baseline, a larger tolerance, or a fixed number of steps."
         )
 
 
@@ -140,10 +160,107 @@ class InteriorGradient(Method):
     def attribute(self, case: Case) -> Attribution:
         """One forward and one backward pass for each alpha."""
         alphas = self.alpha if isinstance(self.alpha, Sequence) else (self.alpha,)
-        zero = case.inputs.replace([torch.zeros_like(leaf) for leaf in case.inputs.leaves])
-        totals = gradient_sum(case, zero, torch.tensor(alphas, dtype=torch.float64))
+        zero = case.reference(Baseline())
+        path = Path(case, zero, case.outcome.score, case.outcome.score)
+        nodes = torch.tensor(alphas, dtype=torch.float64).expand(len(case), len(alphas))
+        totals = path.gradient_sum(nodes, torch.full_like(nodes, 1 / len(alphas)))
         pairs = zip(totals, case.inputs.leaves, strict=True)
-        return Attribution(values=[(total / len(alphas)).to(leaf) for total, leaf in pairs])
+        return Attribution(values=[total.to(leaf) for total, leaf in pairs])
+
+
+@dataclass(frozen=True)
+class Path:
+    """The straight line from a reference to the input of each sample, with the scores at its ends.
+
+    Points on it are given by alpha, 0 at the reference and 1 at the input, shape (sample, step).
+    """
+
+    case: Case
+    reference: Inputs
+    start: Tensor
+    end: Tensor
+
+    @property
+    def whole(self) -> Tensor:
+        """f(x) - f(x0), shape (sample,)."""
+        return self.end - self.start
+
+    def select(self, rows: Tensor) -> Path:
+        """The paths of some samples."""
+        ends = (self.start[rows], self.end[rows])
+        return Path(self.case.select(rows), self.reference.select(rows), *ends)
+
+    def gradient_sum(self, alphas: Tensor, weights: Tensor) -> list[Tensor]:
+        """Sum the gradients at alphas, times weights (sample, step); streamed, for each input."""
+        leaves = self.case.inputs.leaves
+        totals = [torch.zeros_like(leaf, dtype=wide(leaf)) for leaf in leaves]
+        for part, rows, draws in self._stream(alphas, "gradients"):
+            for total, gradient in zip(totals, part.gradient, strict=True):
+                shape = (-1, *[1] * (gradient.ndim - 1))
+                weight = weights[rows, draws].to(total).reshape(shape)
+                total.index_add_(0, rows.to(total.device), gradient.to(total.dtype) * weight)
+        return totals
+
+    def scores(self, alphas: Tensor) -> Tensor:
+        """The scores at alphas, shape (sample, step), from forward passes alone."""
+        found = torch.zeros(alphas.shape, dtype=torch.float64)
+        for part, rows, draws in self._stream(alphas, "scores"):
+            with torch.no_grad():
+                found[rows, draws] = part.outcome.score.double().cpu()
+        return found
+
+    def mesh(self, cells: int) -> Tensor:
+        """Edges (sample, cells + 1) of steps in each of which the score changes about alike.
+
+        Scores saturate: most of the change lies on a short part of the line, and steps of equal
+        length would waste most gradients on the rest. Forward passes find that part.
+        """
+        rows = len(self.case)
+        alphas = torch.linspace(0, 1, PROBES + 1, dtype=torch.float64).repeat(rows, 1)
+        ends = [end.double().cpu().unsqueeze(1) for end in (self.start, self.end)]
+        scores = torch.cat([ends[0], self.scores(alphas[:, 1:-1]), ends[1]], 1)
+        for _ in range(PROBE_ROUNDS):
+            largest = scores.diff().abs().topk(PROBES, 1).indices
+            middles = (alphas.gather(1, largest) + alphas.gather(1, largest + 1)) / 2
+            alphas, order = torch.cat([alphas, middles], 1).sort(1)
+            scores = torch.cat([scores, self.scores(middles)], 1).gather(1, order)
+        return _equal_change(alphas, scores, cells)
+
+    def scaled(self, totals: list[Tensor]) -> list[Tensor]:
+        """Mean gradients times the distance walked."""
+        triples = zip(totals, self.case.inputs.leaves, self.reference.leaves, strict=True)
+        return [total * (end - start).to(total.dtype) for total, end, start in triples]
+
+    def _stream(self, alphas: Tensor, what: str) -> Iterator[tuple[Case, Tensor, Tensor]]:
+        inputs = self.case.inputs
+
+        def point(draw: int, rows: Tensor) -> Inputs:
+            alpha = alphas[rows, draw]
+            return inputs.replace([
+                _between(start[rows], end[rows], alpha)
+                for start, end in zip(self.reference.leaves, inputs.leaves, strict=True)
+            ])  # fmt: skip
+
+        return self.case.stream(alphas.shape[1], point, what)
+
+
+def _between(start: Tensor, end: Tensor, alpha: Tensor) -> Tensor:
+    """Start + alpha (end - start), with one alpha a row; integers stay those of the end."""
+    if not end.is_floating_point():
+        return end
+    return torch.lerp(start, end, alpha.to(end).reshape(-1, *[1] * (end.ndim - 1)))
+
+
+def _equal_change(alphas: Tensor, scores: Tensor, cells: int) -> Tensor:
+    """Where the change of the score, plus a share of the length, reaches k / cells of its sum."""
+    change = scores.diff().abs()
+    share = change / change.sum(1, keepdim=True).clamp(min=1e-300) + LENGTH_SHARE * alphas.diff()
+    reached = torch.cat([torch.zeros(len(share), 1), share.cumsum(1)], 1)
+    edges = [
+        np.interp(np.linspace(0, row[-1], cells + 1), row, alpha)
+        for row, alpha in zip(reached.numpy(), alphas.numpy(), strict=True)
+    ]
+    return torch.from_numpy(np.stack(edges))
 
 
 def midpoints(count: int) -> Tensor:
@@ -159,32 +276,6 @@ def added_nodes(count: int) -> Tensor:
     """The midpoints of 3 * count parts that are not midpoints of `count` parts, shape (step,)."""
     fine = midpoints(3 * count)
     return fine[torch.arange(3 * count) % 3 != 1]
-
-
-def gradient_sum(case: Case, reference: Inputs, alphas: Tensor) -> list[Tensor]:
-    """Sum the gradients at x0 + a (x - x0) over all a, streamed, one tensor for each input."""
-    totals = [torch.zeros_like(leaf, dtype=wide(leaf)) for leaf in case.inputs.leaves]
-
-    def point(draw: int, rows: Tensor) -> Inputs:
-        alpha = float(alphas[draw])
-        return case.inputs.replace([
-            torch.lerp(start[rows], end[rows], alpha) if end.is_floating_point() else end[rows]
-            for start, end in zip(reference.leaves, case.inputs.leaves, strict=True)
-        ])  # fmt: skip
-
-    for part, rows, _ in case.stream(len(alphas), point, "gradients"):
-        for total, gradient in zip(totals, part.gradient, strict=True):
-            total.index_add_(0, rows.to(total.device), gradient.to(total.dtype))
-    return totals
-
-
-def _scaled(totals: list[Tensor], inputs: Inputs, reference: Inputs, steps: Tensor) -> list[Tensor]:
-    """Turn sums of gradients into values: divide by the steps, multiply by the distance."""
-    scaled = []
-    for total, end, start in zip(totals, inputs.leaves, reference.leaves, strict=True):
-        count = steps.to(total).reshape(-1, *[1] * (total.ndim - 1))
-        scaled.append(total / count * (end - start).to(total.dtype))
-    return scaled
 
 
 def _span(steps: Tensor) -> str:

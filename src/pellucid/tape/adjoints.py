@@ -262,11 +262,12 @@ declare(
 )
 declare(
     "route",
-    "as_strided", "copy", "index", "index_select", "flip", "roll",
-    "max_pool1d_with_indices", "max_pool3d_with_indices", "amax", "max", "sort", "topk",
-    "unfold", "diagonal", "masked_fill", "where", "pixel_shuffle", "reflection_pad1d",
-    "reflection_pad2d", "replication_pad1d", "replication_pad2d", "adaptive_max_pool2d",
-    "split", "split_with_sizes", "unbind", "chunk", "narrow", "tile", "select_scatter", "slice_scatter", "index_put", "scatter", "repeat", "upsample_nearest2d",
+    "as_strided", "copy", "index", "index_select", "flip", "roll", "unfold", "diagonal", "amax",
+    "max", "sort", "topk", "max_pool1d_with_indices", "max_pool3d_with_indices",
+    "adaptive_max_pool2d", "masked_fill", "where", "pixel_shuffle", "reflection_pad1d",
+    "reflection_pad2d", "replication_pad1d", "replication_pad2d", "split", "split_with_sizes",
+    "unbind", "select_scatter", "slice_scatter", "index_put", "scatter", "repeat",
+    "upsample_nearest2d",
 )
 declare("linear", "avg_pool1d", "avg_pool3d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d",
         "upsample_bilinear2d", "cumsum")

@@ -14,7 +14,8 @@ class Value:
     An in-place operation makes a new value of the same tensor. The data of the old one is then
     kept as a copy or, where it is cheap to compute again, dropped and computed when asked for.
     `depends` says whether it depends on the inputs; what does not is a constant (a weight, say).
-    `storage` names the memory that the tensor had when it was seen. `rectified` is what a rectifier wrote over it, if one did.
+    `storage` names the memory that the tensor had when it was seen. `rectified` is what a
+    rectifier wrote over it, if one did.
 
     A value refers weakly to the operation that made it, so that a walk that lets go of operations
     lets go of their values too, at once.
