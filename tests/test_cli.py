@@ -211,15 +211,8 @@ def test_methods_lists_the_registry():
 def test_the_default_methods_exist():
     chosen = _methods(None, ())
     assert [method.name for method in chosen] == list(DEFAULT_METHODS)
-    assert chosen[2].steps == 50
     (refined,) = (m for m in _methods(None, ["lrp.composite=epsilon"]) if m.name == "lrp")
     assert refined.composite == "epsilon"
-
-
-def test_an_option_replaces_the_preset_of_its_method():
-    chosen = _methods(None, ["integrated_gradients.tolerance=0.5"])
-    assert (chosen[2].steps, chosen[2].tolerance) == (None, 0.5)
-    assert _methods("integrated_gradients", ())[0].steps is None
 
 
 @pytest.mark.parametrize("photo", [[], ["photo.png"]])

@@ -23,14 +23,7 @@ if TYPE_CHECKING:
     from pellucid.zoo import Entry
 
 DEFAULT_MODEL = "efficientnet_lite0"
-# What is asked where nothing is said: an answer within seconds. The fixed number of steps keeps
-# integrated gradients from refining for minutes; the report says what that leaves.
-DEFAULT_METHODS: dict[str, dict[str, Any]] = {
-    "gradcam": {},
-    "lrp": {},
-    "integrated_gradients": {"steps": 50},
-    "smoothgrad": {},
-}
+DEFAULT_METHODS = ("gradcam", "lrp", "integrated_gradients", "smoothgrad")
 
 MODEL_HELP = (
     "A model of the zoo, or package.module:factory. The factory is called without arguments and "
@@ -73,7 +66,7 @@ def main() -> None:
     "--method",
     "methods",
     help="Methods by name, separated by commas; `pellucid methods` lists them. [default: "
-    f"{', '.join(DEFAULT_METHODS)}; of integrated gradients, 50 steps]",
+    f"{', '.join(DEFAULT_METHODS)}]",
 )
 @click.option(
     "--option",
@@ -230,8 +223,8 @@ def _methods(names: str | None, options: tuple[str, ...]) -> "list[Method]":
     """Make the methods that are named, with their options."""
     from pellucid.method import named
 
-    asked = DEFAULT_METHODS if names is None else {name.strip(): {} for name in names.split(",")}
-    wanted = {name: preset for name, preset in asked.items() if name}
+    asked = DEFAULT_METHODS if names is None else names.split(",")
+    wanted = list(dict.fromkeys(name.strip() for name in asked if name.strip()))
     if not wanted:
         raise InputError("`--method` must name at least one method", got=names)
     given: dict[str, dict[str, Any]] = {}
@@ -244,7 +237,7 @@ def _methods(names: str | None, options: tuple[str, ...]) -> "list[Method]":
                 hint=f"Those are: {', '.join(wanted)}.",
             )
         given.setdefault(name, {})[key] = value
-    return [named(name, **given.get(name, preset)) for name, preset in wanted.items()]
+    return [named(name, **given.get(name, {})) for name in wanted]
 
 
 def _option(text: str) -> tuple[str, str, Any]:

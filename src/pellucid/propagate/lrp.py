@@ -39,7 +39,9 @@ class LRP(Method):
     """
 
     answers: ClassVar[str] = "How is the score made up of contributions of single pixels?"
-    weakness: ClassVar[str] = "The answer depends on the rules, and biases keep a part of the score, often most of it."
+    weakness: ClassVar[str] = (
+        "The answer depends on the rules, and biases keep a part of the score, often most of it."
+    )
     laws: ClassVar[frozenset[str]] = frozenset({"linear", "dummy", "invariant"})
 
     composite: str | Composite = "auto"

@@ -267,11 +267,19 @@ def share_pass(operation: Operation, signals: Signals) -> Share:
 def share_route(operation: Operation, signals: Signals) -> Share:
     """Relevance moves with the elements; max-pooling sends all to the winner.
 
-    Elements that were selected away, or written over, carried no relevance and get none.
+    Elements that were selected away, or written over, carried no relevance and get none. What
+    goes to constants that were put in (padding, a fill value) is booked with the biases.
     """
-    return Share(adjoint(operation, signals))
+    shared = adjoint(operation, signals)
+    if operation.name not in PUTS_IN_CONSTANTS and all(v.depends for v in operation.slots):
+        return Share(shared)
+    arrived = sum(signal.sum() for signal in signals if signal is not None)
+    passed = [s.sum() for s, v in zip(shared, operation.slots, strict=True) if s is not None]
+    return Share(shared, bias=arrived - sum(passed))
 
 
+# Route operations with constants that are no tensors.
+PUTS_IN_CONSTANTS = {"constant_pad_nd", "masked_fill"}
 FIXED = {
     "linear": share_linear,
     "affine": share_norm,
