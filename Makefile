@@ -9,7 +9,7 @@ PIP    := $(RUN)/python -m pip --disable-pip-version-check install --quiet -c co
 
 # The demo: sampled methods with few samples, so that it is done within a minute on one core.
 METHODS ?= gradcam,lrp,integrated_gradients,smoothgrad
-OPTIONS ?= --option integrated_gradients.steps=20 --option smoothgrad.samples=20
+OPTIONS ?= --option integrated_gradients.steps=60 --option smoothgrad.samples=30
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check test-slow bench clean

@@ -232,7 +232,10 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_writes_that_autograd_refuses(name):
     written, plain = (Summed(lambda x, f=f: f(x * 2)) for f in REFUSED[name])
-    assert_close(walk(written, X), autograd.gradient(plain, X), rtol=1e-9, atol=1e-12)
+    expected = autograd.gradient(plain, X)
+    for times in range(20):  # memory that was given back may be given out again, or not
+        _held = [torch.empty_like(X) for _ in range(times % 5)]
+        assert_close(walk(written, X), expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", WRITES)

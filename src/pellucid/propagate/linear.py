@@ -1,6 +1,7 @@
 """An operation with weights, as rules see it: one linear map, with modified weights on request."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ class Linear:
         """A convolution of any dimension, also transposed; else a matrix product."""
         return self.operation.name in CONVOLUTIONS
 
-    @property
+    @cached_property
     def _slots(self) -> tuple[Value, Value, Value | None]:
         """Input, weight and bias."""
         op = self.operation
@@ -54,9 +55,7 @@ class Linear:
     def weight(self) -> Tensor:
         """The weight, times the scale of the folded norm."""
         weight = self._slots[1].tensor
-        if self.norm is None:
-            return weight
-        return weight * self._on_weight(norm_affine(self.norm)[0], weight)
+        return weight if self.norm is None else weight * self._on_weight(self._affine[0], weight)
 
     @property
     def bias(self) -> Tensor | None:
@@ -65,7 +64,7 @@ class Linear:
         bias = None if value is None else value.tensor
         if self.norm is None:
             return bias
-        scale, shift = norm_affine(self.norm)
+        scale, shift = self._affine
         return shift if bias is None else shift + scale * bias
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -89,13 +88,20 @@ class Linear:
     def backward_plain(self, signal: Tensor) -> Tensor:
         """The transpose with the operation's own weight; a folded scale goes to the signal.
 
-        The signal is smaller than the weight in deep layers, and the weight is not copied.
+        The signal, which is overwritten, is smaller than the weight in deep layers.
         """
         if self.norm is not None:
-            signal = signal * self.on_output(norm_affine(self.norm)[0], signal)
+            signal = signal.mul_(self._on_output(self._affine[0], signal))
         return self.backward(signal, self._slots[1].tensor)
 
-    def on_output(self, per_channel: Tensor, z: Tensor) -> Tensor:
+    @cached_property
+    def _affine(self) -> tuple[Tensor, Tensor]:
+        """Scale and shift of the folded norm, each (channel,)."""
+        if self.norm is None:
+            raise RuntimeError("No norm is folded into this operation.")
+        return norm_affine(self.norm)
+
+    def _on_output(self, per_channel: Tensor, z: Tensor) -> Tensor:
         """Shape a tensor (channel,) so that it broadcasts over the output."""
         if self.is_convolution:
             return per_channel.reshape(-1, *[1] * (z.ndim - 2))

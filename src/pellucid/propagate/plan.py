@@ -84,9 +84,9 @@ def propagate(
 
     With `consume`, tape and plan are used up on the way, and their memory freed.
     """
-    books = _Books(made, consume)
     score = tape.score_value
     start = {score: score.tensor} if score.depends else {}
+    books = _Books(made, consume, {value: _sum(signal) for value, signal in start.items()})
     found = walk(tape, start, tape.entries, books.step, consume=consume)
     relevance = [found.get(entry) for entry in tape.entries]
     return relevance, books.close(tape.outcome.score, relevance)
@@ -126,11 +126,16 @@ def _share_folded(operation: Operation, signals: Signals) -> Share:
 
 @dataclass
 class _Books:
-    """Applies the plan step by step and writes down every sum."""
+    """Applies the plan step by step and writes down every sum.
+
+    `pending` has the sum of the relevance that waits at each value, so that what leaves one
+    operation is not summed again when it arrives at the next.
+    """
 
     plan: Plan
     consume: bool
-    rows: list[tuple[dict[str, Any], list[Tensor]]] = field(default_factory=list)
+    pending: dict[Value, Any]
+    rows: list[tuple[dict[str, Any], list[Any]]] = field(default_factory=list)
 
     def step(self, operation: Operation, signals: Signals) -> Signals:
         """Share what arrives at an operation, and book it."""
@@ -138,13 +143,17 @@ class _Books:
         name, sharing = take(operation, None) or ("", None)
         if sharing is None:
             return [None] * len(operation.slots)
+        out = _plus([self.pending.pop(v) for v in operation.outputs if v in self.pending])
         share = sharing(operation, signals)
-        pairs = zip(share.signals, operation.slots, strict=True)
-        out = sum(_sum(signal) for signal in signals if signal is not None)
-        into = sum(_sum(s) for s, value in pairs if s is not None and value.depends)
+        sums = []
+        for signal, value in zip(share.signals, operation.slots, strict=True):
+            if signal is not None and value.depends:
+                sums.append(out if signal is signals[0] else _sum(signal))
+                held = self.pending.get(value)
+                self.pending[value] = sums[-1] if held is None else held + sums[-1]
         head = {"number": operation.number, "name": operation.name, "path": operation.path}
-        kept = (share.bias, share.stabilizer, share.stopped)
-        self.rows.append(({**head, "rule": name}, [torch.as_tensor(x) for x in (out, into, *kept)]))
+        numbers = [out, _plus(sums), share.bias, share.stabilizer, share.stopped]
+        self.rows.append(({**head, "rule": name}, numbers))
         return share.signals
 
     def close(self, score: Tensor, relevance: list[Tensor | None]) -> Ledger:
@@ -152,6 +161,10 @@ class _Books:
         entries = [_entry(head, [float(x) for x in sums]) for head, sums in self.rows]
         explained = sum(float(_sum(r)) for r in relevance if r is not None)
         return Ledger(score=float(_sum(score)), explained=explained, rows=tuple(entries))
+
+
+def _plus(sums: list[Any]) -> Any:
+    return sum(sums[1:], sums[0]) if sums else 0.0
 
 
 def _entry(head: dict[str, Any], sums: list[float]) -> Entry:

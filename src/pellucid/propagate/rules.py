@@ -200,10 +200,15 @@ def divide(signal: Tensor, z: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
 
 
 # Elements worked on at a time: few enough to stay in a core's cache from one step to the next.
-BLOCK = 2**17
+BLOCK = 2**16
 
 
 def _divide_in_blocks(signal: Tensor, z: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    if z.numel() <= BLOCK:
+        nudge = _nudge(z, epsilon)
+        stable = nudge + z
+        ratio = torch.div(signal, stable, out=stable)
+        return ratio, inner(ratio, nudge)
     ratio = torch.empty_like(signal)
     kept = signal.new_zeros(())
     flat = (t.flatten().split(BLOCK) for t in (signal, z, ratio))  # type: ignore[no-untyped-call]  # of torch

@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import torch
@@ -92,14 +93,21 @@ class Operation:
     )  # fmt: skip
 
     def __init__(
-        self, number: int, function: Any, arguments: tuple, keywords: dict, *, path: str = ""
+        self,
+        number: int,
+        function: Any,
+        arguments: tuple,
+        keywords: dict,
+        *,
+        slots: list[Value],
+        path: str = "",
     ) -> None:
         self.number = number
         self.function = function
         self.name = operation_name(function)
         self.arguments = arguments
         self.keywords = keywords
-        self.slots: list[Value] = list(_values((*arguments, *keywords.values())))
+        self.slots = slots
         self.outputs: list[Value | None] = []
         self.mutates: tuple[int, ...] = ()
         self.path = path
@@ -147,6 +155,7 @@ class Operation:
         return f"<{self.number} {self.name} in {self.path or 'the model'}>"
 
 
+@cache
 def operation_name(function: Any) -> str:
     """The name of an ATen call without its overload, and without the mark of in-place calls."""
     name = function._schema.name.partition("::")[2]
@@ -157,18 +166,10 @@ def tensors_of(result: Any) -> list[Any]:
     """The results of a call as a list; what is not a tensor becomes `None`."""
     if isinstance(result, Tensor):
         return [result]
-    if isinstance(result, tuple | list):
+    if isinstance(result, (tuple, list)):
         flat = [item for part in result for item in (part if isinstance(part, list) else [part])]
         return [item if isinstance(item, Tensor) else None for item in flat]
     return []
-
-
-def _values(arguments: Any) -> Iterator[Value]:
-    for argument in arguments:
-        if isinstance(argument, Value):
-            yield argument
-        elif isinstance(argument, tuple | list):
-            yield from _values(argument)
 
 
 def _filled(argument: Any, tensors: Iterator[Tensor]) -> Any:

@@ -76,7 +76,9 @@ def _module_paths(model: Any, recorder: Recorder) -> Iterator[None]:
         if threading.get_ident() != thread:
             return
         path = recorder.paths.pop()
-        found = next((leaf for _, leaf in leaves(output)), None)
+        found = output
+        if not isinstance(output, Tensor):
+            found = next((leaf for _, leaf in leaves(output)), None)
         value = None if found is None else recorder.value_of(found)
         if path and value is not None and value.depends:
             recorder.layers.setdefault(path, []).append(value)

@@ -12,6 +12,7 @@ What it has to get right, and how:
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from types import FrameType
 from typing import Any
@@ -33,13 +34,14 @@ CHEAP = {"native_batch_norm", "_native_batch_norm_legit_no_training", "add", "su
 class Storage:
     """The values that live in one piece of memory; once it was written in part, whole first.
 
-    `objects` are the tensor objects that stand for them: they are held, so that the id of one is
-    not given to another tensor while the recording lasts.
+    `objects` are the tensor objects that stand for them, and `memory` is that memory: they are
+    held, so that the id of one is not given to another while the recording lasts.
     """
 
-    __slots__ = ("objects", "values")
+    __slots__ = ("memory", "objects", "values")
 
-    def __init__(self) -> None:
+    def __init__(self, memory: torch.UntypedStorage | None = None) -> None:
+        self.memory = memory
         self.values: list[Value] = []
         self.objects: list[Tensor] = []
 
@@ -81,21 +83,21 @@ class Recorder(TorchDispatchMode):
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        recorded, outs = _functional(function)
-        reads = {key: item for key, item in kwargs.items() if key not in outs}
-        tensors = _tensors((*args, *reads.values()))
+        call = _call_of(function)
+        reads = kwargs if not call.outs else {k: v for k, v in kwargs.items() if k not in call.outs}
+        tensors = _tensors(args)
+        if reads:
+            tensors += _tensors(reads.values())
         values = [self.value_of(tensor) for tensor in tensors]
-        written = _written(function, args, kwargs)
+        written = call.written(args, kwargs) if call.writes else []
         if not any(value is not None and value.depends for value in values):
             self._forget(written)
             return function(*args, **kwargs)
-        bound = iter(
+        slots = [
             self._register(tensor, depends=False) if value is None else value
             for tensor, value in zip(tensors, values, strict=True)
-        )
-        arguments = tuple(_bound(args, bound))
-        keywords = dict(zip(reads, _bound(reads.values(), bound), strict=True))
-        operation = self._append(recorded, arguments, keywords)
+        ]
+        operation = self._append(call.recorded, args, reads, slots)
         if not written:
             result = function(*args, **kwargs)
             self._produce(operation, [self._output(item) for item in tensors_of(result)])
@@ -128,7 +130,7 @@ class Recorder(TorchDispatchMode):
         if not whole.depends:
             return self._register(tensor, depends=False)
         size, stride, offset, _ = place
-        slicing = self._append(aten.as_strided.default, (whole, size, stride, offset), {})
+        slicing = self._view(aten.as_strided.default, [whole], size, stride, offset)
         value = self._register(tensor, depends=True)
         self._produce(slicing, [value])
         return value
@@ -137,19 +139,35 @@ class Recorder(TorchDispatchMode):
         value = Value(tensor, depends=depends)
         self.known[id(tensor)] = value
         if tensor.layout is torch.strided:
-            value.storage = tensor.untyped_storage()._cdata
-            storage = self.storages.setdefault(value.storage, Storage())
+            memory = tensor.untyped_storage()
+            value.storage = memory._cdata
+            storage = self.storages.get(value.storage)
+            if storage is None:
+                storage = self.storages[value.storage] = Storage(memory)
             storage.values.append(value)
             storage.objects.append(tensor)
         return value
 
-    def _append(self, function: Any, arguments: tuple, keywords: dict) -> Operation:
-        path = self.paths[-1]
-        operation = Operation(len(self.operations), function, arguments, keywords, path=path)
+    def _append(self, function: Any, args: Any, kwargs: Any, slots: list[Value]) -> Operation:
+        """Write down a call, with values in the place of its tensors."""
+        rest = iter(slots)
+        operation = Operation(
+            len(self.operations),
+            function,
+            tuple(_bound(args, rest)),
+            dict(zip(kwargs, _bound(kwargs.values(), rest), strict=True)) if kwargs else {},
+            slots=slots,
+            path=self.paths[-1],
+        )
         if self.lines:
             operation.line = _source_line()
         self.operations.append(operation)
         return operation
+
+    def _view(self, function: Any, slots: list[Value], *place: Any) -> Operation:
+        """Write down a slice of memory, or a write to one, that the program made without a call."""
+        tensors = [value.tensor for value in slots]
+        return self._append(function, (*tensors, *place), {}, slots)
 
     def _produce(self, operation: Operation, values: list[Value | None]) -> None:
         operation.outputs = values
@@ -185,7 +203,7 @@ class Recorder(TorchDispatchMode):
         for part in [value for value in storage.values if value.depends and value.kept]:
             size, stride, offset, _ = _geometry(part.tensor)
             scatter = aten.as_strided_scatter.default
-            operation = self._append(scatter, (whole, part, size, stride, offset), {})
+            operation = self._view(scatter, [whole, part], size, stride, offset)
             whole = Value(whole.tensor, depends=True)
             self._produce(operation, [whole])
         return whole
@@ -204,9 +222,7 @@ class Recorder(TorchDispatchMode):
         value.storage = tensor.untyped_storage()._cdata
         value.made_by(operation, next((i for i, o in enumerate(outputs) if o is tensor), 0))
         size, stride, offset, _ = _geometry(tensor)
-        scatter = self._append(
-            aten.as_strided_scatter.default, (whole, value, size, stride, offset), {}
-        )
+        scatter = self._view(aten.as_strided_scatter.default, [whole, value], size, stride, offset)
         live = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
         live.set_(tensor.untyped_storage(), 0, whole.shape, _strides(whole.tensor))
         self._produce(scatter, [self._register(live, depends=True)])
@@ -245,7 +261,7 @@ def _tensors(arguments: Any) -> list[Tensor]:
     for argument in arguments:
         if isinstance(argument, Tensor):
             found.append(argument)
-        elif isinstance(argument, tuple | list):
+        elif isinstance(argument, (tuple, list)):
             found += _tensors(argument)
     return found
 
@@ -254,7 +270,7 @@ def _bound(arguments: Any, values: Iterator[Value]) -> list[Any]:
     """The arguments of a call with values in the place of tensors."""
     return [
         next(values) if isinstance(argument, Tensor)
-        else type(argument)(_bound(argument, values)) if isinstance(argument, tuple | list)
+        else type(argument)(_bound(argument, values)) if isinstance(argument, (tuple, list))
         else argument
         for argument in arguments
     ]  # fmt: skip
@@ -284,41 +300,43 @@ def _is_dense(tensor: Tensor) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class Call:
+    """What is known of an ATen call before it runs.
+
+    `writes` are position and name of the arguments it writes to, none if it only moves a view;
+    `recorded` is the call to write down, which is another one if it returns what this one writes
+    to the keywords `outs`.
+    """
+
+    writes: tuple[tuple[int, str], ...]
+    recorded: Any
+    outs: frozenset[str]
+
+    def written(self, args: tuple, kwargs: dict) -> list[Tensor]:
+        """The tensors that a call with these arguments writes to."""
+        found = [args[i] if i < len(args) else kwargs.get(name) for i, name in self.writes]
+        return _tensors(found)
+
+
 @cache
-def _writes(function: Any) -> tuple[tuple[int, str], ...]:
-    """Position and name of the arguments that a call writes to; none if it only moves a view."""
-    if torch.Tag.inplace_view in function.tags:
-        return ()
-    return tuple(
+def _call_of(function: Any) -> Call:
+    arguments = function._schema.arguments
+    writes = tuple(
         (i, argument.name)
-        for i, argument in enumerate(function._schema.arguments)
+        for i, argument in enumerate(arguments)
         if argument.alias_info is not None and argument.alias_info.is_write
     )
-
-
-@cache
-def _functional(function: Any) -> tuple[Any, frozenset[str]]:
-    """The call that returns what this one writes to `out=`, and the names of those arguments."""
-    outs = frozenset(
-        a.name for a in function._schema.arguments
-        if a.kwarg_only and a.alias_info is not None and a.alias_info.is_write
-    )  # fmt: skip
-    reads = [a.name for a in function._schema.arguments if a.name not in outs]
+    if torch.Tag.inplace_view in function.tags:
+        writes = ()
+    outs = frozenset(arguments[i].name for i, _ in writes if arguments[i].kwarg_only)
+    reads = [argument.name for argument in arguments if argument.name not in outs]
     packet = function.overloadpacket
     for name in packet.overloads() if outs else ():
         other = getattr(packet, name)
-        if [a.name for a in other._schema.arguments] == reads:
-            return other, outs
-    return function, frozenset()
-
-
-def _written(function: Any, args: tuple, kwargs: dict) -> list[Tensor]:
-    places = _writes(function)
-    if not places:
-        return []
-    found = [args[i] if i < len(args) else kwargs.get(name) for i, name in places]
-    flat = [item for part in found for item in (part if isinstance(part, list) else [part])]
-    return [item for item in flat if isinstance(item, Tensor)]
+        if [argument.name for argument in other._schema.arguments] == reads:
+            return Call(writes, other, outs)
+    return Call(writes, function, frozenset())
 
 
 def _source_line() -> str:
