@@ -161,7 +161,7 @@ def measure_network(name: str, options: argparse.Namespace) -> None:
     timed = [each for each in results if each.kind == "time"]
     short, long = [[e for e in timed if e.long is flag] for flag in (False, True)]
     found = measure_times(short, references, options.repeat)
-    found |= measure_times(long, references, options.long_repeat, passes=10)
+    found |= measure_times(long, references, options.long_repeat, passes=options.count)
     for each, (median, minimum) in found.items():
         spent = getattr(results[each], "evaluations", "")
         show(each.name, each.unit, each.bar, median, minimum, note=spent)
@@ -219,7 +219,7 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--network", nargs="+", choices=names, default=["vgg16", "resnet18"])
     parser.add_argument("--batch", type=int, default=1, help="samples of one call")
     parser.add_argument("--repeat", type=int, default=9, help="rounds of what takes a few passes")
-    parser.add_argument("--long-repeat", type=int, default=2, help="rounds of what takes many")
+    parser.add_argument("--long-repeat", type=int, default=3, help="rounds of what takes many")
     parser.add_argument(
         "--count", type=int, default=50, help="steps and samples of what takes many"
     )

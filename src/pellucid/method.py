@@ -13,6 +13,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import torch
@@ -102,11 +103,17 @@ def register(name: str) -> Callable[[M], M]:
 
 def methods() -> dict[str, type[Method]]:
     """All methods by name; the command line, the docs and the tests read this."""
+    _enter_rooms()
+    return dict(_REGISTRY)
+
+
+@cache
+def _enter_rooms() -> None:
+    """Import every module in which methods of ours register themselves, once."""
     for room in ROOMS:
         module = importlib.import_module(f"pellucid.{room}")
         for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
             importlib.import_module(f"{module.__name__}.{found.name}")
-    return dict(_REGISTRY)
 
 
 def named(name: "str | Method", **options: Any) -> Method:

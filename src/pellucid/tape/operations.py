@@ -49,7 +49,8 @@ class Value:
             return self._tensor
         if self.producer is None:
             raise RuntimeError("A value that was dropped must still have its operation.")
-        return self.producer.again()[self.position]
+        self._tensor = self.producer.again()[self.position]
+        return self._tensor
 
     @property
     def kept(self) -> bool:
