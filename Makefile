@@ -7,10 +7,6 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,\
 RUN    := $(VENV)/bin
 PIP    := $(RUN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-# The demo: sampled methods with few samples, so that it is done within a minute on one core.
-METHODS ?= gradcam,lrp,integrated_gradients,smoothgrad
-OPTIONS ?= --option integrated_gradients.steps=60 --option smoothgrad.samples=30
-
 .DEFAULT_GOAL := help
 .PHONY: help demo test check test-slow bench clean
 
@@ -20,7 +16,7 @@ help: ## List the targets
 demo: $(VENV)/.demo ## Explain a real photograph with a real ImageNet model; writes demo/report.html
 	@mkdir -p demo
 	$(RUN)/pellucid explain gallery/photos/chelsea.png --model efficientnet_lite0 \
-	  --method $(METHODS) $(OPTIONS) --out demo/report.html
+	  --out demo/report.html
 
 test: $(VENV)/.dev ## Run the tests
 	$(RUN)/python -m pytest -q
@@ -35,8 +31,8 @@ check: $(VENV)/.dev ## Format, lint, types, size budgets, tests and documented e
 test-slow: $(VENV)/.dev ## Run also the tests that take long
 	$(RUN)/python -m pytest -q -m "not gpu"
 
-bench: $(VENV)/.bench ## Measure time, memory and model evaluations against other libraries
-	$(RUN)/python -m bench
+bench: $(VENV)/.dev ## Measure time, memory and model evaluations; some twenty minutes
+	$(RUN)/python bench/cost.py
 
 clean: ## Remove the environment, caches and everything that was generated
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -56,7 +52,3 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable '.[zoo,dev]'
 	@touch $@ $(VENV)/.demo
-
-$(VENV)/.bench: pyproject.toml constraints.txt | $(VENV)/.dev
-	$(PIP) --editable '.[zoo,dev,bench]'
-	@touch $@

@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pellucid import zoo
+    from pellucid import errors, plot, report, zoo
     from pellucid.archive import load
     from pellucid.baseline import Baseline
     from pellucid.cam import GradCAM
@@ -50,22 +50,25 @@ _HOMES = {
     "record": "tape.record",
     "register": "method",
     "register_rule": "propagate.rules",
-    "rules": "propagate",
-    "zoo": "",
+}
+_MODULES = {
+    "errors": "errors",
+    "plot": "plot",
+    "report": "report",
+    "rules": "propagate.rules",
+    "zoo": "zoo",
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605  # a sorted list is a list
+__all__ = sorted([*_HOMES, *_MODULES])  # noqa: PLE0605  # a sorted list is a list
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'pellucid' has no attribute {name!r}")
-    home = _HOMES[name]
-    if name in ("rules", "zoo"):
-        path = ".".join(part for part in ("pellucid", home, name) if part)
-        return importlib.import_module(path)
-    return getattr(importlib.import_module(f"pellucid.{home}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"pellucid.{_MODULES[name]}")
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"pellucid.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'pellucid' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_HOMES, *_MODULES])

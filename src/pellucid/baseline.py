@@ -100,6 +100,12 @@ class Baseline:
             axes = tuple(range(2, leaf.ndim)) or (1,)
             return leaf.mean(axes, keepdim=True).expand_as(leaf).contiguous()
         if self.kind == "blur":
+            if leaf.ndim < 3:
+                raise InputError(
+                    "A blurred baseline must be of inputs with positions to blur over",
+                    got=leaf,
+                    hint="For tables take Baseline.mean() or rows of data.",
+                )
             return _blur(leaf, self.value)
         generator = torch.Generator().manual_seed(self.seed)
         noise = torch.randn(leaf.shape[1:], generator=generator).to(leaf)

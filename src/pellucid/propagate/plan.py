@@ -11,7 +11,7 @@ from pellucid.errors import MissingRuleError
 from pellucid.propagate.canonize import folded_norms
 from pellucid.propagate.composites import COMPOSITES, Composite, composite
 from pellucid.propagate.linear import CONVOLUTIONS, Linear
-from pellucid.propagate.rules import FIXED, FIXED_NAMES, REGISTERED, Rule, Share, first, fixed_kind
+from pellucid.propagate.rules import FIXED, REGISTERED, Rule, Share, first, fixed_kind
 from pellucid.tape.adjoints import Signals
 from pellucid.tape.ledger import Entry, Ledger
 from pellucid.tape.operations import Operation, Value
@@ -39,42 +39,52 @@ def choose(tape: Tape, given: "str | Composite") -> tuple[Composite, str]:
 
 def plan(tape: Tape, rules: Composite) -> Plan:
     """Give every operation between score and input its rule, before any number is computed."""
-    norms = folded_norms(tape)
-    folded = set(norms.values())
-    entrances = _first_weighted(tape)
+    rulebook = _Rulebook.of(tape, rules)
     steps: dict[Operation, tuple[str, Sharing]] = {}
     for operation in carriers(tape, _stops):
-        kind = fixed_kind(operation)
-        if operation.name in REGISTERED:
-            registered = REGISTERED[operation.name]
-            steps[operation] = (registered.name, registered)
-        elif kind == "weighted":
-            rule = _rule_for(operation, rules, operation in entrances)
-            linear = Linear(operation=operation, norm=norms.get(operation))
-            steps[operation] = (rule.name, _Weighted(rule, linear))
-        elif operation in folded:
-            steps[operation] = ("Folded", _share_folded)
-        elif kind in FIXED:
-            steps[operation] = (FIXED_NAMES[kind], FIXED[kind])
-        else:
+        step = rulebook.step(operation)
+        if step is None:
             raise missing_rule(tape, operation)
+        steps[operation] = step
     return Plan(steps)
 
 
 def rule_names(tape: Tape, given: "str | Composite" = "auto") -> list[str]:
     """The name of every operation's rule, for tables; "none" where there is none."""
-    rules, _ = choose(tape, given)
-    entrances, folded = _first_weighted(tape), set(folded_norms(tape).values())
-    names = []
-    for operation in tape.operations:
-        kind = fixed_kind(operation)
+    rulebook = _Rulebook.of(tape, choose(tape, given)[0])
+    found = [(operation, rulebook.step(operation)) for operation in tape.operations]
+    return [
+        step[0] if step else "Stop" if _stops(operation) else "none" for operation, step in found
+    ]
+
+
+@dataclass(frozen=True)
+class _Rulebook:
+    """A composite, and what it has to know of the tape it is used on."""
+
+    rules: Composite
+    norms: dict[Operation, Operation]
+    folded: set[Operation]
+    entrances: set[Operation]
+
+    @classmethod
+    def of(cls, tape: Tape, rules: Composite) -> "_Rulebook":
+        norms = folded_norms(tape)
+        return cls(rules, norms, set(norms.values()), _first_weighted(tape))
+
+    def step(self, operation: Operation) -> tuple[str, Sharing] | None:
+        """The name and the function by which an operation shares relevance; `None` without rule."""
         if operation.name in REGISTERED:
-            names.append(REGISTERED[operation.name].name)
-        elif kind == "weighted":
-            names.append(_rule_for(operation, rules, operation in entrances).name)
-        else:
-            names.append("Folded" if operation in folded else FIXED_NAMES.get(kind, "none"))
-    return names
+            registered = REGISTERED[operation.name]
+            return registered.name, registered
+        kind = fixed_kind(operation)
+        if kind == "weighted":
+            rule = _rule_for(operation, self.rules, operation in self.entrances)
+            linear = Linear(operation=operation, norm=self.norms.get(operation))
+            return rule.name, _Weighted(rule, linear)
+        if operation in self.folded:
+            return "Folded", _share_folded
+        return FIXED.get(kind)
 
 
 def propagate(
@@ -95,12 +105,17 @@ def propagate(
 def missing_rule(tape: Tape, operation: Operation) -> MissingRuleError:
     """Say which operation has no rule, where it is, and what to do about it."""
     line = tape.source_line(operation.number)
+    hint = (
+        f"Register one: pellucid.register_rule({operation.name!r}, pellucid.rules.Pass()) "
+        "for an elementwise function, or a function of (operation, signals)."
+    )
+    if getattr(tape.model, "training", False):
+        hint = f"The model is in training mode: call model.eval() first. {hint}"
     return MissingRuleError(
         "Every operation between score and input must have a relevance rule",
         found=f"`{operation.name}` (operation {operation.number}, layer "
         f"`{operation.path or 'the model itself'}`{f', {line}' if line else ''})",
-        hint=f"Register one: pellucid.register_rule({operation.name!r}, pellucid.rules.Pass()) "
-        "for an elementwise function, or a function of (operation, signals).",
+        hint=hint,
     )
 
 

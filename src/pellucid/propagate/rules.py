@@ -6,6 +6,7 @@ What a bias, a stabilizer or the rule itself keeps is booked beside the signals.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -285,20 +286,13 @@ def share_route(operation: Operation, signals: Signals) -> Share:
 
 # Route operations with constants that are no tensors.
 PUTS_IN_CONSTANTS = {"constant_pad_nd", "masked_fill"}
-FIXED = {
-    "linear": share_linear,
-    "affine": share_norm,
-    "scale": share_pass,
-    "pass": share_pass,
-    "route": share_route,
-}
-FIXED_NAMES = {
-    "linear": "Epsilon",
-    "affine": "Epsilon",
-    "scale": "Pass",
-    "pass": "Pass",
-    "route": "Route",
-    "stop": "Stop",
+# Kind of operation -> what tables call its rule, and the rule.
+FIXED: dict[str, tuple[str, Callable[[Operation, Signals], Share]]] = {
+    "linear": ("Epsilon", share_linear),
+    "affine": ("Epsilon", share_norm),
+    "scale": ("Pass", share_pass),
+    "pass": ("Pass", share_pass),
+    "route": ("Route", share_route),
 }
 
 

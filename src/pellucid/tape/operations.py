@@ -22,11 +22,13 @@ class Value:
     lets go of their values too, at once.
     """
 
-    __slots__ = ("_producer", "_tensor", "depends", "position", "rectified", "shape", "storage")
+    __slots__ = (
+        "_producer", "_tensor", "depends", "dtype", "position", "rectified", "shape", "storage",
+    )  # fmt: skip
 
     def __init__(self, tensor: Tensor, *, depends: bool) -> None:
         self._tensor: Tensor | None = tensor
-        self.shape = tensor.shape
+        self.shape, self.dtype = tensor.shape, tensor.dtype
         self.depends = depends
         self._producer: weakref.ref[Operation] | None = None
         self.position = 0

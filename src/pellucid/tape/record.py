@@ -4,9 +4,10 @@ The layer of a call is known from module hooks that are global, and there only w
 that nothing is ever written to the model.
 """
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,8 +54,13 @@ def _flags() -> Iterator[None]:
     with FLAGS:
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
+        # A compiled model records its eager self. Without the compiler loaded there is none, and
+        # loading it would take seconds.
+        compiled = "torch._dynamo" in sys.modules
+        eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
         try:
-            yield
+            with eager:
+                yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
 

@@ -116,7 +116,10 @@ class Recorder(TorchDispatchMode):
         return result
 
     def _output(self, item: Tensor | None) -> Value | None:
-        return None if item is None else self._register(item, depends=True)
+        """A new value; none for what some calls return empty because nobody asked for it."""
+        if item is None or (item.ndim == 1 and item.shape[0] == 0):
+            return None
+        return self._register(item, depends=True)
 
     def _alias(self, tensor: Tensor, storage: Storage) -> Value:
         """Another tensor object on known memory: the value of the same geometry, or a slice."""

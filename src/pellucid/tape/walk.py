@@ -36,10 +36,7 @@ def walk(
             break
         arriving = [_take(value, signals, wanted, found) for value in operation.outputs]
         if any(signal is not None for signal in arriving):
-            for value, signal in zip(operation.slots, step(operation, arriving), strict=True):
-                if signal is not None and value.depends:
-                    held = signals.get(value)
-                    signals[value] = signal if held is None else held + signal
+            _pass_on(signals, operation, step(operation, arriving))
     for value in wanted:
         if value in signals:
             found[value] = signals[value]
@@ -69,6 +66,17 @@ def gradient(tape: Tape) -> list[Tensor | None]:
     with torch.no_grad():
         found = walk(tape, start, tape.entries)
     return [found.get(entry) for entry in tape.entries]
+
+
+def _pass_on(signals: dict[Value, Tensor], operation: Operation, leaving: Signals) -> None:
+    """Add what leaves an operation to what waits at its slots, each in the type of its value."""
+    for value, signal in zip(operation.slots, leaving, strict=True):
+        if signal is None or not value.depends:
+            continue
+        if signal.dtype != value.dtype:  # mixed precision: a scale in float on a signal in bfloat16
+            signal = signal.to(value.dtype)
+        held = signals.get(value)
+        signals[value] = signal if held is None else held + signal
 
 
 def _take(
