@@ -211,7 +211,7 @@ def test_relevance_doubled_at_joins_is_announced(monkeypatch):
     def to_both(operation: object, signals: list[Tensor]) -> Share:
         return Share([signals[0] if value.depends else None for value in operation.slots])
 
-    monkeypatch.setitem(rules.FIXED, "linear", to_both)
+    monkeypatch.setitem(rules.FIXED, "linear", ("Epsilon", to_both))
     with pytest.raises(pl.errors.IncompleteError, match=r"most of it at add .*rule Epsilon"):
         conserves(Epsilon())
     net = zoo.load("residual")
