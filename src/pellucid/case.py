@@ -8,7 +8,6 @@ other points.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,10 +18,9 @@ from pellucid.errors import InputError
 from pellucid.explanation import Evaluations
 from pellucid.program import Program
 from pellucid.structure import Inputs, transform
-from pellucid.target import Target
-
-if TYPE_CHECKING:
-    from pellucid.tape.record import Tape
+from pellucid.tape.record import Tape, record_run
+from pellucid.tape.walk import gradient
+from pellucid.target import Outcome, Target
 
 SOFTMAX_NOTE = "The model ends in a softmax; the score before it is explained."
 UNUSED_NOTE = "The score does not depend on `{}`; its values are zero."
@@ -49,15 +47,6 @@ class Counter:
     def spent(self) -> Evaluations:
         """A snapshot."""
         return Evaluations(self.forward, self.backward, self.calls)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the model said: its output, the explained score (sample,), and the target resolved."""
-
-    output: Any
-    score: Tensor
-    target: Target
 
 
 @dataclass(frozen=True)
@@ -95,10 +84,8 @@ class Case:
         return self._autograd()
 
     @cached_property
-    def tape(self) -> "Tape":
+    def tape(self) -> Tape:
         """The recorded run, with the target on it."""
-        from pellucid.tape.record import record_run
-
         tape = record_run(self.program.model, self.inputs).aim(self.target)
         self.count(forward=len(self))
         if tape.softmax_removed:
@@ -203,8 +190,6 @@ class Case:
         return self.complete([by_leaf.get(id(leaf)) for leaf in points.leaves])
 
     def _walked_gradient(self) -> list[Tensor]:
-        from pellucid.tape.walk import gradient
-
         found = gradient(self.tape)
         self.count(backward=len(self))
         return self.complete(found)

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from pellucid.batching import Batcher, BatchSize, auto_rows, wide
-from pellucid.case import Case, Counter, Outcome
+from pellucid.case import Case, Counter
 from pellucid.errors import IncompleteError, IncompleteWarning, InputError, UnknownNameError
 from pellucid.explanation import Completeness, Evaluations, Explanation
 from pellucid.program import Program, untouched
 from pellucid.structure import Inputs, children
-from pellucid.target import Target, TargetLike
+from pellucid.target import Outcome, Target, TargetLike
 
 if TYPE_CHECKING:
     from pellucid.tape.ledger import Ledger

@@ -211,6 +211,15 @@ class Target:
         return f"Target.{self.kind}({inner}){where}"
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What the model said: its output, the explained score (sample,), and the target resolved."""
+
+    output: Any
+    score: Tensor
+    target: Target
+
+
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 

@@ -15,13 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
-from pellucid.case import Outcome
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.program import SOFTMAX, call, untouched
 from pellucid.structure import Inputs, leaves, transform
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.recorder import Recorder
-from pellucid.target import Target
+from pellucid.target import Outcome, Target
 
 # Flags of torch are global to the process: one recording at a time may change them.
 FLAGS = threading.RLock()
