@@ -24,7 +24,7 @@ from pellucid.case import Case, Counter
 from pellucid.errors import IncompleteError, IncompleteWarning, InputError, UnknownNameError
 from pellucid.explanation import Completeness, Evaluations, Explanation
 from pellucid.program import Program, untouched
-from pellucid.structure import Inputs, children
+from pellucid.structure import Inputs, children, transform
 from pellucid.target import Outcome, Target, TargetLike
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ def _join(inputs: Inputs, parts: list[_Part], on_incomplete: OnIncomplete) -> Ex
     return Explanation(
         values=inputs.pack(values),
         inputs=inputs.pack(inputs.leaves),
-        output=concatenate([outcome.output for outcome in outcomes]),
+        output=concatenate([transform(Tensor.clone, outcome.output) for outcome in outcomes]),
         score=torch.cat([outcome.score for outcome in outcomes]),
         target=Target.join([outcome.target for outcome in outcomes], [part.rows for part in parts]),
         method=parts[0].method,

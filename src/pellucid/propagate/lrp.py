@@ -84,7 +84,8 @@ def _kept(ledger: Ledger) -> str:
         return ""
     return (
         f"Of the score {ledger.score:.4g}, biases kept {ledger.bias:.4g} and stabilizers "
-        f"{ledger.stabilizer:.2g}; the ledger says where."
+        f"{ledger.stabilizer:.2g}; the values show how the rest is shared, and the ledger where "
+        "it went."
     )
 
 

@@ -67,15 +67,18 @@ def _flags() -> Iterator[None]:
 @contextmanager
 def _module_paths(model: Any, recorder: Recorder) -> Iterator[None]:
     """Follow which module runs, by global hooks that only this thread's recording listens to."""
-    names = {id(m): name for name, m in reversed(list(model.named_modules()))} \
-        if isinstance(model, nn.Module) else {}  # fmt: skip
+    is_module = isinstance(model, nn.Module)
+    names = _names_of(model) if is_module else {}
     thread = threading.get_ident()
 
     def enter(module: nn.Module, args: Any) -> None:
-        if threading.get_ident() == thread:
-            above = recorder.paths[-1]
-            built = f"{above}.<{type(module).__name__}>".lstrip(".")
-            recorder.paths.append(names.get(id(module), built))
+        if threading.get_ident() != thread:
+            return
+        above = recorder.paths[-1]
+        if not is_module and not above and id(module) not in names:
+            names.update(_names_of(module))  # a function around a module: paths are the module's
+        built = f"{above}.<{type(module).__name__}>".lstrip(".")
+        recorder.paths.append(names.get(id(module), built))
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
         if threading.get_ident() != thread:
@@ -97,6 +100,11 @@ def _module_paths(model: Any, recorder: Recorder) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _names_of(module: nn.Module) -> dict[int, str]:
+    """The path of every module by identity; of one that has several, the first."""
+    return {id(m): name for name, m in reversed(list(module.named_modules()))}
 
 
 @dataclass(frozen=True)
