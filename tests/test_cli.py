@@ -221,3 +221,26 @@ def test_tape_prints_the_operations(folder, photo):
     assert "convolution" in text
     assert "conv" in text
     assert "relu" in text
+
+
+def test_a_photo_is_not_overwritten_by_the_picture_of_it(folder):
+    before = (folder / "photo.png").read_bytes()
+    text = run(
+        "explain", "photo.png", "--model", "models_of_mine:entry", "--out", "photo.html", code=2
+    )
+    assert "must not overwrite a photo" in text
+    assert (folder / "photo.png").read_bytes() == before
+    assert not (folder / "photo.html").exists()
+
+
+def test_an_option_of_the_wrong_type_is_a_message(folder):
+    options = ["--method", "smoothgrad", "--option", "smoothgrad.noise=abc"]
+    text = run("explain", "photo.png", "--model", "models_of_mine:entry", *options, code=2)
+    assert "must have the types that `pellucid methods` shows" in text
+
+
+@pytest.mark.parametrize(("mode", "top"), [("F", 1.0), ("I", 200)])
+def test_a_photo_of_unknown_range_is_refused(folder, mode, top):
+    Image.new(mode, (20, 20), top).save(folder / "odd.tiff")
+    text = run("explain", "odd.tiff", "--model", "models_of_mine:entry", code=2)
+    assert "must have 8 or 16 bits for each color" in text

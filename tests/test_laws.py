@@ -35,7 +35,7 @@ SMALL = {"linear", "affine", "deep_linear", "product", "maximum", "two_ways", "z
 REFUSED: dict[tuple[str, str], str] = {
     ("lrp", "product"): "mul",
     ("lrp", "quadratic"): "mul",
-    ("lrp", "training"): "mul",  # dropout
+    ("lrp", "training"): "native_batch_norm",  # with the statistics of the batch
 }
 
 # (method, network, law) -> why it cannot hold. A method stands for its variants as well, "*" for

@@ -91,9 +91,16 @@ def test_a_sigmoid_at_the_end_stays():
 
 def test_targets_of_batches_are_joined():
     parts = [Target.of([2, 1]), Target.of([0])]
-    assert Target.join(parts, [2, 1]).classes == (2, 1, 0)
-    assert Target.join([Target.of(1), Target.of(1)], [2, 1]) == Target.of(1)
-    assert Target.join([Target.of([1]), Target.of([2, 2])], [1, 2]).classes == (1, 2, 2)
+    assert Target.of([2, 1, 0]).join(parts, [2, 1]).classes == (2, 1, 0)
+    assert Target.of(1).join([Target.of(1), Target.of(1)], [2, 1]) == Target.of(1)
+    assert Target().join([Target.of([1]), Target.of([2, 2])], [1, 2]).classes == (1, 2, 2)
+
+
+def test_batches_that_predict_alike_still_name_one_class_a_sample():
+    x = torch.tensor([[0, 5.0, 0], [0, 1, 9], [0, 5.0, 0], [0, 1, 9]])
+    found = pl.explain(lambda x: x * 2, x, "saliency", batch_size=2)
+    assert found.target.classes == (1, 2, 1, 2)
+    assert [each.target.classes for each in found] == [(1,), (2,), (1,), (2,)]
 
 
 def test_the_target_of_an_explanation_is_the_resolved_one():

@@ -109,7 +109,8 @@ class Baseline:
             return _blur(leaf, self.value)
         generator = torch.Generator().manual_seed(self.seed)
         noise = torch.randn(leaf.shape[1:], generator=generator).to(leaf)
-        spread = leaf.flatten(1).amax(1) - leaf.flatten(1).amin(1)
+        flat = leaf.reshape(len(leaf), -1)
+        spread = flat.amax(1) - flat.amin(1)
         return noise * (self.value * spread).reshape(-1, *[1] * (leaf.ndim - 1))
 
     def _from_tensors(self, inputs: Inputs) -> list[Inputs]:

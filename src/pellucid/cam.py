@@ -9,11 +9,11 @@ from torch import Tensor
 from pellucid.case import Case
 from pellucid.errors import InputError
 from pellucid.method import Attribution, Method, register
+from pellucid.tape.adjoints import CONVOLUTIONS
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.record import Tape
 from pellucid.tape.walk import carriers, walk
 
-CONVOLUTIONS = {"convolution", "_convolution"}
 # The operations themselves: the function that wraps them imports a computer algebra system first.
 INTERPOLATION = {
     1: torch.ops.aten.upsample_linear1d,
@@ -62,7 +62,7 @@ class GradCAM(Method):
             gradient = walk(tape, start, [maps], consume=not case.shared).get(maps)
         case.count(backward=len(case))
         if gradient is None:
-            case.complete([None] * len(case.inputs.leaves))
+            case.counter.note(f"The score does not depend on `{path}`; its map is zero.")
             gradient = torch.zeros_like(activations)
         weights = gradient.flatten(2).mean(2).reshape(*maps.shape[:2], *[1] * (gradient.ndim - 2))
         values = (weights * activations).sum(1, keepdim=True)

@@ -17,13 +17,14 @@ from pellucid.batching import Batcher
 from pellucid.errors import InputError
 from pellucid.explanation import Evaluations
 from pellucid.program import Program
-from pellucid.structure import Inputs, transform
+from pellucid.structure import Inputs, copy_of, transform
 from pellucid.tape.record import Tape, record_run
 from pellucid.tape.walk import gradient
 from pellucid.target import Outcome, Target
 
 SOFTMAX_NOTE = "The model ends in a softmax; the score before it is explained."
 UNUSED_NOTE = "The score does not depend on `{}`; its values are zero."
+INPLACE_NOTE = "Autograd refuses this in-place program; its gradient is walked on the tape."
 # Operations after which a value goes on outside of what is recorded.
 CUTS = {"detach": ".detach()", "_local_scalar_dense": ".item()"}
 CUT_NOTE = "`{}` in `{}` cuts the path from the input: what goes through it is not followed."
@@ -78,10 +79,20 @@ class Case:
 
     @cached_property
     def gradient(self) -> list[Tensor]:
-        """The gradient of the score at the inputs, in the shape of each; zeros where unused."""
-        if self.shared:
-            return self._walked_gradient()
-        return self._autograd()
+        """The gradient of the score at the inputs, in the shape of each; zeros where unused.
+
+        It is autograd's, which also sees what the tape does not: backward functions and hooks of
+        the user's. Only a program that autograd refuses, for it overwrites what autograd needs,
+        gets the gradient that is walked on the tape.
+        """
+        try:
+            return self.complete(self._autograd())
+        except RuntimeError as error:
+            if "modified by an inplace operation" not in str(error):
+                raise
+        self.counter.note(INPLACE_NOTE)
+        self.count(backward=len(self))
+        return self.complete(gradient(self.tape))
 
     @cached_property
     def tape(self) -> Tape:
@@ -165,17 +176,17 @@ class Case:
     def _forward(self, inputs: Inputs) -> Outcome:
         raw, scores = self.program.run(inputs)
         self.count(forward=len(self))
-        if scores is not raw and self.target.kind != "callable":
-            self.counter.note(SOFTMAX_NOTE)
         target = self.target.resolve(scores, len(self))
+        if target.reads_softmax(raw, scores):
+            self.counter.note(SOFTMAX_NOTE)
         score = target.score(scores, raw)
         if score.shape != (len(self),):
             raise InputError(
                 f"A target must give one score for each of the {len(self)} samples", got=score
             )
-        return Outcome(transform(Tensor.detach, raw), score, target)
+        return Outcome(transform(copy_of, raw), score, target)
 
-    def _autograd(self) -> list[Tensor]:
+    def _autograd(self) -> list[Tensor | None]:
         points = self.inputs.replace([_differentiable(leaf) for leaf in self.inputs.leaves])
         free = [leaf for leaf in points.leaves if leaf.requires_grad]
         with torch.enable_grad():
@@ -187,12 +198,7 @@ class Case:
         outcome = replace(outcome, score=outcome.score.detach())
         self.__dict__.setdefault("outcome", outcome)
         by_leaf = dict(zip(map(id, free), found, strict=True))
-        return self.complete([by_leaf.get(id(leaf)) for leaf in points.leaves])
-
-    def _walked_gradient(self) -> list[Tensor]:
-        found = gradient(self.tape)
-        self.count(backward=len(self))
-        return self.complete(found)
+        return [by_leaf.get(id(leaf)) for leaf in points.leaves]
 
     def complete(self, signals: list[Tensor | None]) -> list[Tensor]:
         """Signals at the inputs; zeros, and a note, for an input that the score does not use.

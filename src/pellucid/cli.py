@@ -105,6 +105,8 @@ def explain(
     page = check_writable(_page(out))
     image = check_writable(page.with_suffix(".png"))
 
+    _keep_photos(photos, (page, image))
+
     from pellucid.zoo import find, open_photo
 
     opened = [open_photo(photo) for photo in photos]
@@ -219,10 +221,20 @@ def _write(page: Path, image: Path, sections: "list[Section]", entry: "Entry") -
     click.echo(f"picture  {image}")
 
 
+def _keep_photos(photos: tuple[str, ...], written: tuple[Path, ...]) -> None:
+    """Raise if a photo would be overwritten by what is written about it."""
+    for photo in photos:
+        for path in written:
+            if path.exists() and Path(photo).exists() and path.samefile(photo):
+                raise InputError(
+                    "The report and its picture must not overwrite a photo",
+                    got=str(path),
+                    hint="Choose another name: --out explanation.html.",
+                )
+
+
 def _methods(names: str | None, options: tuple[str, ...]) -> "list[Method]":
     """Make the methods that are named, with their options."""
-    from pellucid.method import named
-
     asked = DEFAULT_METHODS if names is None else names.split(",")
     wanted = list(dict.fromkeys(name.strip() for name in asked if name.strip()))
     if not wanted:
@@ -237,7 +249,21 @@ def _methods(names: str | None, options: tuple[str, ...]) -> "list[Method]":
                 hint=f"Those are: {', '.join(wanted)}.",
             )
         given.setdefault(name, {})[key] = value
-    return [named(name, **given.get(name, {})) for name in wanted]
+    return [_method(name, given.get(name, {})) for name in wanted]
+
+
+def _method(name: str, options: dict[str, Any]) -> "Method":
+    """Make one method; an option of the wrong type is the user's mistake, not a crash."""
+    from pellucid.method import named
+
+    try:
+        return named(name, **options)
+    except (TypeError, AttributeError) as error:
+        raise InputError(
+            f"The options of {name} must have the types that `pellucid methods` shows",
+            got=options,
+            hint=str(error),
+        ) from error
 
 
 def _option(text: str) -> tuple[str, str, Any]:
@@ -287,7 +313,7 @@ def _page(out: str) -> Path:
 
 def _names(photos: tuple[str, ...]) -> list[str]:
     """The file names, or the whole paths where two files have the same name."""
-    names = [Path(photo).name for photo in photos]
+    names = [os.fsencode(Path(photo).name).decode("utf-8", "replace") for photo in photos]
     return names if len(set(names)) == len(names) else list(photos)
 
 

@@ -24,7 +24,7 @@ from pellucid.case import Case, Counter
 from pellucid.errors import IncompleteError, IncompleteWarning, InputError, UnknownNameError
 from pellucid.explanation import Completeness, Evaluations, Explanation
 from pellucid.program import Program, untouched
-from pellucid.structure import Inputs, children, transform
+from pellucid.structure import Inputs, children
 from pellucid.target import Outcome, Target, TargetLike
 
 if TYPE_CHECKING:
@@ -175,9 +175,10 @@ def compare(
     batch_size: BatchSize = "auto",
     on_incomplete: OnIncomplete = "warn",
 ) -> list[Explanation]:
-    """Explain the same score by many methods from one recording, or also for several models.
+    """Explain the same score by many methods, or also for several models.
 
-    The answers are those of `explain`; methods come in the order given, for each model in turn.
+    Methods share one recording, and those that read the gradient one gradient. The answers are
+    those of `explain`; methods come in the order given, for each model in turn.
     """
     if isinstance(names, str):
         raise InputError("`names` must be a list of methods", got=names, hint=f"Pass [{names!r}].")
@@ -231,7 +232,7 @@ def _answer(
 
     with untouched(model):
         parts = list(batcher.run(taken.rows, work))
-    return [_join(taken, list(column), on_incomplete) for column in zip(*parts, strict=True)]
+    return [_join(taken, aim, list(column), on_incomplete) for column in zip(*parts, strict=True)]
 
 
 def _run(chosen: Method, case: Case) -> _Part:
@@ -252,7 +253,9 @@ def _run(chosen: Method, case: Case) -> _Part:
     )
 
 
-def _join(inputs: Inputs, parts: list[_Part], on_incomplete: OnIncomplete) -> Explanation:
+def _join(
+    inputs: Inputs, aim: Target, parts: list[_Part], on_incomplete: OnIncomplete
+) -> Explanation:
     """Put the batches together again."""
     outcomes = [part.outcome for part in parts]
     found = [part.attribution for part in parts]
@@ -266,9 +269,9 @@ def _join(inputs: Inputs, parts: list[_Part], on_incomplete: OnIncomplete) -> Ex
     return Explanation(
         values=inputs.pack(values),
         inputs=inputs.pack(inputs.leaves),
-        output=concatenate([transform(Tensor.clone, outcome.output) for outcome in outcomes]),
+        output=concatenate([outcome.output for outcome in outcomes], [part.rows for part in parts]),
         score=torch.cat([outcome.score for outcome in outcomes]),
-        target=Target.join([outcome.target for outcome in outcomes], [part.rows for part in parts]),
+        target=aim.join([outcome.target for outcome in outcomes], [part.rows for part in parts]),
         method=parts[0].method,
         baseline=getattr(parts[0].method, "baseline", None),
         completeness=Completeness(_total(values), torch.cat(expected)) if expected else None,
@@ -280,15 +283,19 @@ def _join(inputs: Inputs, parts: list[_Part], on_incomplete: OnIncomplete) -> Ex
     )
 
 
-def concatenate(outputs: list[Any]) -> Any:
-    """Join the outputs of consecutive batches along their first axis, whatever their nesting."""
+def concatenate(outputs: list[Any], rows: list[int]) -> Any:
+    """Join the outputs of consecutive batches along their first axis, whatever their nesting.
+
+    What has no batch axis (a table that is returned with every batch) is that of the first batch.
+    """
     first = outputs[0]
     if len(outputs) == 1:
         return first
     if isinstance(first, Tensor):
-        return torch.cat(outputs) if first.ndim else torch.stack(outputs)
+        batched = all(o.ndim and o.shape[0] == n for o, n in zip(outputs, rows, strict=True))
+        return torch.cat(outputs) if batched else first
     keys = [key for key, _ in children(first)]
-    columns = [concatenate([dict(children(each))[key] for each in outputs]) for key in keys]
+    columns = [concatenate([dict(children(each))[key] for each in outputs], rows) for key in keys]
     if isinstance(first, tuple | list):
         return type(first)(columns) if type(first) in (tuple, list) else tuple(columns)
     return dict(zip(keys, columns, strict=True)) if keys else first
@@ -302,7 +309,7 @@ def _stack(parts: list[list[Tensor]]) -> list[Tensor]:
 
 def _total(values: list[Tensor]) -> Tensor:
     """Sum the values of each sample, in double precision, shape (sample,)."""
-    sums = [v.flatten(1).sum(1, dtype=wide(v)) for v in values if v.is_floating_point()]
+    sums = [v.reshape(len(v), -1).sum(1, dtype=wide(v)) for v in values if v.is_floating_point()]
     return torch.stack(sums).sum(0)
 
 

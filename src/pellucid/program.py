@@ -3,12 +3,14 @@
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pellucid.batching import is_out_of_memory
@@ -76,7 +78,7 @@ class SoftmaxWatch(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scores: dict[int, tuple[Tensor, Tensor]] = {}
+        self.scores: dict[int, tuple[Tensor, Tensor, int]] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -88,15 +90,20 @@ class SoftmaxWatch(TorchDispatchMode):
     ) -> Any:
         result = function(*args, **(kwargs or {}))
         if function._schema.name in SOFTMAX:
-            self.scores[id(result)] = (args[0], result)
+            self.scores[id(result)] = (args[0], result, result._version)
         return result
 
     def before(self, output: Any) -> Any:
         """Replace every tensor of the output that is a softmax by the scores it was made of."""
-        found = [leaf for _, leaf in leaves(output) if id(leaf) in self.scores]
+        found = [leaf for _, leaf in leaves(output) if self._scores_of(leaf) is not None]
         if not found:
             return output
-        return transform(lambda leaf: self.scores.get(id(leaf), (leaf, None))[0], output)
+        return transform(lambda leaf: self._scores_of(leaf, leaf), output)
+
+    def _scores_of(self, leaf: Tensor, default: Tensor | None = None) -> Tensor | None:
+        """What went into a softmax, unless its result was written to since."""
+        scores, _, version = self.scores.get(id(leaf), (None, None, None))
+        return scores if scores is not None and leaf._version == version else default
 
 
 def check_output(output: Any) -> None:
@@ -112,8 +119,10 @@ def check_output(output: Any) -> None:
 
 @contextmanager
 def untouched(model: Callable[..., Any]) -> Iterator[None]:
-    """Give back random states and, of a model in training mode, its buffers, whatever happens."""
-    buffers = _training_buffers(model)
+    """Give back random states, and the attributes and buffers of a model, whatever happens."""
+    modules = _modules(model)
+    _warn_of_training(modules)
+    states = [_State.of(module) for module in modules]
     cpu = torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     try:
@@ -123,17 +132,55 @@ def untouched(model: Callable[..., Any]) -> Iterator[None]:
         torch.set_rng_state(cpu)
         if cuda:
             torch.cuda.set_rng_state_all(cuda)
+        for state in states:
+            state.restore()
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a run may change of one module: its attributes, and the content of its buffers."""
+
+    module: nn.Module
+    attributes: dict[str, Any]
+    registered: dict[str, Tensor | None]
+    contents: list[tuple[Tensor, Tensor]]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> "_State":
+        buffers = [buffer for buffer in module._buffers.values() if buffer is not None]
+        return cls(
+            module=module,
+            attributes=dict(module.__dict__),
+            registered=dict(module._buffers),
+            contents=[(b, b.detach().clone()) for b in buffers if not b.is_inference()],
+        )
+
+    def restore(self) -> None:
+        """Put back what is different now; what is the same is not touched."""
+        held = self.module.__dict__
+        for name in [name for name in held if name not in self.attributes]:
+            del held[name]
+        for name, value in self.attributes.items():
+            if held.get(name) is not value or name not in held:
+                held[name] = value
+        self.module._buffers.clear()
+        self.module._buffers.update(self.registered)
         with torch.no_grad():
-            for buffer, value in buffers:
-                buffer.copy_(value)
+            for buffer, content in self.contents:
+                # Compared by content: batch norm changes its buffers and not their version.
+                if buffer.shape != content.shape or not torch.equal(buffer, content):
+                    buffer.resize_(content.shape).copy_(content)
 
 
-def _training_buffers(model: Callable[..., Any]) -> list[tuple[Tensor, Tensor]]:
-    """Copy the buffers that a run in training mode may change, and warn about that mode."""
-    if not isinstance(model, nn.Module):
-        return []
-    training = [module for module in model.modules() if module.training]
-    random = [module for module in training if isinstance(module, _DropoutNd | _NormBase)]
+def _modules(model: Callable[..., Any]) -> list[nn.Module]:
+    """The modules of a model; none of one whose first run still has to make its parameters."""
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    lazy = any(isinstance(m, LazyModuleMixin) and m.has_uninitialized_params() for m in modules)
+    return [] if lazy else modules
+
+
+def _warn_of_training(modules: list[nn.Module]) -> None:
+    random = [m for m in modules if m.training and isinstance(m, _DropoutNd | _NormBase)]
     if random:
         warnings.warn(
             f"The model is in training mode ({type(random[0]).__name__} and "
@@ -142,7 +189,6 @@ def _training_buffers(model: Callable[..., Any]) -> list[tuple[Tensor, Tensor]]:
             TrainingModeWarning,
             stacklevel=6,
         )
-    return [(b, b.detach().clone()) for m in training for b in m.buffers(recurse=False)]
 
 
 def call(model: Callable[..., Any], inputs: Inputs) -> Any:

@@ -46,6 +46,11 @@ def transform(function: Callable[[Tensor], Any], tree: Any) -> Any:
     return {key: transform(function, item) for key, item in inner} if inner else tree
 
 
+def copy_of(tensor: Tensor) -> Tensor:
+    """A copy without a graph, which does not change when a model writes to its own output."""
+    return tensor.detach().clone()
+
+
 def outline(tree: Any) -> str:
     """Describe a nested output by its types and shapes, for error messages.
 

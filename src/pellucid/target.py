@@ -121,18 +121,22 @@ class Target:
                 got=list(self.classes),
             )
 
-    @classmethod
-    def join(cls, parts: "list[Target]", rows: list[int]) -> "Target":
-        """Put the targets of consecutive batches together again."""
-        first = parts[0]
-        if len(parts) == 1 or all(part == first for part in parts):
-            return first
+    def join(self, parts: "list[Target]", rows: list[int]) -> "Target":
+        """Put what this target was resolved to for consecutive batches together again."""
+        if len(parts) == 1 or (self.kind != "predicted" and len(self.classes) <= 1):
+            return parts[0]
         classes = tuple(
             k
             for part, n in zip(parts, rows, strict=True)
             for k in (part.classes * n if len(part.classes) == 1 else part.classes)
         )
-        return dataclasses.replace(first, classes=classes)
+        return dataclasses.replace(parts[0], classes=classes)
+
+    def reads_softmax(self, raw: Any, scores: Any) -> bool:
+        """Whether the entry that this target reads is a softmax that was left out."""
+        return self.kind != "callable" and _follow(raw, self.where) is not _follow(
+            scores, self.where
+        )
 
     def select(self, rows: Tensor) -> "Target":
         """Keep the targets of some samples."""

@@ -111,7 +111,9 @@ class SmoothGrad(Method):
 
 def _range(leaf: Tensor) -> Tensor:
     """Max - min of each sample, shape (sample, 1, ...)."""
-    flat = leaf.flatten(1)
+    if not leaf.is_floating_point():
+        return torch.zeros(len(leaf), *[1] * (leaf.ndim - 1), device=leaf.device)
+    flat = leaf.reshape(len(leaf), -1)
     return (flat.amax(1) - flat.amin(1)).reshape(-1, *[1] * (leaf.ndim - 1))
 
 

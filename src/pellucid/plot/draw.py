@@ -98,14 +98,14 @@ def draw_map(
         _signal(shown, ax, dark)
     else:
         _table(shown, ax, dark, names)
-    ax.set_title(title, color=INK[dark], fontsize=10)
+    ax.set_title(title, color=INK[dark], fontsize=10, parse_math=False)
     return ax
 
 
 def draw_picture(picture: Bytes, ax: Axes, *, dark: bool = False, title: str = "") -> Axes:
     """Draw the picture that the maps belong to."""
     ax.imshow(picture, interpolation="nearest")
-    ax.set_title(title, color=INK[dark], fontsize=10)
+    ax.set_title(title, color=INK[dark], fontsize=10, parse_math=False)
     ax.set_axis_off()
     return ax
 

@@ -6,11 +6,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from pellucid.tape.adjoints import norm_affine
+from pellucid.tape.adjoints import CONVOLUTIONS, norm_affine
 from pellucid.tape.operations import Operation, Value
 
 aten = torch.ops.aten
-CONVOLUTIONS = {"convolution", "_convolution"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +41,14 @@ class Linear:
         return (a, b, None) if a.depends else (b, a, None)
 
     @property
+    def entry(self) -> Value:
+        """The value that the input is."""
+        return self._slots[0]
+
+    @property
     def x(self) -> Tensor:
         """The input."""
-        return self._slots[0].tensor
+        return self.entry.tensor
 
     @property
     def output(self) -> Value:

@@ -10,9 +10,9 @@ from torch import Tensor
 from pellucid.errors import MissingRuleError
 from pellucid.propagate.canonize import folded_norms
 from pellucid.propagate.composites import COMPOSITES, Composite, composite
-from pellucid.propagate.linear import CONVOLUTIONS, Linear
+from pellucid.propagate.linear import Linear
 from pellucid.propagate.rules import FIXED, REGISTERED, Rule, Share, first, fixed_kind
-from pellucid.tape.adjoints import Signals
+from pellucid.tape.adjoints import CONVOLUTIONS, Signals
 from pellucid.tape.ledger import Entry, Ledger
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.record import Tape
@@ -129,7 +129,7 @@ class _Weighted:
     def __call__(self, operation: Operation, signals: Signals) -> Share:
         share = self.rule.share(self.linear, first(signals))
         (signal,) = share.signals
-        entry = self.linear._slots[0]
+        entry = self.linear.entry
         slots: Signals = [signal if value is entry else None for value in operation.slots]
         return Share(slots, share.bias, share.stabilizer, share.stopped)
 
@@ -162,7 +162,7 @@ class _Books:
         share = sharing(operation, signals)
         sums = []
         for signal, value in zip(share.signals, operation.slots, strict=True):
-            if signal is not None and value.depends:
+            if signal is not None and value.carries:
                 sums.append(out if signal is signals[0] else _sum(signal))
                 held = self.pending.get(value)
                 self.pending[value] = sums[-1] if held is None else held + sums[-1]

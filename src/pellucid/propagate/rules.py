@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pellucid.errors import InputError, MissingRuleError
 from pellucid.propagate.linear import Linear
-from pellucid.tape.adjoints import Signals, adjoint, kind, norm_affine, sum_to
+from pellucid.tape.adjoints import Signals, adjoint, is_training_norm, kind, norm_affine, sum_to
 from pellucid.tape.operations import Operation, Value
 
 EPSILON = 1e-6
@@ -246,7 +246,7 @@ def share_linear(operation: Operation, signals: Signals) -> Share:
     ratio, stabilizer = divide(signal, z, EPSILON)
     back = adjoint(operation, [ratio, *signals[1:]])
     pairs = list(zip(back, operation.slots, strict=True))
-    shared = [None if s is None or not v.depends else s * v.tensor for s, v in pairs]
+    shared = [s * v.tensor if s is not None and v.carries else None for s, v in pairs]
     if not _has_constant(operation):
         return Share(shared, 0.0, stabilizer)
     rest = signal.sum() - sum(s.sum() for s in shared if s is not None)
@@ -266,7 +266,7 @@ def share_norm(operation: Operation, signals: Signals) -> Share:
 
 def share_pass(operation: Operation, signals: Signals) -> Share:
     """An activation hands its relevance on; a constant divisor or factor receives none."""
-    shared = [None if not v.depends else sum_to(first(signals), v.shape) for v in operation.slots]
+    shared = [sum_to(first(signals), v.shape) if v.carries else None for v in operation.slots]
     return Share(shared)
 
 
@@ -276,12 +276,25 @@ def share_route(operation: Operation, signals: Signals) -> Share:
     Elements that were selected away, or written over, carried no relevance and get none. What
     goes to constants that were put in (padding, a fill value) is booked with the biases.
     """
-    shared = adjoint(operation, signals)
-    if operation.name not in PUTS_IN_CONSTANTS and all(v.depends for v in operation.slots):
+    shared = _winner(operation, signals) or adjoint(operation, signals)
+    constants = [v for v in operation.slots if not v.depends and v.dtype.is_floating_point]
+    if operation.name not in PUTS_IN_CONSTANTS and not constants:
         return Share(shared)
     arrived = sum(signal.sum() for signal in signals if signal is not None)
-    passed = [s.sum() for s, v in zip(shared, operation.slots, strict=True) if s is not None]
+    pairs = zip(shared, operation.slots, strict=True)
+    passed = [s.sum() for s, v in pairs if s is not None and v.carries]
     return Share(shared, bias=arrived - sum(passed))
+
+
+def _winner(operation: Operation, signals: Signals) -> Signals | None:
+    """For `amax` along one axis, all to the first of the largest, where autograd divides ties."""
+    axes = operation.argument(1) or []
+    if operation.name != "amax" or len(axes) != 1:
+        return None
+    x, signal = operation.slots[0].tensor, first(signals)
+    signal = signal if operation.argument(2, False) else signal.unsqueeze(axes[0])
+    place = x.argmax(axes[0], keepdim=True)
+    return [torch.zeros_like(x).scatter(axes[0], place, signal)]
 
 
 # Route operations with constants that are no tensors.
@@ -333,10 +346,10 @@ def _has_constant(operation: Operation) -> bool:
     """Whether something other than signals enters a sum: a constant tensor or number."""
     if any(not value.depends for value in operation.slots):
         return True
-    return operation.name in ("add", "sub") and len(operation.slots) == 1
+    return operation.name in ("add", "sub", "rsub") and len(operation.slots) == 1
 
 
 def fixed_kind(operation: Operation) -> str:
     """The kind by which a fixed rule is chosen; norms in training mode have none."""
     found = kind(operation)
-    return "other" if found == "affine" and operation.arguments[5] is True else found
+    return "other" if found == "affine" and is_training_norm(operation) else found

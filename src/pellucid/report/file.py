@@ -6,6 +6,9 @@ from pathlib import Path
 
 from pellucid.errors import FileError
 
+# A file is written under a longer name first; most systems end names at 255 bytes.
+LONGEST_NAME = 230
+
 
 def check_writable(path: str | Path) -> Path:
     """Raise unless a file can be written at a path; nothing is left there by the check."""
@@ -22,6 +25,8 @@ def check_writable(path: str | Path) -> Path:
             f"The folder of {path} must exist", got=str(folder), hint=f"Make it: mkdir -p {folder}."
         )
     try:
+        if len(os.fsencode(path.name)) > LONGEST_NAME:
+            raise OSError("its name is too long")
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError("the file is read-only")
         # Asking for permission is not enough: full and read-only disks show when written to.

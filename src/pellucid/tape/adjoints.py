@@ -23,9 +23,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pellucid.tape.operations import Operation, fallback_adjoint
+from pellucid.tape.operations import STOPS, Operation, fallback_adjoint
 
 aten = torch.ops.aten
+
+CONVOLUTIONS = {"convolution", "_convolution"}
 
 Kind = Literal["weighted", "linear", "affine", "scale", "pass", "route", "stop", "other"]
 Signals = list[Tensor | None]
@@ -53,17 +55,31 @@ def adjoint(operation: Operation, signals: Signals) -> Signals:
 
 
 def kind(operation: Operation) -> Kind:
-    """The kind of an operation; one with rows for constant weights only may still be `other`."""
-    row = ROWS.get(operation.name)
-    if row is None:
+    """The kind of an operation, which may depend on which of its slots carry a signal."""
+    found = ROWS.get(operation.name)
+    if found is None:
         return "other"
-    if row.kind in ("weighted", "scale", "affine") and _signals(operation) != 1:
+    carrying = [value.carries for value in operation.slots]
+    if found.kind == "weighted":
+        return _kind_of_product(operation, carrying)
+    if found.kind in ("scale", "affine", "pass") and sum(carrying) != 1:
         return "other"
-    return row.kind
+    if operation.name == "index_put" and operation.argument(3, False):
+        return "linear"  # it adds to what is there
+    if operation.name == "scatter" and "reduce" in operation.keywords:
+        return "other"
+    return found.kind
 
 
-def _signals(operation: Operation) -> int:
-    return sum(value.depends for value in operation.slots)
+def _kind_of_product(operation: Operation, carrying: list[bool]) -> Kind:
+    """Weighted if the signal is the input, linear if it is a weight or bias, other if both are."""
+    if sum(carrying) != 1:
+        return "other"
+    if operation.name in ("mm", "bmm"):
+        return "weighted"
+    plain = operation.keywords.get("alpha", 1) == operation.keywords.get("beta", 1) == 1
+    entry = 1 if operation.name == "addmm" else 0
+    return "weighted" if carrying[entry] and plain else "linear"
 
 
 def declare(kind: Kind, *names: str) -> None:
@@ -175,7 +191,7 @@ def _adaptive_avg_pool2d(op: Operation, signal: Tensor) -> Signals:
 
 @row("affine", "native_batch_norm", "_native_batch_norm_legit_no_training")
 def _batch_norm(op: Operation, signal: Tensor) -> Signals:
-    if is_training_norm(op) or not op.slots[0].depends:
+    if is_training_norm(op) or any(value.depends for value in op.slots[1:]):
         return fallback_adjoint(op, [signal, *[None] * (len(op.outputs) - 1)])
     scale, _ = norm_affine(op)
     shape = (1, -1, *[1] * (signal.ndim - 2))
@@ -212,11 +228,22 @@ def _mul(op: Operation, signal: Tensor) -> Signals:
 def _div(op: Operation, signal: Tensor) -> Signals:
     divisor = op.arguments[1]
     if len(op.slots) == 1:
-        return [signal / divisor] if "rounding_mode" not in op.keywords else [None]
+        return [signal / divisor if op.keywords.get("rounding_mode") is None else None]
     a, b = op.slots
-    if b.depends or "rounding_mode" in op.keywords:
+    if b.depends or op.keywords.get("rounding_mode") is not None:
         return fallback_adjoint(op, [signal])
     return [sum_to(signal / b.tensor, a.shape), None]
+
+
+@row("linear", "rsub")
+def _rsub(op: Operation, signal: Tensor) -> Signals:
+    if op.argument(2, op.keywords.get("alpha", 1)) != 1:
+        return fallback_adjoint(op, [signal])
+    factors = (-1, 1)
+    return [
+        sum_to(signal * factor, value.shape) if value.depends else None
+        for value, factor in zip(op.slots, factors, strict=False)
+    ]
 
 
 @row("scale", "neg")
@@ -250,16 +277,10 @@ def _tanh(op: Operation, signal: Tensor) -> Signals:
 declare(
     "pass",
     "clamp", "clamp_min", "clamp_max", "threshold", "leaky_relu", "elu", "celu", "gelu", "silu",
-    "mish", "hardsigmoid", "hardswish", "softplus", "log_sigmoid_forward", "prelu", "selu", "abs",
+    "mish", "hardsigmoid", "hardswish", "softplus", "log_sigmoid_forward", "_prelu_kernel", "abs",
     "exp", "log", "log1p", "sqrt", "rsqrt", "pow", "reciprocal", "erf", "sin", "cos", "square",
 )
-declare(
-    "stop",
-    "detach", "argmax", "argmin", "eq", "ne", "lt", "le", "gt", "ge", "sign", "floor", "round",
-    "ceil", "isnan", "isfinite", "_local_scalar_dense", "zeros_like", "ones_like", "full_like",
-    "empty_like", "rand_like", "randn_like", "new_zeros", "new_ones", "new_full", "new_empty",
-    "zero", "fill", "bernoulli", "logical_not", "nonzero",
-)
+declare("stop", *STOPS)
 declare(
     "route",
     "as_strided", "copy", "index", "index_select", "flip", "roll", "unfold", "diagonal", "amax",
@@ -275,11 +296,6 @@ declare("linear", "avg_pool1d", "avg_pool3d", "_adaptive_avg_pool3d", "adaptive_
 
 
 # -- moving elements
-
-
-@row("stop", "detach")
-def _detach(op: Operation, signal: Tensor) -> Signals:
-    return [None]
 
 
 @row(

@@ -8,6 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+# Operations behind which no signal goes on.
+# fmt: off
+STOPS = {
+    "detach", "argmax", "argmin", "eq", "ne", "lt", "le", "gt", "ge", "sign", "floor", "round",
+    "ceil", "isnan", "isfinite", "_local_scalar_dense", "zeros_like", "ones_like", "full_like",
+    "empty_like", "rand_like", "randn_like", "new_zeros", "new_ones", "new_full", "new_empty",
+    "zero", "fill", "bernoulli", "logical_not", "nonzero",
+}
+# fmt: on
+
 
 class Value:
     """One version of one tensor of the recorded run.
@@ -15,6 +25,7 @@ class Value:
     An in-place operation makes a new value of the same tensor. The data of the old one is then
     kept as a copy or, where it is cheap to compute again, dropped and computed when asked for.
     `depends` says whether it depends on the inputs; what does not is a constant (a weight, say).
+    `carries` says whether a signal can pass it too: it is no integer or mask, nor made of those.
     `storage` names the memory that the tensor had when it was seen. `rectified` is what a
     rectifier wrote over it, if one did.
 
@@ -23,13 +34,15 @@ class Value:
     """
 
     __slots__ = (
-        "_producer", "_tensor", "depends", "dtype", "position", "rectified", "shape", "storage",
+        "_producer", "_tensor", "carries", "depends", "dtype", "position", "rectified", "shape",
+        "storage",
     )  # fmt: skip
 
     def __init__(self, tensor: Tensor, *, depends: bool) -> None:
         self._tensor: Tensor | None = tensor
         self.shape, self.dtype = tensor.shape, tensor.dtype
         self.depends = depends
+        self.carries = depends and (self.dtype.is_floating_point or self.dtype.is_complex)
         self._producer: weakref.ref[Operation] | None = None
         self.position = 0
         self.rectified: Value | None = None
@@ -43,6 +56,7 @@ class Value:
     def made_by(self, operation: "Operation", position: int) -> None:
         """Remember the operation it is an output of."""
         self._producer, self.position = weakref.ref(operation), position
+        self.carries = self.carries and operation.carries
 
     @property
     def tensor(self) -> Tensor:
@@ -138,6 +152,11 @@ class Operation:
             if source is not None and source.name == "detach":
                 self.slots[slot] = source.slots[0]
 
+    @property
+    def carries(self) -> bool:
+        """Whether a signal can pass from an output to an input."""
+        return self.name not in STOPS and any(value.carries for value in self.slots)
+
     def argument(self, position: int, default: Any = None) -> Any:
         """A positional argument, or the default where the call left it out."""
         return self.arguments[position] if position < len(self.arguments) else default
@@ -190,20 +209,30 @@ def fallback_adjoint(operation: Operation, signals: list[Tensor | None]) -> list
         leaves = [_leaf(value) for value in operation.slots]
         rest = iter(leaves)
         results = operation.again(lambda _: next(rest))
-        # A product with the signal rather than `grad_outputs`, which would import a computer
-        # algebra system at the first call.
-        products: list[Tensor] = [
-            (result * signal).sum()
+        pairs = [
+            (result, signal)
             for result, signal in zip(results, signals, strict=True)
             if signal is not None and result.requires_grad
         ]
         wanted = [leaf for leaf in leaves if leaf.requires_grad]
-        if not products or not wanted:
+        if not pairs or not wanted:
             return [None] * len(leaves)
-        found = iter(torch.autograd.grad(sum(products[1:], products[0]), wanted, allow_unused=True))
+        found = iter(_vector_jacobian(pairs, wanted))
     return [next(found) if leaf.requires_grad else None for leaf in leaves]
+
+
+def _vector_jacobian(
+    pairs: list[tuple[Tensor, Tensor]], wanted: list[Tensor]
+) -> tuple[Tensor | None, ...]:
+    if any(result.is_complex() for result, _ in pairs):
+        outputs, grads = zip(*pairs, strict=True)
+        return torch.autograd.grad(outputs, wanted, grads, allow_unused=True)
+    # A product with the signal rather than `grad_outputs`, which would import a computer algebra
+    # system at the first call.
+    products = [(result * signal).sum() for result, signal in pairs]
+    return torch.autograd.grad(sum(products[1:], products[0]), wanted, allow_unused=True)
 
 
 def _leaf(value: Value) -> Tensor:
     tensor = value.tensor.detach()
-    return tensor.requires_grad_() if value.depends and tensor.is_floating_point() else tensor
+    return tensor.requires_grad_() if value.carries else tensor

@@ -17,7 +17,7 @@ from torch.nn.modules import module as torch_module
 
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.program import SOFTMAX, call, untouched
-from pellucid.structure import Inputs, leaves, transform
+from pellucid.structure import Inputs, copy_of, leaves, transform
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.recorder import Recorder
 from pellucid.target import Outcome, Target
@@ -44,6 +44,7 @@ def record_run(model: Callable[..., Any], inputs: Inputs, *, lines: bool = False
     entries = [recorder.enter(leaf) for leaf in copies.leaves]
     with torch.no_grad(), _flags(), _module_paths(model, recorder), recorder:
         output = call(model, copies)
+    recorder.disown(model.buffers() if isinstance(model, nn.Module) else ())
     return Tape(model=model, inputs=inputs, entries=entries, output=output, recorder=recorder)
 
 
@@ -175,7 +176,11 @@ class Tape:
         return replace(
             self,
             extra=more.operations[start:],
-            aimed=Aim(value, Outcome(self.output, score, resolved), scores is not self.output),
+            aimed=Aim(
+                value,
+                Outcome(transform(copy_of, self.output), score, resolved),
+                resolved.reads_softmax(self.output, scores),
+            ),
         )
 
     def layer(self, path: str) -> Value:

@@ -11,7 +11,7 @@ What it has to get right, and how:
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from types import FrameType
@@ -79,6 +79,14 @@ class Recorder(TorchDispatchMode):
         storage = self.storages.get(key)
         return None if storage is None else self._alias(tensor, storage)
 
+    def disown(self, memory: Iterable[Tensor]) -> None:
+        """Copy values that live in memory of the model's, which its next run may write over."""
+        for tensor in memory:
+            storage = self.storages.get(tensor.untyped_storage()._cdata)
+            for value in storage.values if storage is not None else ():
+                if value.depends and value.kept:
+                    value.keep(value.tensor.clone())
+
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
@@ -98,6 +106,8 @@ class Recorder(TorchDispatchMode):
             for tensor, value in zip(tensors, values, strict=True)
         ]
         operation = self._append(call.recorded, args, reads, slots)
+        if call.moves:
+            self._before_move(tensors[0], slots[0])
         if not written:
             result = function(*args, **kwargs)
             self._produce(operation, [self._output(item) for item in tensors_of(result)])
@@ -211,6 +221,12 @@ class Recorder(TorchDispatchMode):
             self._produce(operation, [whole])
         return whole
 
+    def _before_move(self, tensor: Tensor, value: Value) -> None:
+        """Hold the old geometry of a tensor object that is about to become a view of itself."""
+        self.known.pop(id(tensor), None)
+        size, stride, offset, _ = _geometry(tensor)
+        value.keep(tensor.as_strided(size, stride, offset))
+
     def _after_write(
         self, tensor: Tensor, whole: Value | None, operation: Operation, outputs: list[Any]
     ) -> None:
@@ -307,7 +323,8 @@ def _is_dense(tensor: Tensor) -> bool:
 class Call:
     """What is known of an ATen call before it runs.
 
-    `writes` are position and name of the arguments it writes to, none if it only moves a view;
+    `writes` are position and name of the arguments it writes to; `moves` says that it changes the
+    geometry of its first one instead, and no data;
     `recorded` is the call to write down, which is another one if it returns what this one writes
     to the keywords `outs`.
     """
@@ -315,6 +332,7 @@ class Call:
     writes: tuple[tuple[int, str], ...]
     recorded: Any
     outs: frozenset[str]
+    moves: bool = False
 
     def written(self, args: tuple, kwargs: dict) -> list[Tensor]:
         """The tensors that a call with these arguments writes to."""
@@ -331,7 +349,7 @@ def _call_of(function: Any) -> Call:
         if argument.alias_info is not None and argument.alias_info.is_write
     )
     if torch.Tag.inplace_view in function.tags:
-        writes = ()
+        return Call((), function, frozenset(), moves=True)
     outs = frozenset(arguments[i].name for i, _ in writes if arguments[i].kwarg_only)
     reads = [argument.name for argument in arguments if argument.name not in outs]
     packet = function.overloadpacket

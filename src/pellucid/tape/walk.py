@@ -55,7 +55,7 @@ def carriers(
     for operation in reversed(tape.operations):
         if any(value in reached for value in operation.outputs) and not stops(operation):
             found.append(operation)
-            reached.update(value for value in operation.slots if value.depends)
+            reached.update(value for value in operation.slots if value.carries)
     return found
 
 
@@ -71,7 +71,7 @@ def gradient(tape: Tape) -> list[Tensor | None]:
 def _pass_on(signals: dict[Value, Tensor], operation: Operation, leaving: Signals) -> None:
     """Add what leaves an operation to what waits at its slots, each in the type of its value."""
     for value, signal in zip(operation.slots, leaving, strict=True):
-        if signal is None or not value.depends:
+        if signal is None or not value.carries:
             continue
         if signal.dtype != value.dtype:  # mixed precision: a scale in float on a signal in bfloat16
             signal = signal.to(value.dtype)

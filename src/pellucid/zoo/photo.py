@@ -97,6 +97,12 @@ def _too_large(path: Path, what: str) -> FileError:
 
 def _as_rgb(opened: Image.Image) -> Image.Image:
     image = ImageOps.exif_transpose(opened)
+    if image.mode == "F" or (image.mode == "I" and np.asarray(image).max() <= 255):
+        raise FileError(
+            "A photo must have 8 or 16 bits for each color",
+            got=f"an image of mode {image.mode}, whose range of brightness is not known",
+            hint="Scale it to 0..255 and save it as an 8-bit PNG.",
+        )
     if image.mode in SIXTEEN_BITS:
         # Converting clips at 255, where all of a 16-bit picture is white.
         image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))

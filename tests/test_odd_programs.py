@@ -1,0 +1,195 @@
+"""Programs that are easy to get wrong without a word, one after another."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+import pellucid as pl
+from pellucid.propagate.rules import Epsilon
+from pellucid.structure import Inputs
+from pellucid.tape.record import record_run
+from pellucid.tape.walk import gradient
+from pellucid.target import Target
+from tests import autograd
+
+X = torch.tensor([[1.0, 2.0, 3.0], [0.5, -1.0, 2.0]], dtype=torch.float64)
+W = torch.arange(9.0, dtype=torch.float64).reshape(3, 3)
+ONE = torch.ones(3, dtype=torch.float64)
+
+
+PROGRAMS = {
+    "an integer factor": lambda x: x * x.int(),
+    "a mask": lambda x: x * (x > 1) + 0 * x,
+    "complex numbers inside": lambda x: x + torch.fft.fft(x).abs(),
+    "weights that are signals": lambda x: F.batch_norm(x, 0 * ONE, ONE, weight=x[0], eps=0.0),
+    "a rounding mode of none": lambda x: x + torch.div(x, 2, rounding_mode=None),
+    "a difference from a constant": lambda x: 1 - 2 * x,
+    "a mask as numbers": lambda x: x * (x > 1).double() + x.detach() * x,
+    "a scaled product": lambda x: torch.addmm(torch.zeros(3).double(), x, W, alpha=0.5),
+    "a constant input": lambda x: torch.addmm(x, x.detach() * 0 + 1, W),
+    "a learned slope": lambda x: F.prelu(x - 1, ONE[:1] / 4),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_walk_is_the_gradient(name):
+    tape = record_run(PROGRAMS[name], Inputs.of(X)).aim(Target.of(1))
+    (found,) = gradient(tape)
+    expected = autograd.gradient(lambda x: PROGRAMS[name](x)[:, 1], X)
+    assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_tensor_that_becomes_a_view_of_itself():
+    def model(x: Tensor, *, in_place: bool = True) -> Tensor:
+        y = torch.sigmoid(x.t() @ (x + 1))
+        y = y.t_() if in_place else y.t()
+        return (y * W).sum(1).repeat(2).reshape(2, 3) * x
+
+    (found,) = gradient(record_run(model, Inputs.of(X)).aim(Target.of(1)))
+    expected = autograd.gradient(lambda x: model(x, in_place=False)[:, 1], X)
+    assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+class StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.round()
+
+    @staticmethod
+    def backward(ctx, signal):
+        return signal
+
+
+HIDDEN = {
+    "a backward of its own": lambda x: StraightThrough.apply(x) * x,
+    "a part without gradients": lambda x: x * torch.no_grad()(lambda: x * 2)(),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_only_autograd_sees_is_seen_when_methods_are_compared(name):
+    alone = pl.explain(HIDDEN[name], X, "saliency", target=1)
+    beside, _ = pl.compare(HIDDEN[name], X, ["saliency", "gradient_x_input"], target=1)
+    assert_close(beside.values, alone.values)
+
+
+def test_a_program_that_autograd_refuses_is_walked_on_the_tape():
+    found = pl.explain(lambda x: torch.sigmoid(x).mul_(2), X, "saliency", target=1)
+    expected = pl.explain(lambda x: torch.sigmoid(x) * 2, X, "saliency", target=1)
+    assert_close(found.values, expected.values)
+    assert any("refuses this in-place program" in note for note in found.notes)
+
+
+def test_a_softmax_that_is_written_to_is_part_of_the_score():
+    def model(x: Tensor) -> Tensor:
+        p = torch.softmax(x @ W, 1)
+        p[:, 0] = 0
+        return p
+
+    for found in pl.compare(model, X, ["saliency", "gradient_x_input"], target=0):
+        assert_close(found.score, torch.zeros(2).double())
+        assert not any("softmax" in note for note in found.notes)
+
+
+def test_the_softmax_of_another_head_is_not_mentioned():
+    def model(x: Tensor) -> dict[str, Tensor]:
+        return {"logits": x @ W, "attention": torch.softmax(x, 1)}
+
+    found = pl.explain(model, X, "saliency", target=("logits", 0))
+    assert found.notes == ()
+
+
+class Buffered(nn.Module):
+    """Writes a mask into a buffer of its own, counts its runs, and returns its own memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.zeros(2, 3, dtype=torch.float64))
+        self.register_buffer("runs", torch.zeros(()))
+        self.cache: list[Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.runs += 1
+        self.cache = [x]
+        self.fresh = True
+        with torch.no_grad():
+            self.mask.copy_(x > 1.5)
+        return x * self.mask
+
+
+def test_a_buffer_that_every_run_writes_to():
+    model = Buffered()
+    beside = pl.compare(model, X, [pl.IntegratedGradients(steps=1), "lrp"], target=2)[1]
+    assert_close(beside.values, pl.explain(Buffered(), X, "lrp", target=2).values)
+    assert model.runs == 0
+    assert model.cache is None
+    assert not hasattr(model, "fresh")
+    assert not model.mask.any()
+
+
+def test_an_output_that_the_next_run_writes_over():
+    memory = torch.zeros(2, 3, dtype=torch.float64)
+
+    def model(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            memory.copy_(x)
+        return memory + 0 * x if x.requires_grad else memory
+
+    found = pl.explain(model, X, "smoothgrad", samples=2, target=0, batch_size=2)
+    assert_close(found.output[:, 0], found.score)
+
+
+def lrp(model: object, **options: object) -> pl.Explanation:
+    return pl.explain(model, X, pl.LRP(rules=Epsilon(epsilon=1e-12)), target=0, **options)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda x: x * (x > 0.6),
+        lambda x: torch.addmm(torch.zeros(3).double(), x, W, alpha=0.5),
+        lambda x: F.linear(ONE.expand(2, 3), x[:1].expand(3, 3)),
+        lambda x: (x * 2).index_put(
+            (torch.tensor([0]), torch.tensor([0])), x[:1, 1] * 3, accumulate=True
+        ),
+        lambda x: F.prelu(x, ONE[:1] / 4),
+    ],
+    ids=["mask", "alpha", "weight", "accumulate", "prelu"],
+)
+def test_relevance_is_neither_lost_nor_doubled(model):
+    found = lrp(model)
+    assert_close(found.completeness.explained.sum(), found.score.sum(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("model", [lambda x: (x + 9) ** (x + 2), lambda x: x.clamp(min=x * 3)])
+def test_two_signals_in_one_function_have_no_rule(model):
+    with pytest.raises(pl.errors.MissingRuleError, match=r"must have a relevance rule; got `"):
+        lrp(model)
+
+
+def test_all_relevance_of_a_maximum_goes_to_the_first_winner():
+    found = pl.explain(lambda x: x.amax(1, keepdim=True), torch.ones(1, 4), "lrp")
+    assert_close(found.values, torch.tensor([[1.0, 0.0, 0.0, 0.0]]))
+
+
+@pytest.mark.parametrize("name", sorted(set(pl.methods()) - {"gradcam"}))
+def test_one_number_a_sample(name):
+    found = pl.explain(lambda x: x.unsqueeze(1) * 2, torch.tensor([1.0, -2.0, 3.0]), name)
+    assert found.values.shape == (3,)
+
+
+@pytest.mark.parametrize("name", ["smoothgrad", "integrated_gradients", "saliency", "lrp"])
+def test_a_mask_among_the_inputs(name):
+    found = pl.explain(lambda x, m: (x * m) @ W, (X, X > 0), name, target=0)
+    assert found.values[1].dtype == torch.bool
+    assert not found.values[1].any()
+
+
+def test_a_score_that_does_not_change_needs_no_steps():
+    weights = torch.tensor([0.1, 0.2, -0.3])
+    found = pl.explain(
+        lambda x: (x * weights).sum(1, keepdim=True), torch.ones(1, 3), "integrated_gradients"
+    )
+    assert found.evaluations.backward == 27
