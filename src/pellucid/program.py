@@ -157,19 +157,21 @@ class _State:
 
     def restore(self) -> None:
         """Put back what is different now; what is the same is not touched."""
-        held = self.module.__dict__
-        for name in [name for name in held if name not in self.attributes]:
-            del held[name]
-        for name, value in self.attributes.items():
-            if held.get(name) is not value or name not in held:
-                held[name] = value
-        self.module._buffers.clear()
-        self.module._buffers.update(self.registered)
+        _put_back(self.module.__dict__, self.attributes)
+        _put_back(self.module._buffers, self.registered)
         with torch.no_grad():
             for buffer, content in self.contents:
                 # Compared by content: batch norm changes its buffers and not their version.
                 if buffer.shape != content.shape or not torch.equal(buffer, content):
                     buffer.resize_(content.shape).copy_(content)
+
+
+def _put_back(now: dict[str, Any], before: dict[str, Any]) -> None:
+    """Make a dict hold the same objects as before, in the same order, if it does not."""
+    if list(now) == list(before) and list(map(id, now.values())) == list(map(id, before.values())):
+        return
+    now.clear()
+    now.update(before)
 
 
 def _modules(model: Callable[..., Any]) -> list[nn.Module]:
