@@ -67,7 +67,7 @@ class SmoothGrad(Method):
         spreads = [self.noise * _range(leaf) for leaf in case.inputs.leaves]
 
         def point(draw: int, rows: Tensor) -> Inputs:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + draw)
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + draw) % 2**63)
             return case.inputs.replace([
                 leaf[rows] + spread[rows] * _noise(leaf, generator)
                 if leaf.is_floating_point() else leaf[rows]
