@@ -2,8 +2,8 @@
 
 One row an operation: its name, its kind, and its adjoint, which takes the operation and the signal
 at its output and returns one signal for each of its slots (`None` for a constant). An operation
-without a row has the adjoint that autograd gives it, found by running it once more; so adjoints
-never fail, and rows are here for speed and for the kind.
+without a row has the adjoint that autograd gives it, found by running it once more; so one
+is missing only where autograd has none, and rows are here for speed and for the kind.
 
 Kinds say what a relevance rule may do with an operation:
 
