@@ -7,12 +7,13 @@ that nothing is ever written to the model.
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules import module as torch_module
 
 from pellucid.errors import InputError, UnknownNameError
@@ -51,7 +52,7 @@ def record_run(model: Callable[..., Any], inputs: Inputs, *, lines: bool = False
 @contextmanager
 def _flags() -> Iterator[None]:
     """Switch off the kernels that would hide operations, and put the flags back."""
-    with FLAGS:
+    with FLAGS, sdpa_kernel(SDPBackend.MATH):
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         # A compiled model records its eager self. Without the compiler loaded there is none, and
@@ -71,6 +72,7 @@ def _module_paths(model: Any, recorder: Recorder) -> Iterator[None]:
     is_module = isinstance(model, nn.Module)
     names = _names_of(model) if is_module else {}
     thread = threading.get_ident()
+    unfused: list[AbstractContextManager] = []
 
     def enter(module: nn.Module, args: Any) -> None:
         if threading.get_ident() != thread:
@@ -80,11 +82,16 @@ def _module_paths(model: Any, recorder: Recorder) -> Iterator[None]:
             names.update(_names_of(module))  # a function around a module: paths are the module's
         built = f"{above}.<{type(module).__name__}>".lstrip(".")
         recorder.paths.append(names.get(id(module), built))
+        if isinstance(module, nn.RNNBase):
+            unfused.append(_unfused_recurrence())
+            unfused[-1].__enter__()
 
     def leave(module: nn.Module, args: Any, output: Any) -> None:
         if threading.get_ident() != thread:
             return
         path = recorder.paths.pop()
+        if isinstance(module, nn.RNNBase):
+            unfused.pop().__exit__(None, None, None)
         found = output
         if not isinstance(output, Tensor):
             found = next((leaf for _, leaf in leaves(output)), None)
@@ -101,6 +108,19 @@ def _module_paths(model: Any, recorder: Recorder) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+@contextmanager
+def _unfused_recurrence() -> Iterator[None]:
+    """Let a recurrent layer run step by step, so that its gates are seen; for this layer only."""
+    one_dnn, cudnn = torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    torch._C._set_cudnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(one_dnn)
+        torch._C._set_cudnn_enabled(cudnn)
 
 
 def _names_of(module: nn.Module) -> dict[int, str]:

@@ -8,10 +8,11 @@ What it has to get right, and how:
                              where it can be computed again cheaply or the result says enough
     writes through a view    make a new value of the whole storage, written as a scatter, and other
                              views of it are read as slices of that
+    calls nobody knows       are taken apart by torch's own table until the parts are known
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from types import FrameType
@@ -21,12 +22,16 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pellucid.tape.operations import Operation, Value, tensors_of
+from pellucid.errors import ModelError
+from pellucid.tape.adjoints import ROWS
+from pellucid.tape.operations import Operation, Value, operation_name, tensors_of
 
 aten = torch.ops.aten
 
 # Written in place, these leave a result that tells all a walk needs of the value they overwrite.
 RESULT_SUFFICES = {"relu", "hardtanh", "clamp_min", "threshold"}
+# Random only for the dropout of training.
+ATTENTION = {"_scaled_dot_product_flash_attention_for_cpu"}
 # The results of these are cheap to compute again, so that no copy is kept when one is overwritten.
 CHEAP = {"native_batch_norm", "_native_batch_norm_legit_no_training", "add", "sub", "mul", "relu"}
 
@@ -69,6 +74,8 @@ class Recorder(TorchDispatchMode):
 
     def value_of(self, tensor: Tensor) -> Value | None:
         """The value a tensor holds now, or `None` for one that has not been seen."""
+        if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+            return None  # stands for a row of a tensor: seen from outside only
         value = self.known.get(id(tensor))
         if tensor.layout is not torch.strided:
             return value
@@ -101,6 +108,9 @@ class Recorder(TorchDispatchMode):
         if not any(value is not None and value.depends for value in values):
             self._forget(written)
             return function(*args, **kwargs)
+        if call.parts is not None:
+            with self:
+                return call.parts(*args, **kwargs)
         slots = [
             self._register(tensor, depends=False) if value is None else value
             for tensor, value in zip(tensors, values, strict=True)
@@ -326,13 +336,14 @@ class Call:
     `writes` are position and name of the arguments it writes to; `moves` says that it changes the
     geometry of its first one instead, and no data;
     `recorded` is the call to write down, which is another one if it returns what this one writes
-    to the keywords `outs`.
+    to the keywords `outs`. `parts` computes the same by calls that are better known.
     """
 
     writes: tuple[tuple[int, str], ...]
     recorded: Any
-    outs: frozenset[str]
+    outs: frozenset[str] = frozenset()
     moves: bool = False
+    parts: Callable[..., Any] | None = None
 
     def written(self, args: tuple, kwargs: dict) -> list[Tensor]:
         """The tensors that a call with these arguments writes to."""
@@ -349,7 +360,9 @@ def _call_of(function: Any) -> Call:
         if argument.alias_info is not None and argument.alias_info.is_write
     )
     if torch.Tag.inplace_view in function.tags:
-        return Call((), function, frozenset(), moves=True)
+        return Call((), function, moves=True)
+    if not writes and (parts := _parts_of(function)) is not None:
+        return Call((), function, parts=parts)
     outs = frozenset(arguments[i].name for i, _ in writes if arguments[i].kwarg_only)
     reads = [argument.name for argument in arguments if argument.name not in outs]
     packet = function.overloadpacket
@@ -357,7 +370,37 @@ def _call_of(function: Any) -> Call:
         other = getattr(packet, name)
         if [argument.name for argument in other._schema.arguments] == reads:
             return Call(writes, other, outs)
-    return Call(writes, function, frozenset())
+    return Call(writes, function)
+
+
+def _parts_of(function: Any) -> Callable[..., Any] | None:
+    """How torch computes a call from others: composite ones, and those without a row of ours.
+
+    Composite calls arrive whole only where the model itself runs in inference mode. What draws
+    random numbers stays whole, since its parts may draw others.
+    """
+    if function.namespace == "quantized":
+        raise ModelError(
+            "The operations of a model must have gradients to be explained through",
+            found=f"the quantized operation `{function.name()}`",
+            hint="Explain the model before its quantization.",
+        )
+    name = operation_name(function)
+    if function._can_decompose() and name not in ROWS:
+        return function.decompose
+    random = torch.Tag.nondeterministic_seeded in function.tags and name not in ATTENTION
+    known = torch.Tag.core in function.tags or name in ROWS or function.namespace != "aten"
+    if random or known or function not in _decompositions():
+        return None
+    return _decompositions()[function]
+
+
+@cache
+def _decompositions() -> dict[Any, Callable[..., Any]]:
+    """Torch's table of operations in terms of its core ones; reading it takes a moment."""
+    from torch._decomp import core_aten_decompositions
+
+    return core_aten_decompositions()
 
 
 def _source_line() -> str:
