@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -22,8 +23,13 @@ from pellucid.errors import (
     TrainingModeWarning,
 )
 from pellucid.structure import Inputs, leaves, outline, transform
+from pellucid.target import Outcome
 
-SOFTMAX = {"aten::_softmax", "aten::_log_softmax"}
+SOFTMAX = {"aten::_softmax", "aten::_log_softmax", "aten::_safe_softmax"}
+# Operations after which a value goes on outside of what torch follows.
+CUTS = {"detach": ".detach()", "_local_scalar_dense": ".item()"}
+DETACH = torch.ops.aten.detach.default
+READ = torch.ops.aten._local_scalar_dense.default
 
 
 class Program:
@@ -38,6 +44,7 @@ class Program:
             )
         self.model = model
         self.ends_in_softmax: bool | None = None
+        self.cuts = False
 
     def run(self, inputs: Inputs) -> tuple[Any, Any]:
         """Return the output, and the output with a softmax at its end left out.
@@ -49,36 +56,45 @@ class Program:
         if self.ends_in_softmax is False:
             raw = call(self.model, copied)
             return raw, raw
-        with SoftmaxWatch() as watch:
+        with Watch() as watch:
             raw = call(self.model, copied)
         scores = watch.before(raw)
+        self.cuts = watch.cuts
         self.ends_in_softmax = scores is not raw
         return raw, scores
 
-    def check_disconnected(self, inputs: Inputs, output: Any) -> None:
-        """Raise if the output, which no recorded operation ties to the input, does change with it.
+    def check_disconnected(self, inputs: Inputs, outcome: Outcome) -> None:
+        """Raise if the score, which no recorded operation ties to the input, does change with it.
 
-        Otherwise the answer zero is right: the output does not depend on the input.
+        Otherwise the answer zero is right: the score does not depend on the input.
         """
         moved = inputs.replace([_moved(leaf) for leaf in inputs.leaves])
+        target = outcome.target
         with torch.no_grad():
-            other = call(self.model, moved)
-        pairs = zip(leaves(output), leaves(other), strict=False)
-        if any(a.shape != b.shape or not torch.equal(a, b) for (_, a), (_, b) in pairs):
+            raw, scores = self.run(moved)
+            score = target.score(target.before_softmax(raw, scores), raw)
+        if not torch.equal(score, outcome.score):
             raise DisconnectedError(
-                "The output must depend on the input through torch operations",
-                found="an output that changes with the input, but not through any of them",
+                "The explained score must depend on the input through torch operations",
+                found=f"the score {target!r}, which changes with the input, but not through any "
+                "of them",
                 hint="Look for .detach(), .numpy(), .item(), torch.no_grad() or a thread inside "
                 "the model.",
             )
 
 
-class SoftmaxWatch(TorchDispatchMode):
-    """Remember what went into every softmax, to find the scores before the last one."""
+class Watch(TorchDispatchMode):
+    """Remember what went into every softmax, to find the scores before the last one.
+
+    It also sees whether a path from an input is cut: whether a number is read, or what was
+    detached is used. Autograd itself detaches what it saves, and does not use that in a call.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.scores: dict[int, tuple[Tensor, Tensor, int]] = {}
+        self.cuts = False
+        self.detached: dict[int, Tensor] = {}
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -88,10 +104,20 @@ class SoftmaxWatch(TorchDispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
+        if is_quantized(function):
+            raise quantized(function)
         result = function(*args, **(kwargs or {}))
+        self.cuts = self.cuts or self._is_cut(function, args)
+        if function is DETACH:
+            self.detached[id(result)] = result
         if function._schema.name in SOFTMAX:
             self.scores[id(result)] = (args[0], result, result._version)
         return result
+
+    def _is_cut(self, function: Any, args: tuple) -> bool:
+        if function is READ:
+            return args[0].requires_grad
+        return any(id(arg) in self.detached for arg in args)
 
     def before(self, output: Any) -> Any:
         """Replace every tensor of the output that is a softmax by the scores it was made of."""
@@ -106,9 +132,25 @@ class SoftmaxWatch(TorchDispatchMode):
         return scores if scores is not None and leaf._version == version else default
 
 
+@cache
+def is_quantized(function: Any) -> bool:
+    """Whether an ATen call works on quantized numbers, or makes them."""
+    name = function._schema.name.partition("::")[2]
+    return function.namespace == "quantized" or name.startswith(("quantize_per_", "dequantize"))
+
+
+def quantized(function: Any) -> ModelError:
+    """The error of an operation that has no gradient, and no rule."""
+    return ModelError(
+        "The operations of a model must have gradients to be explained through",
+        found=f"the quantized operation `{function.name()}`",
+        hint="Explain the model before its quantization.",
+    )
+
+
 def check_output(output: Any) -> None:
     """Raise if there is no floating-point tensor in what the model returned."""
-    if not any(leaf.is_floating_point() for _, leaf in leaves(output)):
+    if not any(leaf.is_floating_point() or leaf.is_complex() for _, leaf in leaves(output)):
         raise ModelError(
             "The model must return at least one floating-point tensor",
             found=outline(output),
@@ -138,27 +180,34 @@ def untouched(model: Callable[..., Any]) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _State:
-    """What a run may change of one module: its attributes, and the content of its buffers."""
+    """What a run may change of one module: its attributes, and what its tensors hold."""
 
     module: nn.Module
     attributes: dict[str, Any]
-    registered: dict[str, Tensor | None]
+    registered: dict[str, Tensor | None] | None
     contents: list[tuple[Tensor, Tensor]]
 
     @classmethod
     def of(cls, module: nn.Module) -> "_State":
-        buffers = [buffer for buffer in module._buffers.values() if buffer is not None]
+        held = [*module._buffers.values(), *module.__dict__.values()]
+        tensors = [item for item in held if isinstance(item, Tensor)]
+        # Of a TorchScript module only methods are bound late; all else is not Python's.
+        script = isinstance(module, torch.jit.ScriptModule)
         return cls(
             module=module,
             attributes=dict(module.__dict__),
-            registered=dict(module._buffers),
-            contents=[(b, b.detach().clone()) for b in buffers if not b.is_inference()],
+            registered=None if script else dict(module._buffers),
+            contents=[(t, t.detach().clone()) for t in tensors if not t.is_inference()],
         )
 
     def restore(self) -> None:
         """Put back what is different now; what is the same is not touched."""
-        _put_back(self.module.__dict__, self.attributes)
-        _put_back(self.module._buffers, self.registered)
+        if self.registered is None:
+            for name in set(self.module.__dict__) - set(self.attributes):
+                del self.module.__dict__[name]
+        else:
+            _put_back(self.module.__dict__, self.attributes)
+            _put_back(self.module._buffers, self.registered)
         with torch.no_grad():
             for buffer, content in self.contents:
                 # Compared by content: batch norm changes its buffers and not their version.
@@ -182,7 +231,7 @@ def _modules(model: Callable[..., Any]) -> list[nn.Module]:
 
 
 def _warn_of_training(modules: list[nn.Module]) -> None:
-    random = [m for m in modules if m.training and isinstance(m, _DropoutNd | _NormBase)]
+    random = [m for m in modules if isinstance(m, _DropoutNd | _NormBase) and m.training]
     if random:
         warnings.warn(
             f"The model is in training mode ({type(random[0]).__name__} and "

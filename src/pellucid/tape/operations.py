@@ -2,11 +2,18 @@
 
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+
+from pellucid.batching import is_out_of_memory
+from pellucid.errors import ModelError
+
+T = TypeVar("T")
 
 # Operations behind which no signal goes on.
 # fmt: off
@@ -14,7 +21,7 @@ STOPS = {
     "detach", "argmax", "argmin", "eq", "ne", "lt", "le", "gt", "ge", "sign", "floor", "round",
     "ceil", "isnan", "isfinite", "_local_scalar_dense", "zeros_like", "ones_like", "full_like",
     "empty_like", "rand_like", "randn_like", "new_zeros", "new_ones", "new_full", "new_empty",
-    "zero", "fill", "bernoulli", "logical_not", "nonzero",
+    "zero", "fill", "resize", "resize_as", "sgn", "bernoulli", "logical_not", "nonzero",
 }
 # fmt: on
 
@@ -106,6 +113,7 @@ class Operation:
         "number",
         "outputs",
         "path",
+        "random",
         "slots",
     )  # fmt: skip
 
@@ -121,12 +129,13 @@ class Operation:
     ) -> None:
         self.number = number
         self.function = function
-        self.name = operation_name(function)
+        self.name, random = _facts(function)
         self.arguments = arguments
         self.keywords = keywords
         self.slots = slots
         self.outputs: list[Value | None] = []
         self.mutates: tuple[int, ...] = ()
+        self.random = RandomState.now() if random else None
         self.path = path
         self.line = ""
 
@@ -155,14 +164,25 @@ class Operation:
     @property
     def carries(self) -> bool:
         """Whether a signal can pass from an output to an input."""
-        return self.name not in STOPS and any(value.carries for value in self.slots)
+        if self.name not in STOPS:
+            for value in self.slots:  # a loop, since this is asked of every operation
+                if value.carries:
+                    return True
+        return False
 
     def argument(self, position: int, default: Any = None) -> Any:
         """A positional argument, or the default where the call left it out."""
         return self.arguments[position] if position < len(self.arguments) else default
 
-    def again(self, replace: Callable[[Value], Tensor] | None = None) -> list[Tensor]:
-        """Run the operation once more, on its own values or on others in their place."""
+    def again(
+        self,
+        replace: Callable[[Value], Tensor] | None = None,
+        run: Callable[..., Any] | None = None,
+    ) -> list[Tensor]:
+        """Run the operation once more, on its own values or on others in their place.
+
+        `run` computes it in another way.
+        """
         read = replace or (lambda value: value.tensor)
         tensors = [read(value) for value in self.slots]
         for slot in self.mutates:
@@ -170,14 +190,80 @@ class Operation:
         rest = iter(tensors)
         arguments = _filled(self.arguments, rest)
         keywords = {key: _filled(item, rest) for key, item in self.keywords.items()}
-        results = tensors_of(self.function(*arguments, **keywords))
+        with self.random.again() if self.random is not None else nullcontext():
+            results = tensors_of((run or self.function)(*arguments, **keywords))
         return results or [tensors[slot] for slot in self.mutates]
 
     def __repr__(self) -> str:
         return f"<{self.number} {self.name} in {self.path or 'the model'}>"
 
 
+@dataclass(frozen=True, eq=False)
+class RandomState:
+    """The state of torch's generators before an operation that draws from them."""
+
+    cpu: Tensor
+    cuda: list[Tensor]
+
+    @classmethod
+    def now(cls) -> "RandomState":
+        """Copy the states; those of GPUs only where one is in use."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        return cls(torch.get_rng_state(), cuda)
+
+    def put(self) -> None:
+        """Set the generators to this state."""
+        torch.set_rng_state(self.cpu)
+        if self.cuda:
+            torch.cuda.set_rng_state_all(self.cuda)
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Draw once more what was drawn then; afterwards the generators are where they were."""
+        before = RandomState.now()
+        self.put()
+        try:
+            yield
+        finally:
+            before.put()
+
+
+def is_random(function: Any) -> bool:
+    """Whether an ATen call may draw random numbers."""
+    return torch.Tag.nondeterministic_seeded in function.tags
+
+
+def by_identity(compute: Callable[[Any], T]) -> Callable[[Any], T]:
+    """Remember what is known of an ATen call; faster than a cache that asks for its hash."""
+    known: dict[int, tuple[Any, T]] = {}
+
+    def recall(function: Any) -> T:
+        found = known.get(id(function))
+        if found is None:  # the call is held, so that its id stays its own
+            found = known[id(function)] = (function, compute(function))
+        return found[1]
+
+    return recall
+
+
+@by_identity
+def _facts(function: Any) -> tuple[str, bool]:
+    """Name, and whether it is random; together, since a lookup takes a while."""
+    return operation_name(function), is_random(function)
+
+
+def decomposition(function: Any) -> Callable[..., Any] | None:
+    """How torch computes an ATen call from its core ones, if it says so."""
+    return _decompositions().get(function)
+
+
 @cache
+def _decompositions() -> dict[Any, Callable[..., Any]]:
+    from torch._decomp import core_aten_decompositions  # takes a moment
+
+    return dict(core_aten_decompositions().items())  # the `get` of its own finds nothing
+
+
 def operation_name(function: Any) -> str:
     """The name of an ATen call without its overload, and without the mark of in-place calls."""
     name = function._schema.name.partition("::")[2]
@@ -203,12 +289,16 @@ def _filled(argument: Any, tensors: Iterator[Tensor]) -> Any:
     return argument
 
 
-def fallback_adjoint(operation: Operation, signals: list[Tensor | None]) -> list[Tensor | None]:
+def fallback_adjoint(
+    operation: Operation,
+    signals: list[Tensor | None],
+    run: Callable[..., Any] | None = None,
+) -> list[Tensor | None]:
     """The adjoint of any operation, by running that one operation again under autograd."""
     with torch.enable_grad():
         leaves = [_leaf(value) for value in operation.slots]
         rest = iter(leaves)
-        results = operation.again(lambda _: next(rest))
+        results = operation.again(lambda _: next(rest), run)
         pairs = [
             (result, signal)
             for result, signal in zip(results, signals, strict=True)
@@ -217,8 +307,23 @@ def fallback_adjoint(operation: Operation, signals: list[Tensor | None]) -> list
         wanted = [leaf for leaf in leaves if leaf.requires_grad]
         if not pairs or not wanted:
             return [None] * len(leaves)
-        found = iter(_vector_jacobian(pairs, wanted))
+        try:
+            found = iter(_vector_jacobian(pairs, wanted))
+        except RuntimeError as error:
+            raise _without_gradient(operation, error) from error
     return [next(found) if leaf.requires_grad else None for leaf in leaves]
+
+
+def _without_gradient(operation: Operation, error: RuntimeError) -> Exception:
+    """What to say of an operation for which torch has no derivative."""
+    if is_out_of_memory(error):
+        return error
+    where = f"in `{operation.path}`" if operation.path else "in the model itself"
+    return ModelError(
+        "The operations of a model must have gradients to be explained through",
+        found=f"`{operation.name}` {where}",
+        hint=f"Torch says: {str(error).strip().rstrip('.')}.",
+    )
 
 
 def _vector_jacobian(

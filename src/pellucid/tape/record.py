@@ -6,6 +6,7 @@ that nothing is ever written to the model.
 
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -13,12 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules import module as torch_module
 
 from pellucid.errors import InputError, UnknownNameError
+from pellucid.outputs import kept
 from pellucid.program import SOFTMAX, call, untouched
-from pellucid.structure import Inputs, copy_of, leaves, transform
+from pellucid.structure import Inputs, leaves, transform
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.recorder import Recorder
 from pellucid.target import Outcome, Target
@@ -27,7 +28,7 @@ from pellucid.target import Outcome, Target
 FLAGS = threading.RLock()
 
 
-def record(model: Callable[..., Any], inputs: Any) -> "Tape":
+def record(model: Callable[..., Any], inputs: Any, *, batch_axis: Any = 0) -> "Tape":
     """Record one run of a model: `print` the tape to see operation, layer, shape and rule.
 
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU())
@@ -35,7 +36,7 @@ def record(model: Callable[..., Any], inputs: Any) -> "Tape":
     ['addmm', 'relu']
     """
     with untouched(model):
-        return record_run(model, Inputs.of(inputs))
+        return record_run(model, Inputs.of(inputs, batch_axis))
 
 
 def record_run(model: Callable[..., Any], inputs: Inputs, *, lines: bool = False) -> "Tape":
@@ -45,25 +46,33 @@ def record_run(model: Callable[..., Any], inputs: Inputs, *, lines: bool = False
     entries = [recorder.enter(leaf) for leaf in copies.leaves]
     with torch.no_grad(), _flags(), _module_paths(model, recorder), recorder:
         output = call(model, copies)
-    recorder.disown(model.buffers() if isinstance(model, nn.Module) else ())
+    buffers = getattr(model, "buffers", tuple)  # of a module, or of what stands for one
+    recorder.disown(buffers())
     return Tape(model=model, inputs=inputs, entries=entries, output=output, recorder=recorder)
 
 
 @contextmanager
 def _flags() -> Iterator[None]:
     """Switch off the kernels that would hide operations, and put the flags back."""
-    with FLAGS, sdpa_kernel(SDPBackend.MATH):
+    with FLAGS:
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
-        # A compiled model records its eager self. Without the compiler loaded there is none, and
-        # loading it would take seconds.
-        compiled = "torch._dynamo" in sys.modules
-        eager = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+        # Without the compiler loaded there is no compiled model, and loading it takes seconds.
         try:
-            with eager:
+            with _eager() if "torch._dynamo" in sys.modules else nullcontext():
                 yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@contextmanager
+def _eager() -> Iterator[None]:
+    """Let a compiled model run as its eager self, and say nothing of our hooks."""
+    with warnings.catch_warnings(), torch.compiler.set_stance("force_eager"):
+        warnings.filterwarnings(
+            "ignore", "Using `torch.compile.module.` when there are global hooks"
+        )
+        yield
 
 
 @contextmanager
@@ -125,7 +134,18 @@ def _unfused_recurrence() -> Iterator[None]:
 
 def _names_of(module: nn.Module) -> dict[int, str]:
     """The path of every module by identity; of one that has several, the first."""
-    return {id(m): name for name, m in reversed(list(module.named_modules()))}
+    names: dict[int, str] = {}
+    waiting = [(module, "")]
+    while waiting:  # `named_modules` would take ten times as long
+        found, path = waiting.pop()
+        if id(found) not in names:
+            names[id(found)] = path
+            below = f"{path}." if path else ""
+            inner = [
+                (child, below + name) for name, child in found._modules.items() if child is not None
+            ]
+            waiting += reversed(inner)
+    return names
 
 
 @dataclass(frozen=True)
@@ -181,10 +201,11 @@ class Tape:
 
     def aim(self, target: Target) -> "Tape":
         """Go on recording while the target reads its score from the output."""
-        scores = self._before_softmax() if target.kind != "callable" else self.output
+        scores = target.before_softmax(self.output, self._before_softmax())
         rows = self.inputs.rows
         resolved = target.resolve(scores, rows)
-        more = self._continued()
+        more = self.recorder.copy()
+        more.paths = ["<target>"]
         with torch.no_grad(), more:
             score = resolved.score(scores, self.output)
         if score.shape != (rows,):
@@ -198,7 +219,7 @@ class Tape:
             extra=more.operations[start:],
             aimed=Aim(
                 value,
-                Outcome(transform(copy_of, self.output), score, resolved),
+                Outcome(kept(self.output), score, resolved),
                 resolved.reads_softmax(self.output, scores),
             ),
         )
@@ -244,14 +265,6 @@ class Tape:
 
         replaced = transform(scores, self.output)
         return replaced if found else self.output
-
-    def _continued(self) -> Recorder:
-        more = Recorder(lines=self.recorder.lines)
-        more.operations = list(self.recorder.operations)
-        more.known = dict(self.recorder.known)
-        more.storages = dict(self.recorder.storages)
-        more.paths = ["<target>"]
-        return more
 
     def __len__(self) -> int:
         return len(self.operations)

@@ -13,8 +13,6 @@ What it has to get right, and how:
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import cache
 from types import FrameType
 from typing import Any
 
@@ -22,16 +20,15 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pellucid.errors import ModelError
-from pellucid.tape.adjoints import ROWS
-from pellucid.tape.operations import Operation, Value, operation_name, tensors_of
+from pellucid.tape.calls import call_of, is_numbers, tensors_in
+from pellucid.tape.operations import Operation, Value, tensors_of
 
 aten = torch.ops.aten
 
+EMBEDDING = aten.embedding.default
+
 # Written in place, these leave a result that tells all a walk needs of the value they overwrite.
 RESULT_SUFFICES = {"relu", "hardtanh", "clamp_min", "threshold"}
-# Random only for the dropout of training.
-ATTENTION = {"_scaled_dot_product_flash_attention_for_cpu"}
 # The results of these are cheap to compute again, so that no copy is kept when one is overwritten.
 CHEAP = {"native_batch_norm", "_native_batch_norm_legit_no_training", "add", "sub", "mul", "relu"}
 
@@ -62,11 +59,31 @@ class Recorder(TorchDispatchMode):
         self.known: dict[int, Value] = {}
         self.storages: dict[int, Storage] = {}
         self.lines = lines
+        # Operations that embed -> their number among all calls that do.
+        self.embeddings: dict[int, int] = {}
+        self._embedding_calls = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         # Otherwise the first call imports the whole compiler, which takes seconds.
         return False
+
+    def copy(self) -> "Recorder":
+        """A recorder that goes on where this one is."""
+        more = Recorder(lines=self.lines)
+        more.operations = list(self.operations)
+        more.known, more.storages = dict(self.known), dict(self.storages)
+        more.layers, more.embeddings = self.layers, self.embeddings
+        return more
+
+    def adopt(self, value: Value) -> None:
+        """Begin with a value that another recorder made."""
+        tensor = value.tensor
+        storage = Storage(tensor.untyped_storage())
+        storage.values.append(value)
+        storage.objects.append(tensor)
+        self.known[id(tensor)] = value
+        self.storages[tensor.untyped_storage()._cdata] = storage
 
     def enter(self, tensor: Tensor) -> Value:
         """Begin with an input."""
@@ -98,14 +115,19 @@ class Recorder(TorchDispatchMode):
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        call = _call_of(function)
+        call = call_of(function)
         reads = kwargs if not call.outs else {k: v for k, v in kwargs.items() if k not in call.outs}
-        tensors = _tensors(args)
+        tensors = tensors_in(args)
         if reads:
-            tensors += _tensors(reads.values())
+            tensors += tensors_in(reads.values())
         values = [self.value_of(tensor) for tensor in tensors]
         written = call.written(args, kwargs) if call.writes else []
-        if not any(value is not None and value.depends for value in values):
+        if function is EMBEDDING:
+            self._embedding_calls += 1
+        for value in values:  # a loop, since this is asked of every call
+            if value is not None and value.depends:
+                break
+        else:
             self._forget(written)
             return function(*args, **kwargs)
         if call.parts is not None:
@@ -116,16 +138,22 @@ class Recorder(TorchDispatchMode):
             for tensor, value in zip(tensors, values, strict=True)
         ]
         operation = self._append(call.recorded, args, reads, slots)
+        if function is EMBEDDING:
+            self.embeddings[operation.number] = self._embedding_calls
         if call.moves:
             self._before_move(tensors[0], slots[0])
-        if not written:
-            result = function(*args, **kwargs)
-            self._produce(operation, [self._output(item) for item in tensors_of(result)])
-            return result
-        operation.mutates = tuple(i for i, t in enumerate(tensors) if _is_in(t, written))
+        if written:
+            operation.mutates = tuple(i for i, t in enumerate(tensors) if _is_in(t, written))
+            return self._write(operation, written, lambda: function(*args, **kwargs))
+        result = function(*args, **kwargs)
+        self._produce(operation, [self._output(item) for item in tensors_of(result)])
+        return result
+
+    def _write(self, operation: Operation, written: list[Tensor], run: Callable[[], Any]) -> Any:
+        """Run a call that writes to tensors, and give those their new values."""
         operation.attach()
         wholes = [self._before_write(tensor, operation) for tensor in written]
-        result = function(*args, **kwargs)
+        result = run()
         outputs = tensors_of(result) or written
         for tensor, whole in zip(written, wholes, strict=True):
             self._after_write(tensor, whole, operation, outputs)
@@ -284,22 +312,12 @@ def _geometry(tensor: Tensor) -> tuple[list[int], list[int], int, torch.dtype]:
     return list(tensor.shape), list(tensor.stride()), int(tensor.storage_offset()), tensor.dtype
 
 
-def _tensors(arguments: Any) -> list[Tensor]:
-    """All tensors of a call, in order, also those in lists."""
-    found: list[Tensor] = []
-    for argument in arguments:
-        if isinstance(argument, Tensor):
-            found.append(argument)
-        elif isinstance(argument, (tuple, list)):
-            found += _tensors(argument)
-    return found
-
-
 def _bound(arguments: Any, values: Iterator[Value]) -> list[Any]:
     """The arguments of a call with values in the place of tensors."""
     return [
         next(values) if isinstance(argument, Tensor)
-        else type(argument)(_bound(argument, values)) if isinstance(argument, (tuple, list))
+        else type(argument)(_bound(argument, values))
+        if isinstance(argument, (tuple, list)) and not is_numbers(argument)
         else argument
         for argument in arguments
     ]  # fmt: skip
@@ -327,80 +345,6 @@ def _is_dense(tensor: Tensor) -> bool:
             return False
         expected *= size
     return True
-
-
-@dataclass(frozen=True)
-class Call:
-    """What is known of an ATen call before it runs.
-
-    `writes` are position and name of the arguments it writes to; `moves` says that it changes the
-    geometry of its first one instead, and no data;
-    `recorded` is the call to write down, which is another one if it returns what this one writes
-    to the keywords `outs`. `parts` computes the same by calls that are better known.
-    """
-
-    writes: tuple[tuple[int, str], ...]
-    recorded: Any
-    outs: frozenset[str] = frozenset()
-    moves: bool = False
-    parts: Callable[..., Any] | None = None
-
-    def written(self, args: tuple, kwargs: dict) -> list[Tensor]:
-        """The tensors that a call with these arguments writes to."""
-        found = [args[i] if i < len(args) else kwargs.get(name) for i, name in self.writes]
-        return _tensors(found)
-
-
-@cache
-def _call_of(function: Any) -> Call:
-    arguments = function._schema.arguments
-    writes = tuple(
-        (i, argument.name)
-        for i, argument in enumerate(arguments)
-        if argument.alias_info is not None and argument.alias_info.is_write
-    )
-    if torch.Tag.inplace_view in function.tags:
-        return Call((), function, moves=True)
-    if not writes and (parts := _parts_of(function)) is not None:
-        return Call((), function, parts=parts)
-    outs = frozenset(arguments[i].name for i, _ in writes if arguments[i].kwarg_only)
-    reads = [argument.name for argument in arguments if argument.name not in outs]
-    packet = function.overloadpacket
-    for name in packet.overloads() if outs else ():
-        other = getattr(packet, name)
-        if [argument.name for argument in other._schema.arguments] == reads:
-            return Call(writes, other, outs)
-    return Call(writes, function)
-
-
-def _parts_of(function: Any) -> Callable[..., Any] | None:
-    """How torch computes a call from others: composite ones, and those without a row of ours.
-
-    Composite calls arrive whole only where the model itself runs in inference mode. What draws
-    random numbers stays whole, since its parts may draw others.
-    """
-    if function.namespace == "quantized":
-        raise ModelError(
-            "The operations of a model must have gradients to be explained through",
-            found=f"the quantized operation `{function.name()}`",
-            hint="Explain the model before its quantization.",
-        )
-    name = operation_name(function)
-    if function._can_decompose() and name not in ROWS:
-        return function.decompose
-    random = torch.Tag.nondeterministic_seeded in function.tags and name not in ATTENTION
-    known = torch.Tag.core in function.tags or name in ROWS or function.namespace != "aten"
-    if random or known or function not in _decompositions():
-        return None
-    return _decompositions()[function]
-
-
-@cache
-def _decompositions() -> dict[Any, Callable[..., Any]]:
-    """Torch's table of operations in terms of its core ones; reading it takes a moment."""
-    from torch._decomp import core_aten_decompositions
-
-    return core_aten_decompositions()
 
 
 def _source_line() -> str:

@@ -35,8 +35,10 @@ def walk(
         if operation.number <= last:
             break
         arriving = [_take(value, signals, wanted, found) for value in operation.outputs]
-        if any(signal is not None for signal in arriving):
-            _pass_on(signals, operation, step(operation, arriving))
+        for signal in arriving:
+            if signal is not None:
+                _pass_on(signals, operation, step(operation, arriving))
+                break
     for value in wanted:
         if value in signals:
             found[value] = signals[value]
@@ -73,10 +75,17 @@ def _pass_on(signals: dict[Value, Tensor], operation: Operation, leaving: Signal
     for value, signal in zip(operation.slots, leaving, strict=True):
         if signal is None or not value.carries:
             continue
-        if signal.dtype != value.dtype:  # mixed precision: a scale in float on a signal in bfloat16
-            signal = signal.to(value.dtype)
+        if signal.dtype != value.dtype:
+            signal = _as(signal, value.dtype)
         held = signals.get(value)
         signals[value] = signal if held is None else held + signal
+
+
+def _as(signal: Tensor, dtype: torch.dtype) -> Tensor:
+    """In another type: of mixed precision, or the real part where a real number became complex."""
+    if signal.is_complex() and not dtype.is_complex:
+        signal = signal.real
+    return signal.to(dtype)
 
 
 def _take(

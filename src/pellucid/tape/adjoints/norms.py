@@ -1,10 +1,10 @@
-"""Adjoints of norms and of softmax, where each element of the output reads many of the input."""
+"""Adjoints of norms, softmax and attention: each output reads many elements of the input."""
 
 import torch
 from torch import Tensor
 
 from pellucid.tape.adjoints.table import Signals, declare, row
-from pellucid.tape.operations import Operation, Value, fallback_adjoint
+from pellucid.tape.operations import Operation, Value, decomposition, fallback_adjoint
 
 aten = torch.ops.aten
 
@@ -48,7 +48,13 @@ def _group_norm(op: Operation, signal: Tensor) -> Signals:
     x, weight, _, *sizes, _ = op.arguments
     mean, deviation = op.result(1).tensor, op.result(2).tensor
     found = aten.native_group_norm_backward(
-        signal.contiguous(), x.tensor.contiguous(), mean, deviation, _data(weight), *sizes, _mask(op)
+        signal.contiguous(),
+        x.tensor.contiguous(),
+        mean,
+        deviation,
+        _data(weight),
+        *sizes,
+        _mask(op),
     )
     return _of_slots(op, found)
 
@@ -85,3 +91,18 @@ def _log_softmax(op: Operation, signal: Tensor) -> Signals:
 
 
 declare("other", "_native_batch_norm_legit", "_fused_rms_norm")
+
+
+@row("other", "_scaled_dot_product_flash_attention_for_cpu")
+def _attention(op: Operation, signal: Tensor) -> Signals:
+    query, key, value = op.slots[:3]
+    mask = op.keywords.get("attn_mask")
+    dropout = op.argument(3, 0.0)
+    if mask is not None and mask.carries:  # the kernel has no gradient for it
+        rest = [None] * (len(op.outputs) - 1)
+        return fallback_adjoint(op, [signal, *rest], decomposition(op.function))
+    found = aten._scaled_dot_product_flash_attention_for_cpu_backward(
+        signal, query.tensor, key.tensor, value.tensor, op.output.tensor, op.result(1).tensor,
+        dropout, op.argument(4, False), attn_mask=_data(mask), scale=op.keywords.get("scale"),
+    )  # fmt: skip
+    return [*found, *[None] * (len(op.slots) - 3)]

@@ -51,12 +51,18 @@ ROWS: dict[str, Row] = {}
 def adjoint(operation: Operation, signals: Signals) -> Signals:
     """Pass the gradient at the outputs back to the slots, exactly as autograd does."""
     row = ROWS.get(operation.name)
-    if row is not None and row.joint is not None:
+    if row is None:
+        return fallback_adjoint(operation, signals)
+    if row.joint is not None:
         return row.joint(operation, signals)
-    first, *others = signals
-    if row is None or row.adjoint is None or first is None or any(s is not None for s in others):
+    first = signals[0]
+    if row.adjoint is None or first is None or first.is_complex() or _several(signals):
         return fallback_adjoint(operation, signals)
     return row.adjoint(operation, first)
+
+
+def _several(signals: Signals) -> bool:
+    return len(signals) > 1 and any(signal is not None for signal in signals[1:])
 
 
 def kind(operation: Operation) -> Kind:
