@@ -89,6 +89,57 @@ def test_a_dict_goes_by_its_keywords():
     assert made["b"].unique().item() == 7
 
 
+X, H = torch.randn(3, 5, 2), torch.randn(1, 3, 4)  # the batch is on axis 0 of X, 1 of H
+STATE = (X, {"state": (H, H + 1), "train": False})
+
+
+def test_a_baseline_has_the_structure_and_the_layout_of_the_inputs():
+    taken = Inputs.of(STATE, (0, {"state": 1}))
+    given = (X[0], {"state": (H[:, :1], 0.5)})
+    made = Baseline.of(given).single(taken)
+    x, inner = made.pack(made.leaves)
+    assert_close(x, X[:1].expand_as(X))
+    assert_close(inner["state"][0], H[:, :1].expand_as(H))
+    assert_close(inner["state"][1], torch.full_like(H, 0.5))
+    assert inner["train"] is False
+
+
+def test_a_baseline_per_sample_is_selected_along_the_batch_of_each_input():
+    taken = Inputs.of(STATE, (0, {"state": 1}))
+    axes = {(0,): 0, (1, "state", 0): 1, (1, "state", 1): 1}
+    whole = Baseline.per_sample((X * 2, {"state": (H * 2, H * 3)}))
+    rows = torch.tensor([2, 0])
+    made = whole.select(rows, 3, axes).single(taken.select(rows))
+    x, inner = made.pack(made.leaves)
+    assert_close(x, 2 * X[rows])
+    assert_close(inner["state"][1], 3 * H[:, rows])
+    first = whole.moved(axes)
+    assert [list(t.shape) for t in first.tensors] == [[3, 5, 2], [3, 1, 4], [3, 1, 4]]
+    with pytest.raises(InputError, match=r"one row for each of the 3 samples; got \(float32\[1, 3"):
+        Baseline.per_sample(H).select(rows, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "received"),
+    [
+        ((X[0],), r"`inputs\[0\]`: float32\[5, 2\] on cpu\."),
+        (X[0], r"`inputs`: float32\[5, 2\] on cpu\."),
+        ((X[0], {"state": H[:, :1]}), r"`inputs\[0\]`: .*, `inputs\[1\]\['state'\]`: "),
+        ((X[0], {"state": (H[:, :1], 0.0, 0.0)}), r".*`inputs\[1\]\['state'\]\[2\]`: "),
+        ({"x": X[0]}, r"`x`: float32\[5, 2\] on cpu\."),
+    ],
+    ids=range(5),
+)
+def test_a_baseline_of_another_structure_is_told_both(given, received):
+    expected = (
+        r"^`baseline` must have the structure of the inputs, with one tensor for each of the 3 "
+        r"inputs, `inputs\[0\]`: float32\[3, 5, 2\] on cpu, `inputs\[1\]\['state'\]\[0\]`: float32"
+        r"\[3, 1, 4\] on cpu, `inputs\[1\]\['state'\]\[1\]`: .*; got "
+    )
+    with pytest.raises(InputError, match=expected + received):
+        Baseline.of(given).single(Inputs.of(STATE, (0, {"state": 1})))
+
+
 def test_equal_baselines_are_equal():
     assert Baseline.of(IMAGES[:1]) == Baseline.of(IMAGES[:1].clone())
     assert Baseline.of(0.0) == Baseline.of(None)
@@ -104,9 +155,20 @@ def test_equal_baselines_are_equal():
         (lambda: float("nan"), r"A baseline must be finite; got nan"),
         (lambda: IMAGES[0] / 0, r"A baseline must be finite; got float64\[2, 8, 6\]"),
         (lambda: IMAGES[:, :, :4], r"baseline of `inputs` must have the shape of one sample"),
-        (lambda: (IMAGES[0], IMAGES[0]), r"one tensor for each of the 1 inputs; got '?2"),
+        (
+            lambda: (IMAGES[0], IMAGES[0]),
+            r"`baseline` must have the structure of the inputs, with one tensor for each of the 1 "
+            r"inputs, `inputs`: float64\[3, 2, 8, 6\] on cpu; got `inputs\[0\]`: float64\[2, 8, 6\]"
+            r" on cpu, `inputs\[1\]`: ",
+        ),
         (lambda: Baseline.per_sample(IMAGES[:2]), r"must have the shape of `inputs`"),
-        (lambda: [1.0, 2.0], r"A baseline must be made of tensors; got 1.0"),
+        (
+            lambda: [1.0, 2.0],
+            r"one tensor for each of the 1 inputs, .*; got `inputs\[0\]`: float32",
+        ),
+        (lambda: [IMAGES[0], "black"], r"A baseline must be made of tensors; got 'black'"),
+        (lambda: (), r"A baseline must be made of tensors; got \(\)"),
+        (lambda: (None,), r"A baseline must be made of tensors; got \(None,\)"),
     ],
 )
 def test_what_is_no_baseline_is_refused(given, message):

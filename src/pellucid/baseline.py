@@ -1,19 +1,18 @@
 """What the absence of information means: the point that an explanation starts from."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv1d
 
-from pellucid.errors import InputError, UnknownNameError
-from pellucid.structure import Inputs
+from pellucid.errors import InputError, show
+from pellucid.structure import Inputs, Keys, Structure, children, label
 
-BaselineLike: TypeAlias = (
-    "Baseline | float | Tensor | tuple[Tensor, ...] | dict[str, Tensor] | None"
-)
+BaselineLike: TypeAlias = "Baseline | float | Structure | None"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,16 +24,20 @@ class Baseline:
     | `None`, `0.0`, a number | that value everywhere |
     | a tensor of one row, or of the shape of one sample | the same reference for every sample |
     | a tensor of several rows | a background that is averaged over |
+    | tensors or numbers in the structure of the inputs | one of these for each input |
     | `Baseline.per_sample(tensor)` | one reference a sample |
     | `Baseline.mean()` | the mean of each sample's channel |
     | `Baseline.blur(sigma)` | the sample, blurred (sigma as a fraction of each axis) |
     | `Baseline.noise(scale, seed)` | Gaussian noise, scale times the sample's range |
+
+    Tensors have the layout of the inputs: where those have the batch on axis 1, so do the rows.
+    `paths` lead to each of the `tensors` in the structure that was given.
     """
 
     kind: Literal["value", "tensor", "per_sample", "mean", "blur", "noise"] = "value"
     value: float = 0.0
     tensors: tuple[Tensor, ...] = ()
-    names: tuple[str, ...] | None = None
+    paths: tuple[Keys, ...] = ()
     seed: int = 0
 
     @classmethod
@@ -48,14 +51,23 @@ class Baseline:
             if not math.isfinite(given):
                 raise InputError("A baseline must be finite", got=given)
             return cls(value=float(given))
-        if isinstance(given, Tensor | tuple | list | dict):
-            return cls(kind="tensor", tensors=_tensors(given), names=_names(given))
+        if isinstance(given, Tensor | tuple | list | Mapping) or children(given):
+            return cls._of_tensors("tensor", given)
         raise InputError("`baseline` must be a number, a tensor or a Baseline", got=given)
 
     @classmethod
-    def per_sample(cls, tensor: "Tensor | tuple[Tensor, ...] | dict[str, Tensor]") -> "Baseline":
+    def per_sample(cls, tensor: Structure) -> "Baseline":
         """One reference for each sample, in the order of the batch."""
-        return cls(kind="per_sample", tensors=_tensors(tensor), names=_names(tensor))
+        return cls._of_tensors("per_sample", tensor)
+
+    @classmethod
+    def _of_tensors(cls, kind: Literal["tensor", "per_sample"], given: Structure) -> "Baseline":
+        found = list(_tensors(given))
+        if not found:
+            raise InputError("A baseline must be made of tensors", got=given)
+        return cls(
+            kind=kind, tensors=tuple(t for _, t in found), paths=tuple(path for path, _ in found)
+        )
 
     @classmethod
     def mean(cls) -> "Baseline":
@@ -72,6 +84,36 @@ class Baseline:
         """Gaussian noise whose width is a fraction of each sample's range, the same each call."""
         return cls(kind="noise", value=scale, seed=seed)
 
+    def select(
+        self, rows: Tensor, total: int, axes: Mapping[Keys, int | None] | None = None
+    ) -> "Baseline":
+        """The baseline of some of all samples; `axes` of the batch are those of the inputs."""
+        if self.kind != "per_sample":
+            return self
+        found = [(axes or {}).get(path, 0) or 0 for path in self.paths]
+        pairs = list(zip(self.tensors, found, strict=True))
+        if any(t.ndim <= axis or t.shape[axis] != total for t, axis in pairs):
+            raise InputError(
+                f"A baseline per sample must have one row for each of the {total} samples",
+                got=self.tensors,
+            )
+        kept = [t.index_select(axis, rows.to(t.device)) for t, axis in pairs]
+        return replace(self, tensors=tuple(kept))
+
+    def check(self, inputs: Inputs) -> None:
+        """Raise, before any run of the model, unless this is a baseline of these inputs."""
+        if self.kind == "tensor":
+            self._from_tensors(inputs)
+        if self.kind == "per_sample":
+            self._per_sample(inputs)
+
+    def moved(self, axes: Mapping[Keys, int | None]) -> "Baseline":
+        """The same with the samples first, from the axes that they have in the inputs."""
+        if self.kind != "per_sample":
+            return self
+        pairs = zip(self.paths, self.tensors, strict=True)
+        return replace(self, tensors=tuple(_first(t, axes.get(p) or 0) for p, t in pairs))
+
     def background(self, inputs: Inputs) -> list[Inputs]:
         """The references, each as one row for every sample; several where they are averaged."""
         if self.kind == "tensor":
@@ -82,7 +124,11 @@ class Baseline:
 
     def single(self, inputs: Inputs) -> Inputs:
         """The one reference of each sample; an error where there are several."""
-        background = self.background(inputs)
+        return self.only(self.background(inputs))
+
+    @staticmethod
+    def only(background: list[Inputs]) -> Inputs:
+        """The one reference of a background; an error where there are several."""
         if len(background) > 1:
             raise InputError(
                 "This method takes one reference a sample",
@@ -116,11 +162,12 @@ class Baseline:
     def _from_tensors(self, inputs: Inputs) -> list[Inputs]:
         rows: set[int] = set()
         tables = []
-        for label, leaf, given in self._paired(inputs):
-            table = given.unsqueeze(0) if given.shape == leaf.shape[1:] else given
-            if table.shape[1:] != leaf.shape[1:]:
+        for name, leaf, given, axis in self._paired(inputs):
+            table = given.expand(leaf.shape[1:]) if given.ndim == 0 else given
+            table = table.unsqueeze(0) if table.shape == leaf.shape[1:] else _first(table, axis)
+            if table.ndim == 0 or table.shape[1:] != leaf.shape[1:]:
                 raise InputError(
-                    f"The baseline of `{label}` must have the shape of one sample, "
+                    f"The baseline of `{name}` must have the shape of one sample, "
                     f"{list(leaf.shape[1:])}, or of several",
                     got=given,
                 )
@@ -134,29 +181,30 @@ class Baseline:
         ]
 
     def _per_sample(self, inputs: Inputs) -> list[Tensor]:
-        for label, leaf, given in self._paired(inputs):
-            if given.shape != leaf.shape:
+        found = []
+        for name, leaf, given, axis in self._paired(inputs):
+            table = _first(given, axis)
+            if table.shape != leaf.shape:
                 raise InputError(
-                    f"A baseline per sample must have the shape of `{label}`, {list(leaf.shape)}",
+                    f"A baseline per sample must have the shape of `{name}`, {list(leaf.shape)}",
                     got=given,
                 )
-        return [given.to(leaf) for _, leaf, given in self._paired(inputs)]
+            found.append(table.to(leaf))
+        return found
 
-    def _paired(self, inputs: Inputs) -> list[tuple[str, Tensor, Tensor]]:
-        """Label, input and baseline of each input; those of a dict go by their keywords."""
-        tensors = self.tensors
-        if self.names is not None and inputs.names is not None:
-            given = dict(zip(self.names, self.tensors, strict=True))
-            for name in inputs.names:
-                if name not in given:
-                    raise UnknownNameError("`baseline` for an input", name, given)
-            tensors = tuple(given[name] for name in inputs.names)
-        if len(tensors) != len(inputs.leaves):
+    def _paired(self, inputs: Inputs) -> list[tuple[str, Tensor, Tensor, int]]:
+        """Label, input, baseline and batch axis of each input."""
+        given = dict(zip(self.paths, self.tensors, strict=True))
+        if len(given) == len(inputs.leaves) == 1:
+            given = {inputs.paths[0]: self.tensors[0]}
+        if set(given) != set(inputs.paths):
             raise InputError(
-                f"`baseline` must have one tensor for each of the {len(inputs.leaves)} inputs",
-                found=f"{len(tensors)}",
+                "`baseline` must have the structure of the inputs, with one tensor for each of the "
+                f"{len(inputs.leaves)} inputs, {_listed(inputs.paths, inputs.leaves)}",
+                found=_listed(self.paths, self.tensors),
             )
-        return list(zip(inputs.labels(), inputs.leaves, tensors, strict=True))
+        tensors = [given[path] for path in inputs.paths]
+        return list(zip(inputs.labels(), inputs.leaves, tensors, inputs.axes, strict=True))
 
     def __repr__(self) -> str:
         if self.kind in ("tensor", "per_sample"):
@@ -177,19 +225,29 @@ class Baseline:
         return hash((self.kind, self.value, self.seed))
 
 
-def _tensors(given: "Tensor | tuple | list | dict") -> tuple[Tensor, ...]:
-    items = given.values() if isinstance(given, dict) else given
-    tensors = (given,) if isinstance(given, Tensor) else tuple(items)
-    for item in tensors:
-        if not isinstance(item, Tensor):
-            raise InputError("A baseline must be made of tensors", got=item)
-        if not item.isfinite().all():
-            raise InputError("A baseline must be finite", got=item)
-    return tensors
+def _tensors(given: Any, path: Keys = ()) -> Iterator[tuple[Keys, Tensor]]:
+    """Every tensor of a structure with its path; a number is a tensor that fits any shape."""
+    if isinstance(given, int | float) and not isinstance(given, bool) and path:
+        given = torch.tensor(float(given))
+    if isinstance(given, Tensor):
+        if not given.isfinite().all():
+            raise InputError("A baseline must be finite", got=given)
+        yield path, given
+    elif given is not None and not children(given):
+        raise InputError("A baseline must be made of tensors", got=given)
+    for key, item in children(given):
+        yield from _tensors(item, (*path, key))
 
 
-def _names(given: "Tensor | tuple | list | dict") -> tuple[str, ...] | None:
-    return tuple(given) if isinstance(given, dict) else None
+def _listed(paths: tuple[Keys, ...], tensors: tuple[Tensor, ...]) -> str:
+    """Write what there is at each path, in the layout that is used here."""
+    pairs = zip(paths, tensors, strict=True)
+    return ", ".join(f"`{label(path)}`: {show(tensor)}" for path, tensor in pairs)
+
+
+def _first(tensor: Tensor, axis: int) -> Tensor:
+    """The tensor with its batch axis first, if it has as many axes as that takes."""
+    return tensor.movedim(axis, 0) if 0 < axis < tensor.ndim else tensor
 
 
 def _blur(leaf: Tensor, sigma: float) -> Tensor:

@@ -1,0 +1,68 @@
+"""What is said of the classes of a table: a score, a contrast, a margin, a probability."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import TargetError
+
+Kind: TypeAlias = Literal[
+    "predicted", "index", "contrast", "margin", "probability", "log_odds", "callable"
+]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One number of the classes of each sample (and cell).
+
+    Tables have shape (sample, class) or (sample, class, cell); `classes` has one for all samples,
+    or one for each.
+    """
+
+    kind: Kind
+    classes: tuple[int, ...]
+    against: int | None
+
+    def read(self, table: Tensor) -> Tensor:
+        """The number that is explained, of shape (sample,) or (sample, cell)."""
+        picked = _pick(table, self.classes)
+        if self.against is not None:
+            return picked - _pick(table, (self.against,))
+        if self.kind == "probability":
+            return _pick(table.softmax(1), self.classes)
+        if self.kind in ("log_odds", "margin"):
+            others = table.scatter(1, _columns(table, self.classes), -torch.inf)
+            return picked - (others.logsumexp(1) if self.kind == "log_odds" else others.amax(1))
+        return picked
+
+    def check(self, table: Tensor) -> Tensor:
+        """Raise if a class does not exist, or if there is nothing it can be compared with."""
+        width = table.shape[1]
+        given = [*self.classes, *(() if self.against is None else (self.against,))]
+        wrong = [k for k in given if not -width <= k < width]
+        if wrong:
+            raise TargetError(
+                f"A target must be a class of the output, from 0 to {width - 1}", got=wrong[0]
+            )
+        if width == 1 and self.kind in ("probability", "log_odds"):
+            raise TargetError(
+                "A probability by softmax must be of one of several classes",
+                found="an output with one score a sample",
+                hint="If that is the score before a sigmoid it is the log-odds: target=None. Its "
+                "probability is target=lambda output: output.sigmoid().flatten().",
+            )
+        return table[:, 0]
+
+
+def _columns(table: Tensor, classes: tuple[int, ...]) -> Tensor:
+    """For each sample (and cell) the class that is chosen, to gather along axis 1."""
+    width = table.shape[1]
+    columns = torch.tensor([k % width for k in classes], device=table.device)
+    shape = (table.shape[0], 1, *table.shape[2:])
+    return columns.reshape(-1, *[1] * (table.ndim - 1)).expand(shape)
+
+
+def _pick(table: Tensor, classes: tuple[int, ...]) -> Tensor:
+    return table.gather(1, _columns(table, classes)).squeeze(1)
