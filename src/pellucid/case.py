@@ -16,19 +16,29 @@ from pellucid.baseline import Baseline, BaselineLike
 from pellucid.batching import Batcher
 from pellucid.errors import InputError
 from pellucid.explanation import Evaluations
-from pellucid.program import Program
-from pellucid.structure import Inputs, copy_of, transform
+from pellucid.outputs import kept
+from pellucid.program import CUTS, Program
+from pellucid.structure import Inputs, Keys
 from pellucid.tape.record import Tape, record_run
 from pellucid.tape.walk import gradient
 from pellucid.target import Outcome, Target
+from pellucid.tokens import Embedded, embedded
 
 SOFTMAX_NOTE = "The model ends in a softmax; the score before it is explained."
 UNUSED_NOTE = "The score does not depend on `{}`; its values are zero."
-INPLACE_NOTE = "Autograd refuses this in-place program; its gradient is walked on the tape."
-# Operations after which a value goes on outside of what is recorded.
-CUTS = {"detach": ".detach()", "_local_scalar_dense": ".item()"}
+REFUSED_NOTE = "Autograd refuses this program; its gradient is walked on the tape."
+# What autograd says of programs that it cannot follow and the tape can: they overwrite what it
+# needs, run in inference mode, or checkpoint by a backward pass of their own.
+REFUSALS = (
+    "modified by an inplace operation",
+    "being modified inplace",
+    "Inference tensors",
+    "Checkpointing is not compatible",
+    "torch.utils.checkpoint is incompatible",
+)
+OFF_NOTE = "The model switches gradients off where it runs; the gradient is walked on the tape."
 CUT_NOTE = "`{}` in `{}` cuts the path from the input: what goes through it is not followed."
-INTEGER_NOTE = "`{}` holds integers; its values are zero."
+INTEGER_NOTE = "`{}` holds integers that no embedding reads; its values are zero."
 
 
 @dataclass
@@ -54,7 +64,9 @@ class Counter:
 class Case:
     """One batch of samples of which one score each is explained.
 
-    `rows` are the positions of the samples in the user's batch of `total` samples.
+    `rows` are the positions of the samples in the user's batch of `total` samples. `point` says
+    that this is another point than the user's. `embedded` is the program as a function of the
+    embeddings it reads, where it reads integers.
     """
 
     program: Program
@@ -65,9 +77,22 @@ class Case:
     batcher: Batcher
     counter: Counter
     shared: bool = False
+    point: bool = False
+    embedded: Embedded | None = None
 
     def __len__(self) -> int:
         return self.inputs.rows
+
+    def of_embeddings(self) -> "Case":
+        """The case of the embeddings that the program reads, if it reads any for integers."""
+        if all(leaf.is_floating_point() for leaf in self.inputs.leaves):
+            return self
+        self.count(forward=max(2, len(self)))
+        found = embedded(self.program.model, self.inputs)
+        if found is None:
+            return self
+        function, inputs = found
+        return replace(self, program=Program(function), inputs=inputs, embedded=function)
 
     @cached_property
     def outcome(self) -> Outcome:
@@ -82,17 +107,31 @@ class Case:
         """The gradient of the score at the inputs, in the shape of each; zeros where unused.
 
         It is autograd's, which also sees what the tape does not: backward functions and hooks of
-        the user's. Only a program that autograd refuses, for it overwrites what autograd needs,
-        gets the gradient that is walked on the tape.
+        the user's. Only a program that autograd refuses, or follows nowhere, gets the gradient
+        that is walked on the tape.
         """
+        if self.embedded is not None:
+            return self._walked()
         try:
-            return self.complete(self._autograd())
+            found = self._autograd()
         except RuntimeError as error:
-            if "modified by an inplace operation" not in str(error):
+            if not any(sign in str(error) for sign in REFUSALS):
                 raise
-        self.counter.note(INPLACE_NOTE)
-        self.count(backward=len(self))
-        return self.complete(gradient(self.tape))
+            self.counter.note(REFUSED_NOTE)
+            return self._walked()
+        if self._may_be_cut(found):
+            _ = self.tape  # which notes what cuts the path, and where
+            if all(signal is None for signal in found):
+                found = self._walked_signals()
+                if any(signal is not None for signal in found):
+                    self.counter.note(OFF_NOTE)
+        return self.complete(found)
+
+    def _may_be_cut(self, found: list[Tensor | None]) -> bool:
+        """Whether autograd did not follow the program, or there is something that it may not."""
+        if all(signal is None for signal in found):
+            return any(leaf.is_floating_point() for leaf in self.inputs.leaves)
+        return self.program.cuts and not self.point
 
     @cached_property
     def tape(self) -> Tape:
@@ -102,7 +141,7 @@ class Case:
         if tape.softmax_removed:
             self.counter.note(SOFTMAX_NOTE)
         for operation in tape.operations:
-            if operation.name in CUTS:
+            if operation.name in CUTS and operation.slots[0].carries:
                 where = operation.path or "the model itself"
                 self.counter.note(CUT_NOTE.format(CUTS[operation.name], where))
         self.__dict__.setdefault("outcome", tape.outcome)
@@ -122,6 +161,7 @@ class Case:
             rows=self.rows[rows],
             batcher=Batcher(max(1, inputs.rows), start=1),
             shared=False,
+            point=True,
         )
 
     def select(self, rows: Tensor) -> "Case":
@@ -151,11 +191,17 @@ class Case:
 
     def reference(self, baseline: BaselineLike) -> Inputs:
         """The one reference point of each sample."""
-        return self._of_rows(Baseline.of(baseline)).single(self.inputs)
+        return Baseline.only(self.background(baseline))
 
     def background(self, baseline: BaselineLike) -> list[Inputs]:
         """The reference points of each sample."""
-        return self._of_rows(Baseline.of(baseline)).background(self.inputs)
+        made = self._of_rows(Baseline.of(baseline))
+        if self.embedded is None:
+            return made.background(self.inputs)
+        found = self.embedded.background(made, self.inputs)
+        if made.tensors:  # ids, which were embedded by running the model on them
+            self.count(forward=len(found) * len(self))
+        return found
 
     def count(self, *, forward: int = 0, backward: int = 0) -> None:
         """Book model evaluations, in samples."""
@@ -164,18 +210,14 @@ class Case:
         self.counter.calls += 1 if forward else 0
 
     def _of_rows(self, baseline: Baseline) -> Baseline:
-        if baseline.kind != "per_sample":
-            return baseline
-        if any(len(tensor) != self.total for tensor in baseline.tensors):
-            raise InputError(
-                f"A baseline per sample must have one row for each of the {self.total} samples",
-                got=baseline.tensors,
-            )
-        return replace(baseline, tensors=tuple(t[self.rows.to(t.device)] for t in baseline.tensors))
+        own = self.inputs if self.embedded is None else self.embedded.own(self.inputs)
+        axes: dict[Keys, int | None] = dict(zip(own.paths, own.axes, strict=True))
+        return baseline.select(self.rows, self.total, axes)
 
     def _forward(self, inputs: Inputs) -> Outcome:
         raw, scores = self.program.run(inputs)
         self.count(forward=len(self))
+        scores = self.target.before_softmax(raw, scores)
         target = self.target.resolve(scores, len(self))
         if target.reads_softmax(raw, scores):
             self.counter.note(SOFTMAX_NOTE)
@@ -184,7 +226,15 @@ class Case:
             raise InputError(
                 f"A target must give one score for each of the {len(self)} samples", got=score
             )
-        return Outcome(transform(copy_of, raw), score, target)
+        return Outcome(kept(raw), score, target)
+
+    def _walked(self) -> list[Tensor]:
+        """The gradient as it is walked on the tape."""
+        return self.complete(self._walked_signals())
+
+    def _walked_signals(self) -> list[Tensor | None]:
+        self.count(backward=len(self))
+        return gradient(self.tape)
 
     def _autograd(self) -> list[Tensor | None]:
         points = self.inputs.replace([_differentiable(leaf) for leaf in self.inputs.leaves])
@@ -206,7 +256,7 @@ class Case:
         If it uses none, the model is run once more elsewhere, to see whether zero is the truth.
         """
         if all(signal is None for signal in signals):
-            self.program.check_disconnected(self.inputs, self.outcome.output)
+            self.program.check_disconnected(self.inputs, self.outcome)
             self.count(forward=len(self))
         return [self._or_zero(i, signal) for i, signal in enumerate(signals)]
 
@@ -215,7 +265,8 @@ class Case:
         if signal is not None:
             return signal
         note = UNUSED_NOTE if leaf.is_floating_point() else INTEGER_NOTE
-        self.counter.note(note.format(label))
+        if self.embedded is None or position not in self.embedded.read:
+            self.counter.note(note.format(label))
         return torch.zeros_like(leaf)
 
 

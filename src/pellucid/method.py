@@ -19,17 +19,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
+from pellucid.baseline import Baseline
 from pellucid.batching import Batcher, BatchSize, auto_rows, wide
 from pellucid.case import Case, Counter
 from pellucid.errors import IncompleteError, IncompleteWarning, InputError, UnknownNameError
 from pellucid.explanation import Completeness, Evaluations, Explanation
+from pellucid.outputs import concatenate
 from pellucid.program import Program, untouched
-from pellucid.structure import Inputs, children
+from pellucid.structure import Inputs
 from pellucid.target import Outcome, Target, TargetLike
 
 if TYPE_CHECKING:
     from pellucid.tape.ledger import Ledger
 
+# An axis, or axes in the structure of the inputs.
+BatchAxis: TypeAlias = Any
 OnIncomplete: TypeAlias = Literal["warn", "raise", "ignore"]
 
 M = TypeVar("M", bound="type[Method]")
@@ -46,7 +50,9 @@ class Attribution:
 
     `values` and `error` have one tensor for each input. `expected` is what the values of a sample
     should sum to, of shape (sample,), or `None` where the method claims no such law. `leak` says
-    what is wrong, where the method itself sees that its law does not hold.
+    what is wrong, where the method itself sees that its law does not hold. `at` is the layer whose
+    output the one tensor of `values` belongs to, `None` for the inputs; `reference` the point of
+    each sample that the values start from, where the method itself has found it.
     """
 
     values: list[Tensor]
@@ -55,6 +61,8 @@ class Attribution:
     ledger: "Ledger | None" = None
     notes: tuple[str, ...] = ()
     leak: str = ""
+    at: str | None = None
+    reference: list[Tensor] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +91,13 @@ class Method(ABC):
         inputs: Any,
         *,
         target: TargetLike = None,
+        batch_axis: BatchAxis = 0,
         batch_size: BatchSize = "auto",
         on_incomplete: OnIncomplete = "warn",
     ) -> Explanation:
         """Explain the score of `target` for every sample: see `explain`."""
-        return _answer([self], model, inputs, target, batch_size, on_incomplete)[0]
+        taken = Inputs.of(inputs, batch_axis)
+        return _answer([self], model, taken, target, batch_size, on_incomplete)[0]
 
 
 def register(name: str) -> Callable[[M], M]:
@@ -120,7 +130,7 @@ def named(name: "str | Method", **options: Any) -> Method:
     """Make a method from its name and options; a method that is made already passes through.
 
     >>> named("saliency", reduce="absolute")
-    Saliency(reduce='absolute')
+    Saliency(reduce='absolute', at=None)
     """
     if isinstance(name, Method):
         if options:
@@ -145,15 +155,18 @@ def explain(
     name: "str | Method",
     *,
     target: TargetLike = None,
+    batch_axis: BatchAxis = 0,
     batch_size: BatchSize = "auto",
     on_incomplete: OnIncomplete = "warn",
     **options: Any,
 ) -> Explanation:
     """Explain one score for each sample, by one method.
 
-    `inputs` are a tensor, a tuple (positional) or a dict (keyword arguments) of tensors with the
-    batch as first axis. `target` says which score: see `Target`. `batch_size` bounds the rows of
-    one model call; "auto" starts with the samples given and halves when memory runs out.
+    `inputs` are a tensor, a tuple (positional) or a dict (keyword arguments) of tensors, of tuples
+    of tensors and so on. `batch_axis` says where their samples are: first, on another axis of all,
+    or by their structure, `None` for what all samples share: `(0, (1, 1))` for (x, (h0, c0)) of an
+    LSTM. `target` says which score: see `Target`. `batch_size` bounds the rows of one model call;
+    "auto" starts with the samples given and halves when memory runs out.
     `on_incomplete` says what to do when the values do not add up: "warn", "raise" or "ignore".
 
     >>> import torch
@@ -162,8 +175,8 @@ def explain(
     >>> explain(model, torch.tensor([[1.0, 2.0]]), "gradient_x_input").values
     tensor([[3., 6.]])
     """
-    chosen = [named(name, **options)]
-    return _answer(chosen, model, inputs, target, batch_size, on_incomplete)[0]
+    chosen, taken = [named(name, **options)], Inputs.of(inputs, batch_axis)
+    return _answer(chosen, model, taken, target, batch_size, on_incomplete)[0]
 
 
 def compare(
@@ -172,6 +185,7 @@ def compare(
     names: "Sequence[str | Method]",
     *,
     target: TargetLike = None,
+    batch_axis: BatchAxis = 0,
     batch_size: BatchSize = "auto",
     on_incomplete: OnIncomplete = "warn",
 ) -> list[Explanation]:
@@ -184,7 +198,8 @@ def compare(
         raise InputError("`names` must be a list of methods", got=names, hint=f"Pass [{names!r}].")
     chosen = [named(name) for name in names]
     models = list(model) if isinstance(model, Sequence) else [model]
-    answers = [_answer(chosen, m, inputs, target, batch_size, on_incomplete) for m in models]
+    taken = Inputs.of(inputs, batch_axis)
+    answers = [_answer(chosen, m, taken, target, batch_size, on_incomplete) for m in models]
     return [explanation for answer in answers for explanation in answer]
 
 
@@ -204,7 +219,7 @@ class _Part:
 def _answer(
     chosen: list[Method],
     model: Callable[..., Any],
-    inputs: Any,
+    inputs: Inputs,
     target: TargetLike,
     batch_size: BatchSize,
     on_incomplete: OnIncomplete,
@@ -212,8 +227,10 @@ def _answer(
     policies = ("warn", "raise", "ignore")
     if on_incomplete not in policies:
         raise UnknownNameError("`on_incomplete`", on_incomplete, policies)
-    program, taken, aim = Program(model), Inputs.of(inputs).copied(), Target.of(target)
-    aim.check_rows(taken.rows)
+    program, taken, aim = Program(model), inputs.copied(), Target.of(target)
+    aim = aim.check_rows(taken.rows)
+    for each in chosen:
+        Baseline.of(getattr(each, "baseline", None)).check(taken)
     batcher = Batcher(batch_size, start=auto_rows(taken.leaves[0], taken.rows))
 
     def work(start: int, stop: int) -> list[_Part]:
@@ -228,17 +245,28 @@ def _answer(
             counter=Counter(),
             shared=len(chosen) > 1,
         )
-        return [_run(each, case) for each in chosen]
+        return _run_all(chosen, case.of_embeddings())
 
     with untouched(model):
         parts = list(batcher.run(taken.rows, work))
     return [_join(taken, aim, list(column), on_incomplete) for column in zip(*parts, strict=True)]
 
 
-def _run(chosen: Method, case: Case) -> _Part:
+def _run_all(chosen: list[Method], case: Case) -> list[_Part]:
+    """Run methods on one batch; the first pays for what they share."""
+    parts, before = [], Evaluations()
+    for each in chosen:
+        parts.append(_run(each, case, before))
+        before = case.counter.spent()
+    return parts
+
+
+def _run(chosen: Method, case: Case, before: Evaluations) -> _Part:
     """Run one method on one batch, and measure what it cost."""
-    before, started = case.counter.spent(), time.perf_counter()
+    started = time.perf_counter()
     attribution = chosen.attribute(case)
+    if case.embedded is not None and attribution.at is None:
+        attribution = case.embedded.lower(attribution)
     outcome = case.outcome
     seconds = time.perf_counter() - started
     spent = [after - earlier for after, earlier in zip(case.counter.spent(), before, strict=True)]
@@ -266,39 +294,40 @@ def _join(
     expected = [each.expected for each in found if each.expected is not None]
     errors = [each.error for each in found if each.error is not None]
     ledgers = [each.ledger for each in found if each.ledger is not None]
+    at = found[0].at
+    pack = inputs.pack_values if at is None else _only
+    rows = [part.rows for part in parts]
     return Explanation(
-        values=inputs.pack(values),
+        values=pack(values),
         inputs=inputs.pack(inputs.leaves),
-        output=concatenate([outcome.output for outcome in outcomes], [part.rows for part in parts]),
+        output=concatenate([outcome.output for outcome in outcomes], rows, aim.batch_axis),
         score=torch.cat([outcome.score for outcome in outcomes]),
-        target=aim.join([outcome.target for outcome in outcomes], [part.rows for part in parts]),
+        target=aim.join([outcome.target for outcome in outcomes], rows),
         method=parts[0].method,
-        baseline=getattr(parts[0].method, "baseline", None),
+        baseline=_baseline(inputs, parts),
         completeness=Completeness(_total(values), torch.cat(expected)) if expected else None,
-        error=inputs.pack(_stack(errors)) if errors else None,
+        error=pack(_stack(errors)) if errors else None,
         evaluations=Evaluations(*map(sum, zip(*(p.evaluations for p in parts), strict=True))),
         seconds=sum(part.seconds for part in parts),
-        notes=tuple(dict.fromkeys([*notes, *leaks])),
+        notes=tuple(dict.fromkeys([*notes, *inputs.notes(), *leaks])),
         ledger=ledgers[0].join(ledgers) if ledgers else None,
+        at=at,
+        batch_axis=inputs.batch_axis,
     )
 
 
-def concatenate(outputs: list[Any], rows: list[int]) -> Any:
-    """Join the outputs of consecutive batches along their first axis, whatever their nesting.
+def _baseline(inputs: Inputs, parts: list[_Part]) -> Baseline | None:
+    """What the values start from: given to the method, or found by it for each sample."""
+    found = [part.attribution.reference for part in parts]
+    if any(each is None for each in found):
+        return getattr(parts[0].method, "baseline", None)
+    return Baseline.per_sample(inputs.pack(_stack([each for each in found if each is not None])))
 
-    What has no batch axis (a table that is returned with every batch) is that of the first batch.
-    """
-    first = outputs[0]
-    if len(outputs) == 1:
-        return first
-    if isinstance(first, Tensor):
-        batched = all(o.ndim and o.shape[0] == n for o, n in zip(outputs, rows, strict=True))
-        return torch.cat(outputs) if batched else first
-    keys = [key for key, _ in children(first)]
-    columns = [concatenate([dict(children(each))[key] for each in outputs], rows) for key in keys]
-    if isinstance(first, tuple | list):
-        return type(first)(columns) if type(first) in (tuple, list) else tuple(columns)
-    return dict(zip(keys, columns, strict=True)) if keys else first
+
+def _only(values: list[Tensor]) -> Tensor:
+    """The one tensor of values at a layer."""
+    (value,) = values
+    return value
 
 
 def _stack(parts: list[list[Tensor]]) -> list[Tensor]:

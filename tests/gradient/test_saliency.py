@@ -43,15 +43,3 @@ def test_without_biases_a_relu_network_is_gradient_times_input(name):
 def test_one_forward_and_one_backward_pass():
     found = pl.explain(SMOOTH, X, "saliency")
     assert tuple(found.evaluations) == (3, 3, 1)
-
-
-def test_integers_get_zeros_and_a_note():
-    embedding = torch.nn.Embedding(10, 4)
-    inputs = {"tokens": torch.tensor([[1, 2]]), "scale": torch.ones(1, 1)}
-    found = pl.explain(
-        lambda tokens, scale: embedding(tokens).sum((1, 2)) * scale[:, 0], inputs, "saliency"
-    )
-    assert found.values["tokens"].shape == (1, 2)
-    assert found.values["tokens"].abs().sum() == 0
-    assert found.values["scale"].abs().sum() > 0
-    assert found.notes == ("`tokens` holds integers; its values are zero.",)

@@ -24,6 +24,10 @@ LEVELS = 3
 # of as many more. What counts for the length itself keeps the steps from growing without bound.
 PROBES = 8
 PROBE_ROUNDS = 3
+# A score that jumps (at a zero embedding under a layer norm, say) is probed for longer: as long as
+# one step holds more than so many cells' share of the change.
+MOST_PROBE_ROUNDS = 16
+ROUGH = 3.0
 LENGTH_SHARE = 0.5
 # Values cannot add up better than their rounding; where f(x) = f(x0) nothing else is allowed.
 ROUNDING = 1e-6
@@ -223,12 +227,23 @@ class Path:
         alphas = torch.linspace(0, 1, PROBES + 1, dtype=torch.float64).repeat(rows, 1)
         ends = [end.double().cpu().unsqueeze(1) for end in (self.start, self.end)]
         scores = torch.cat([ends[0], self.scores(alphas[:, 1:-1]), ends[1]], 1)
-        for _ in range(PROBE_ROUNDS):
-            largest = scores.diff().abs().topk(PROBES, 1).indices
-            middles = (alphas.gather(1, largest) + alphas.gather(1, largest + 1)) / 2
-            alphas, order = torch.cat([alphas, middles], 1).sort(1)
-            scores = torch.cat([scores, self.scores(middles)], 1).gather(1, order)
-        return _equal_change(alphas, scores, cells)
+        edges = torch.zeros(rows, cells + 1, dtype=torch.float64)
+        left = torch.arange(rows)
+        for done in range(MOST_PROBE_ROUNDS + 1):
+            edges[left] = _equal_change(alphas, scores, cells)
+            keep = _is_rough(scores, cells) | (done < PROBE_ROUNDS)
+            if done == MOST_PROBE_ROUNDS or not keep.any():
+                break
+            left, alphas, scores = left[keep], alphas[keep], scores[keep]
+            alphas, scores = self.select(left)._halved(alphas, scores)
+        return edges
+
+    def _halved(self, alphas: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Probe the middles of the steps in which the score changes most."""
+        largest = scores.diff().abs().topk(PROBES, 1).indices
+        middles = (alphas.gather(1, largest) + alphas.gather(1, largest + 1)) / 2
+        alphas, order = torch.cat([alphas, middles], 1).sort(1)
+        return alphas, torch.cat([scores, self.scores(middles)], 1).gather(1, order)
 
     def scaled(self, totals: list[Tensor]) -> list[Tensor]:
         """Mean gradients times the distance walked."""
@@ -255,6 +270,12 @@ def _between(start: Tensor, end: Tensor, alpha: Tensor) -> Tensor:
     if not end.is_floating_point():
         return end
     return torch.lerp(start, end, alpha.to(end).reshape(-1, *[1] * (end.ndim - 1)))
+
+
+def _is_rough(scores: Tensor, cells: int) -> Tensor:
+    """Whether the score changes in one step by more than several cells are to share, (sample,)."""
+    change = scores.diff().abs()
+    return change.amax(1) > ROUGH / cells * change.sum(1)
 
 
 def _equal_change(alphas: Tensor, scores: Tensor, cells: int) -> Tensor:

@@ -1,0 +1,253 @@
+"""Integer inputs, such as token ids, are explained where the model embeds them.
+
+An integer cannot be moved a little. So the embeddings that a model reads for it become inputs of
+their own: the model is run on the same ids with these put in the place of what it looked up, and
+every method treats them like any other input. Their values are summed to one for each integer.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pellucid.baseline import Baseline
+from pellucid.structure import Inputs
+from pellucid.tape.operations import Operation
+from pellucid.tape.origins import NOWHERE, origins
+from pellucid.tape.record import record_run
+from pellucid.tape.recorder import EMBEDDING
+
+# Sums over an embedding that are this much smaller than what they are sums of are rounding.
+CANCELLED = 1e-4
+CANCEL_NOTE = (
+    "The values of an embedding cancel: the model subtracts its mean first. Take "
+    "gradient_x_input, or saliency with reduce='absolute'."
+)
+
+if TYPE_CHECKING:
+    from pellucid.method import Attribution
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One call in which a model embeds elements of an integer input.
+
+    `leaf` is the position of the input, `call` the number of the call among all that embed, `path`
+    the layer. `within` says for each embedding of one sample which element of the sample it is
+    read for, or `NOWHERE`; its two axes are what is before and after the batch in memory.
+    """
+
+    leaf: int
+    call: int
+    path: str
+    within: Tensor
+
+    def places(self, rows: int, size: int) -> Tensor:
+        """For every embedding of a batch the element, counted over all samples of `size`."""
+        starts = torch.arange(rows, device=self.within.device) * size
+        places = self.within.unsqueeze(1) + starts.reshape(1, -1, 1)
+        return places.masked_fill(self.within.unsqueeze(1) == NOWHERE, NOWHERE).flatten()
+
+    def gather(self, found: Tensor, shape: torch.Size) -> Tensor:
+        """Embeddings as an input, of shape (batch, token, feature), from those of the call."""
+        rows, size = shape[0], shape[1:].numel()
+        places, flat = self.places(rows, size), found.reshape(-1, found.shape[-1])
+        read = places != NOWHERE
+        made = flat.new_zeros(rows * size, flat.shape[1])
+        made[places[read]] = flat[read]
+        return made.reshape(*shape, -1)
+
+    def scatter(self, given: Tensor, found: Tensor) -> Tensor:
+        """The embeddings of the call, from those given as an input."""
+        places = self.places(len(given), given.shape[1:-1].numel())
+        flat = given.reshape(-1, given.shape[-1])
+        if not torch.equal(places, torch.arange(len(flat), device=places.device)):
+            flat = flat.index_select(0, places.clamp(min=0))
+        made = flat.reshape(found.shape).to(found.dtype)
+        if bool((places == NOWHERE).any()):
+            read = (places != NOWHERE).reshape(*found.shape[:-1], 1)
+            made = torch.where(read, made, found)
+        return made
+
+
+class Substitution(TorchDispatchMode):
+    """Puts other embeddings in the place of those that a model looks up."""
+
+    def __init__(self, readings: dict[int, tuple[Reading, Tensor]]) -> None:
+        super().__init__()
+        self.readings = readings
+        self.calls = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Otherwise the first call imports the whole compiler, which takes seconds.
+        return False
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if function is not EMBEDDING:
+            return result
+        self.calls += 1
+        if self.calls not in self.readings:
+            return result
+        reading, given = self.readings[self.calls]
+        return reading.scatter(given, result)
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """A model as a function of its own inputs, followed by the embeddings it reads for them."""
+
+    model: Callable[..., Any]
+    inputs: Inputs
+    readings: tuple[Reading, ...]
+
+    def __call__(self, **tensors: Tensor) -> Any:
+        """Run the model on the inputs, with these embeddings."""
+        given = list(tensors.values())
+        count = len(self.inputs.leaves)
+        pairs = zip(self.readings, given[count:], strict=True)
+        with Substitution({reading.call: (reading, tensor) for reading, tensor in pairs}):
+            return self.inputs.replace(given[:count]).call(self.model)
+
+    def buffers(self) -> Iterator[Tensor]:
+        """The buffers of the model, if it is a module."""
+        yield from self.model.buffers() if isinstance(self.model, nn.Module) else ()
+
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """The modules of the model, if it is one."""
+        yield from self.model.named_modules() if isinstance(self.model, nn.Module) else ()
+
+    @property
+    def read(self) -> frozenset[int]:
+        """Positions of the integer inputs that are read."""
+        return frozenset(reading.leaf for reading in self.readings)
+
+    def lift(self, inputs: Inputs, embeddings: list[Tensor]) -> Inputs:
+        """Inputs and embeddings as the inputs of this function."""
+        labels = inputs.labels()
+        names = [f"{labels[r.leaf]} in {r.path or 'the model'} ({r.call})" for r in self.readings]
+        leaves = (*inputs.leaves, *embeddings)
+        return Inputs.by_name((*labels, *names), leaves)
+
+    def own(self, lifted: Inputs) -> Inputs:
+        """The model's own inputs, from those of this function."""
+        return self.inputs.replace(lifted.leaves[: len(self.inputs.leaves)])
+
+    def background(self, baseline: Baseline, lifted: Inputs) -> list[Inputs]:
+        """The references of a baseline, with their embeddings.
+
+        Ids given as a baseline are embedded; any other baseline is one of the embeddings. The ids
+        themselves stay as they are.
+        """
+        own, count = self.own(lifted), len(self.inputs.leaves)
+        if baseline.kind not in ("tensor", "per_sample"):
+            return baseline.background(lifted)
+        found = []
+        for reference in baseline.background(own):
+            pairs = zip(own.leaves, reference.leaves, strict=True)
+            kept = [b if a.is_floating_point() else a for a, b in pairs]
+            given = self.embed(reference) if self.readings else []
+            found.append(lifted.replace([*kept, *given]))
+            if len(given) != len(lifted.leaves) - count:
+                raise RuntimeError("Every reading must have an embedding of the baseline.")
+        return found
+
+    def embed(self, inputs: Inputs) -> list[Tensor]:
+        """The embeddings of other ids, by one more run of the model."""
+        operations = _embeddings(self.model, inputs)
+        shapes = [inputs.leaves[reading.leaf].shape for reading in self.readings]
+        return [
+            reading.gather(operations[reading.call].output.tensor, shape)
+            for reading, shape in zip(self.readings, shapes, strict=True)
+        ]
+
+    def lower(self, attribution: "Attribution") -> "Attribution":
+        """Sum the values of embeddings to one for each integer."""
+        error = attribution.error
+        cancelled = CANCEL_NOTE if self._cancels(attribution.values) else ""
+        return replace(
+            attribution,
+            notes=(*attribution.notes, *filter(None, [cancelled])),
+            values=self._lowered(attribution.values),
+            # Errors of features of one embedding are correlated: their sum is a bound.
+            error=None if error is None else self._lowered(error),
+        )
+
+    def _cancels(self, values: list[Tensor]) -> bool:
+        """Whether the values of every embedding sum to nothing, though they are not zero."""
+        found = values[len(self.inputs.leaves) :]
+        size = sum(value.abs().sum() for value in found)
+        return bool(sum(value.sum(-1).abs().sum() for value in found) < CANCELLED * size)
+
+    def _lowered(self, values: list[Tensor]) -> list[Tensor]:
+        count = len(self.inputs.leaves)
+        found = list(values[:count])
+        for reading, value in zip(self.readings, values[count:], strict=True):
+            summed = value.sum(-1)
+            held = found[reading.leaf]
+            found[reading.leaf] = held + summed if held.is_floating_point() else summed
+        return found
+
+
+def embedded(model: Callable[..., Any], inputs: Inputs) -> tuple[Embedded, Inputs] | None:
+    """The model as a function of the embeddings it reads; `None` if it reads none.
+
+    It runs once, on two samples at least, so that the batch can be told from other axes.
+    """
+    alone = inputs.rows == 1
+    twice = inputs.select(torch.tensor([0, 0])) if alone else inputs
+    readings, tensors = [], []
+    tape = record_run(model, twice)
+    for leaf, entry in enumerate(tape.entries):
+        if entry.dtype.is_floating_point or entry.dtype is torch.bool:
+            continue
+        found = origins(tape, entry)
+        for number, call in tape.recorder.embeddings.items():
+            operation = tape.operations[number]
+            places = found.get(operation.arguments[1])
+            within = None if places is None else _within(places, *_rows_and_size(entry.shape))
+            if within is None:
+                continue
+            reading = Reading(leaf=leaf, call=call, path=operation.path, within=within)
+            readings.append(reading)
+            made = reading.gather(operation.output.tensor, entry.shape)
+            tensors.append(made[:1] if alone else made)
+    if not readings:
+        return None
+    function = Embedded(model, inputs, tuple(readings))
+    return function, function.lift(inputs, tensors)
+
+
+def _embeddings(model: Callable[..., Any], inputs: Inputs) -> dict[int, Operation]:
+    """The calls of one run that embed, by their number."""
+    tape = record_run(model, inputs)
+    return {call: tape.operations[number] for number, call in tape.recorder.embeddings.items()}
+
+
+def _rows_and_size(shape: torch.Size) -> tuple[int, int]:
+    return shape[0], shape[1:].numel()
+
+
+def _within(places: Tensor, rows: int, size: int) -> Tensor | None:
+    """The elements that one sample reads, if all samples read alike; axes as in `Reading`.
+
+    The batch is wherever the sample of an element changes in step, be it a part of an axis.
+    """
+    if places.numel() % rows or bool((places == NOWHERE).all()):
+        return None
+    each = places.numel() // rows
+    samples = torch.arange(rows, device=places.device).reshape(1, rows, 1)
+    for after in (n for n in range(1, each + 1) if each % n == 0):
+        shaped = places.reshape(-1, rows, after)
+        nowhere = shaped == NOWHERE
+        within = (shaped - samples * size).masked_fill(nowhere, NOWHERE)
+        inside = nowhere | (within >= 0) & (within < size)
+        if bool(inside.all()) and bool((within == within[:, :1]).all()):
+            return within[:, 0]
+    return None

@@ -1,0 +1,243 @@
+"""Integer inputs: read where the model embeds them, in whatever way their ids got there."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+from torch.utils._pytree import tree_leaves
+
+import pellucid as pl
+
+IDS = torch.tensor([[3, 5, 1, 7], [2, 2, 6, 0], [4, 1, 5, 3]])
+POSITIONS = torch.arange(4)
+
+
+class Reader(nn.Module):
+    """Embeds token ids and positions, and scores the whole by what is not linear in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(9, 5)
+        self.places = nn.Embedding(6, 5)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.read(self.words(ids) + self.places(torch.arange(ids.shape[1])))
+
+    def read(self, embeddings: Tensor) -> Tensor:
+        return self.head(torch.tanh(embeddings).prod(1) + embeddings.mean(1))
+
+
+class Moved(Reader):
+    """The same function of the embeddings, with ids that take another way to them."""
+
+    way = staticmethod(lambda self, ids: self.words(ids))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.read(self.way(self, ids) + self.places(torch.arange(ids.shape[1])))
+
+
+def shifted(self: Reader, ids: Tensor) -> Tensor:
+    moved = ids.new_zeros(len(ids), 5)
+    moved[..., 1:] = ids.clone()
+    return self.words(moved)[:, 1:]
+
+
+def written(self: Reader, ids: Tensor) -> Tensor:
+    ids = ids.clone()
+    ids[:, 0] = ids[:, 0] + 0
+    return self.words(ids)
+
+
+WAYS = {
+    "time first": lambda self, ids: self.words(ids.t()).transpose(0, 1),
+    "flat": lambda self, ids: self.words(ids.reshape(-1)).reshape(*ids.shape, -1),
+    "flat, time first": lambda self, ids: (
+        self.words(ids.t().flatten()).reshape(4, -1, 5).transpose(0, 1)
+    ),
+    "offset": lambda self, ids: self.words(ids + 2 - 2),
+    "clamped": lambda self, ids: self.words(ids.clamp(0, 8)),
+    "token by token": lambda self, ids: torch.stack([self.words(i) for i in ids.unbind(1)], 1),
+    "with a token before": lambda self, ids: self.words(
+        torch.cat([ids.new_full((len(ids), 1), 8), ids], 1)
+    )[:, 1:],
+    "selected": lambda self, ids: self.words(ids[:, [3, 2, 1, 0]]).flip(1),
+    "gathered": lambda self, ids: self.words(ids.gather(1, POSITIONS.expand(len(ids), -1))),
+    "masked": lambda self, ids: self.words(ids.masked_fill(ids == 8, 0)),
+    "where": lambda self, ids: self.words(torch.where(ids < 8, ids, 0)),
+    "cast": lambda self, ids: self.words(ids.int().long()),
+    "shifted": shifted,
+    "written": written,
+    "by function": lambda self, ids: nn.functional.embedding(ids, self.words.weight),
+    "scaled": lambda self, ids: self.words(ids) * 1.0,
+}
+
+
+def reader(kind: type[Reader] = Reader) -> Reader:
+    torch.manual_seed(0)
+    return kind().double().eval()
+
+
+def by_hand(model: Reader, ids: Tensor, target: int = 1) -> tuple[Tensor, Tensor]:
+    """Embeddings, and the gradient of the score for them, by autograd."""
+    words = model.words(ids).detach().requires_grad_()
+    score = model.read(words + model.places(POSITIONS))[:, target].sum()
+    return words.detach(), torch.autograd.grad(score, words)[0]
+
+
+def test_the_gradient_is_that_of_the_embedding_summed():
+    model = reader()
+    words, gradient = by_hand(model, IDS)
+    found = pl.compare(model, IDS, ["saliency", "gradient_x_input"], target=1)
+    assert_close(found[0].values, gradient.sum(-1))
+    assert_close(found[1].values, (gradient * words).sum(-1))
+    assert not found[0].notes
+    assert torch.equal(found[0].inputs, IDS)
+    absolute = pl.explain(model, IDS, "saliency", target=1, reduce="absolute")
+    assert_close(absolute.values, gradient.abs().sum(-1))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("rows", [1, 3])
+def test_ids_are_followed_on_their_way(way, rows):
+    model = reader(Moved)
+    model.way = WAYS[way]
+    words, gradient = by_hand(model, IDS[:rows])
+    found = pl.explain(model, IDS[:rows], "gradient_x_input", target=1)
+    assert_close(found.values, (gradient * words).sum(-1))
+    assert not found.notes
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "smoothgrad", "interior_gradient"])
+def test_methods_that_move_the_input_move_the_embedding(method):
+    model = reader()
+    found = pl.explain(model, IDS, method, target=1)
+    assert found.values.shape == IDS.shape
+    assert found.values.abs().sum() > 0
+    one = pl.explain(model, IDS, method, target=1, batch_size=1)
+    assert_close(one.values, found.values)
+
+
+def test_integrated_gradients_start_at_a_zero_embedding_or_at_other_ids():
+    model = reader()
+    with torch.no_grad():
+        score = model(IDS)[:, 1]
+        zero = model.read(model.places(POSITIONS).expand(3, -1, -1))[:, 1]
+        other = model(torch.full_like(IDS, 8))[:, 1]
+    found = pl.explain(model, IDS, "integrated_gradients", target=1)
+    assert_close(found.completeness.expected, score - zero, check_dtype=False)
+    assert_close(found.values.sum(1), score - zero, rtol=0.01, atol=0)
+    found = pl.explain(model, IDS, "integrated_gradients", target=1, baseline=torch.full((4,), 8))
+    assert_close(found.completeness.expected, score - other, check_dtype=False)
+    assert_close(found.values.sum(1), score - other, rtol=0.01, atol=0)
+
+
+def test_the_cost_of_finding_the_embeddings_is_counted():
+    found = pl.explain(reader(), IDS, "saliency", target=1)
+    assert (found.evaluations.forward, found.evaluations.backward) == (6, 3)
+    alone = pl.explain(reader(), IDS[:1], "saliency", target=1)
+    assert (alone.evaluations.forward, alone.evaluations.backward) == (3, 1)  # two to find them
+
+
+@dataclass
+class Answer:
+    score: Tensor
+    hidden: Tensor
+
+
+class Mixed(Reader):
+    """Three columns of ids with tables of their own, three numbers, and a mask that is unused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables = nn.ModuleList(nn.Embedding(9, 2) for _ in range(3))
+        self.last = nn.Linear(9, 2)
+
+    def forward(self, *, columns: Tensor, numbers: Tensor, mask: Tensor) -> Answer:
+        parts = [table(column) for table, column in zip(self.tables, columns.t(), strict=True)]
+        return Answer(self.last(torch.tanh(torch.cat([*parts, numbers], 1))), numbers)
+
+
+def test_a_table_of_categories_and_numbers():
+    model = reader(Mixed)
+    numbers = torch.randn(3, 3, dtype=torch.float64)
+    inputs = {"columns": IDS[:, :3], "numbers": numbers, "mask": torch.ones(3, 2, dtype=torch.int)}
+    found = pl.explain(model, inputs, "gradient_x_input", target=("score", 1))
+    assert set(found.values) == {"columns", "numbers", "mask"}
+    assert found.notes == ("`mask` holds integers that no embedding reads; its values are zero.",)
+    leaves = [table(IDS[:, i]).detach().requires_grad_() for i, table in enumerate(model.tables)]
+    given = numbers.clone().requires_grad_()
+    score = model.last(torch.tanh(torch.cat([*leaves, given], 1)))[:, 1].sum()
+    *tables, direct = torch.autograd.grad(score, [*leaves, given])
+    for i, (leaf, gradient) in enumerate(zip(leaves, tables, strict=True)):
+        assert_close(found.values["columns"][:, i], (leaf * gradient).sum(-1).detach())
+    assert_close(found.values["numbers"], direct * numbers)
+    assert not found.values["mask"].any()
+
+
+def test_ids_that_are_embedded_twice_get_the_sum():
+    class Twice(Reader):
+        def forward(self, ids):
+            return self.read(self.words(ids) * 2) + self.read(self.words(ids.flip(1)))
+
+    model = reader(Twice)
+    first, second = [model.words(i).detach().requires_grad_() for i in (IDS, IDS.flip(1))]
+    score = (model.read(first * 2) + model.read(second))[:, 1].sum()
+    one, two = torch.autograd.grad(score, [first, second])
+    expected = (one * first).sum(-1) + (two * second).sum(-1).flip(1)
+    found = pl.explain(model, IDS, "gradient_x_input", target=1)
+    assert_close(found.values, expected.detach())
+
+
+def test_values_that_cancel_over_the_embedding_say_so():
+    class Normed(Reader):
+        def read(self, embeddings):
+            return super().read(nn.functional.layer_norm(embeddings, (5,)))
+
+    found = pl.explain(reader(Normed), IDS, "saliency", target=1)
+    assert any("an embedding cancel" in note for note in found.notes)
+    found = pl.explain(reader(Normed), IDS, "saliency", target=1, reduce="absolute")
+    assert not found.notes
+
+
+def test_integers_that_no_embedding_reads_are_said_to_be_zero():
+    model = nn.Sequential(nn.Linear(4, 2).double())
+    found = pl.explain(lambda ids: model(ids.double()), IDS, "saliency", target=1)
+    assert not found.values.any()
+    assert found.notes == ("`inputs` holds integers that no embedding reads; its values are zero.",)
+
+
+def test_samples_that_are_mixed_are_not_read():
+    """An embedding that reads other samples cannot be moved sample by sample."""
+    model = reader()
+    found = pl.explain(lambda ids: model(ids.flip(0)), IDS, "saliency", target=1)
+    assert not found.values.any()
+    assert any("no embedding reads" in note for note in found.notes)
+
+
+def test_the_models_own_tables_are_left_alone():
+    model = reader()
+    before = [leaf.clone() for leaf in tree_leaves(model.state_dict())]
+    pl.explain(model, IDS, "integrated_gradients", target=1)
+    assert all(
+        torch.equal(a, b) for a, b in zip(tree_leaves(model.state_dict()), before, strict=True)
+    )
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_values_have_the_type_of_the_embedding(dtype):
+    found = pl.explain(reader().to(dtype), IDS, "gradient_x_input", target=1)
+    assert found.values.dtype is dtype
+    double = pl.explain(reader(), IDS, "gradient_x_input", target=1)
+    assert_close(found.values.double(), double.values, rtol=0.1, atol=0.02)
+
+
+def test_an_explanation_of_tokens_is_saved_and_shown(tmp_path):
+    found = pl.explain(reader(), IDS, "integrated_gradients", target=1)
+    assert pl.load(found.save(tmp_path / "tokens.safetensors")) == found
+    frame = found.to_frame()
+    assert len(frame) == IDS.numel()
+    assert "<" in found._repr_html_()
