@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import InputError, UnknownNameError
-from pellucid.structure import Structure, leaves, transform
+from pellucid.outputs import select_rows
+from pellucid.structure import Keys, Structure, batch_axes, leaves, transform, transform_at
 from pellucid.target import Target
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ class Explanation:
     Axes: `values` have the structure, shape, dtype and device of the inputs (a map without
     channels of its own keeps the channel axis with length one); `score` has shape (sample,).
     `completeness` is `None` where the method claims no such law, `error` (standard errors, in the
-    shape of the values) where nothing was sampled, `ledger` where nothing was propagated.
+    shape of the values) where nothing was sampled, `ledger` where nothing was propagated. With
+    `at`, the path of a layer, `values` is one tensor in the shape of what that layer returned.
+    `batch_axis` says where the samples are in the inputs and their values, as for `explain`.
     """
 
     values: Structure
@@ -94,6 +97,8 @@ class Explanation:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     ledger: Ledger | None = None
+    at: str | None = None
+    batch_axis: Any = 0
 
     def __len__(self) -> int:
         return len(self.score)
@@ -103,18 +108,49 @@ class Explanation:
         if not -len(self) <= row < len(self):
             raise InputError(f"A sample must be from 0 to {len(self) - 1}", got=row)
         index = torch.tensor([row % len(self)])
-        keep = _selecting(index, len(self))
-        whole = self.completeness
+        axes, whole = batch_axes(self.inputs, self.batch_axis), self.completeness
         return dataclasses.replace(
             self,
-            values=transform(keep, self.values),
-            inputs=transform(keep, self.inputs),
-            output=transform(keep, self.output),
-            score=keep(self.score),
+            values=self._rows_of(self.values, index),
+            inputs=transform_at(lambda path, x: _kept(x, axes[path], index), self.inputs),
+            output=select_rows(self.output, index, len(self), self.target.batch_axis),
+            score=_kept(self.score, 0, index),
             target=self.target.select(index),
-            completeness=whole and Completeness(keep(whole.explained), keep(whole.expected)),
-            error=transform(keep, self.error),
+            completeness=whole
+            and Completeness(_kept(whole.explained, 0, index), _kept(whole.expected, 0, index)),
+            error=self._rows_of(self.error, index),
+            baseline=self.baseline and self.baseline.select(index, len(self), axes),
             ledger=self.ledger if len(self) == 1 else None,
+        )
+
+    def _rows_of(self, values: Structure, index: Tensor) -> Structure:
+        """Some samples of the values, or of what has their layout."""
+        axes = self._value_axes(values)
+        return transform_at(lambda path, v: _kept(v, axes[path], index), values)
+
+    def _value_axes(self, values: Structure) -> dict[Keys, int | None]:
+        """Where the samples are in the values: first, where they are those of a layer."""
+        return batch_axes(values, self.batch_axis if self.at is None and values is not None else 0)
+
+    def batch_first(self) -> Explanation:
+        """The same with the samples on the first axis of every input and of its values.
+
+        Inputs that all samples share, whose values are zero, are left out.
+        """
+
+        def first(tree: Any, axes: dict[Keys, int | None]) -> Any:
+            return transform_at(lambda path, x: _moved_first(x, axes[path]), tree)
+
+        if self.batch_axis == 0:
+            return self
+        baseline = self.baseline and self.baseline.moved(batch_axes(self.inputs, self.batch_axis))
+        return dataclasses.replace(
+            self,
+            values=first(self.values, self._value_axes(self.values)),
+            inputs=first(self.inputs, batch_axes(self.inputs, self.batch_axis)),
+            error=first(self.error, self._value_axes(self.error)),
+            baseline=baseline,
+            batch_axis=0,
         )
 
     def __iter__(self) -> Iterator[Explanation]:
@@ -127,10 +163,10 @@ class Explanation:
         """
         if how not in POOLINGS:
             raise UnknownNameError("`how` to pool channels", how, POOLINGS)
-        pool = POOLINGS[how]
+        pool, axes = POOLINGS[how], self._value_axes(self.values)
         return dataclasses.replace(
             self,
-            values=transform(lambda v: pool(v) if v.ndim > 2 else v, self.values),
+            values=transform_at(lambda keys, v: _pooled(v, axes[keys], pool), self.values),
             error=None,
             notes=(*self.notes, f"Channels are pooled by {how}."),
         )
@@ -151,12 +187,12 @@ class Explanation:
         import pandas as pd
 
         frames = []
-        for path, leaf in leaves(self.values):
-            names = axis_names(leaf.ndim)
+        for path, leaf in leaves(self.batch_first().values):
+            names = axis_names(leaf.ndim, inputs=self.at is None)
             index = pd.MultiIndex.from_product([range(n) for n in leaf.shape], names=names)
             frame = pd.DataFrame({"value": _array(leaf).ravel()}, index=index).reset_index()
             if path:
-                frame.insert(1, "input", path[0])
+                frame.insert(1, "input", input_name(path))
             frames.append(frame)
         return pd.concat(frames, ignore_index=True)
 
@@ -194,10 +230,11 @@ class Explanation:
     __hash__ = None  # type: ignore[assignment]  # tensors have no hash by value
 
     def __repr__(self) -> str:
+        where = "" if self.at is None else f" at layer `{self.at}`"
         lines = [
             f"Explanation by {self.method!r}",
             f"  explains      {self.target!r}, score {_numbers(self.score)}",
-            f"  values        {_shapes(self.values)}",
+            f"  values        {_shapes(self.values)}{where}",
         ]
         if self.completeness is not None:
             explained = _numbers(self.completeness.explained)
@@ -208,8 +245,10 @@ class Explanation:
         return "\n".join(lines)
 
 
-def axis_names(ndim: int) -> list[str]:
+def axis_names(ndim: int, *, inputs: bool = True) -> list[str]:
     """Name the axes of an input by their number, batch first.
+
+    At a layer, three axes may be those of a signal or of tokens, and get no names.
 
     >>> axis_names(4)
     ['sample', 'channel', 'height', 'width']
@@ -221,6 +260,8 @@ def axis_names(ndim: int) -> list[str]:
         4: ["channel", "height", "width"],
         5: ["channel", "depth", "height", "width"],
     }
+    if ndim == 3 and not inputs:
+        named.pop(3)
     return ["sample", *named.get(ndim, [f"axis {i}" for i in range(1, ndim)])]
 
 
@@ -229,15 +270,29 @@ def _array(tensor: Tensor) -> np.ndarray:
     return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
 
 
-def _selecting(index: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
-    """Select along the batch; tensors without a batch axis (a scalar loss) stay whole."""
+def input_name(keys: Keys) -> str | int:
+    """Name one of several inputs: by its keyword or position, or by all the keys to it.
 
-    def keep(tensor: Tensor) -> Tensor:
-        if tensor.ndim == 0 or tensor.shape[0] != rows:
-            return tensor
-        return tensor[index.to(tensor.device)]
+    >>> input_name(("state", 0))
+    'state.0'
+    """
+    return keys[0] if len(keys) == 1 else ".".join(map(str, keys))
 
-    return keep
+
+def _pooled(values: Tensor, axis: int | None, pool: Callable[[Tensor], Tensor]) -> Tensor:
+    """Values of maps (batch, channel, ...) with their channels joined; others as they are."""
+    if axis is None or values.ndim < 3:
+        return values
+    return pool(values.movedim(axis, 0)).movedim(0, axis)
+
+
+def _kept(tensor: Tensor, axis: int | None, index: Tensor) -> Tensor:
+    """Select samples along their axis; what has none is shared by all of them."""
+    return tensor if axis is None else tensor.index_select(axis, index.to(tensor.device))
+
+
+def _moved_first(tensor: Tensor, axis: int | None) -> Tensor | None:
+    return None if axis is None else tensor.movedim(axis, 0)
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

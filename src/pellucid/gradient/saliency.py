@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from pellucid.at import Site
 from pellucid.case import Case
 from pellucid.errors import UnknownNameError
 from pellucid.method import Attribution, Method, register
@@ -19,7 +20,8 @@ class Saliency(Method):
 
         R = g, |g| or g^2, where g = df/dx
 
-    Axes: values have the axes of the input. `reduce` keeps the sign, drops it, or squares.
+    Axes: values have the axes of the input, or with `at` those of what that layer returned.
+    `reduce` keeps the sign, drops it, or squares.
     Laws: on a linear model it is the weight; an ignored input gets zero; equal functions get
     equal answers. It does not sum to the score.
     Source: Simonyan, Vedaldi, Zisserman (2013), Deep Inside Convolutional Networks.
@@ -37,6 +39,7 @@ class Saliency(Method):
     laws: ClassVar[frozenset[str]] = frozenset({"dummy", "invariant"})
 
     reduce: Literal["signed", "absolute", "squared"] = "signed"
+    at: str | None = None
 
     def __post_init__(self) -> None:
         if self.reduce not in REDUCTIONS:
@@ -44,7 +47,8 @@ class Saliency(Method):
 
     def attribute(self, case: Case) -> Attribution:
         """One forward and one backward pass."""
-        return Attribution(values=[REDUCTIONS[self.reduce](g) for g in case.gradient])
+        found = Site(case=case, path=self.at).gradient()
+        return Attribution(values=[REDUCTIONS[self.reduce](g) for g in found], at=self.at)
 
 
 @register("gradient_x_input")
@@ -54,7 +58,7 @@ class GradientXInput(Method):
 
         R = x * df/dx
 
-    Axes: values have the axes of the input.
+    Axes: values have the axes of the input; with `at`, x is what that layer returned.
     Laws: exact on a linear model; on a ReLU network without biases it sums to the score.
     Source: Shrikumar, Greenside, Kundaje (2017), Learning Important Features Through Propagating
     Activation Differences.
@@ -69,7 +73,10 @@ class GradientXInput(Method):
     weakness: ClassVar[str] = "As noisy as the gradient, and zero wherever the input is zero."
     laws: ClassVar[frozenset[str]] = frozenset({"linear", "dummy", "invariant"})
 
+    at: str | None = None
+
     def attribute(self, case: Case) -> Attribution:
         """One forward and one backward pass."""
-        pairs = zip(case.gradient, case.inputs.leaves, strict=True)
-        return Attribution(values=[gradient * leaf for gradient, leaf in pairs])
+        site = Site(case=case, path=self.at)
+        pairs = zip(site.gradient(), site.tensors, strict=True)
+        return Attribution(values=[gradient * there for gradient, there in pairs], at=self.at)

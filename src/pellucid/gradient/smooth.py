@@ -64,28 +64,29 @@ class SmoothGrad(Method):
 
     def attribute(self, case: Case) -> Attribution:
         """Stream the noisy copies through the method, keeping running sums of powers."""
-        spreads = [self.noise * _range(leaf) for leaf in case.inputs.leaves]
+        spreads = [self.noise * value_range(leaf) for leaf in case.inputs.leaves]
 
         def point(draw: int, rows: Tensor) -> Inputs:
             generator = torch.Generator().manual_seed((self.seed * 1_000_003 + draw) % 2**63)
             return case.inputs.replace([
-                leaf[rows] + spread[rows] * _noise(leaf, generator)
+                leaf[rows] + spread[rows] * noise_like(leaf, generator)
                 if leaf.is_floating_point() else leaf[rows]
                 for leaf, spread in zip(case.inputs.leaves, spreads, strict=True)
             ])  # fmt: skip
 
         sums: list[list[Tensor]] = []
         for part, rows, _ in case.stream(self.samples, point, "smoothgrad"):
-            found = self.method.attribute(part).values
-            sums = sums or [self._zeros(v, len(case)) for v in found]
-            for powers, values in zip(sums, found, strict=True):
-                _add_powers(powers, values, rows)
+            inner = self.method.attribute(part)
+            sums = sums or [self._zeros(v, len(case)) for v in inner.values]
+            for powers, values in zip(sums, inner.values, strict=True):
+                add_powers(powers, values, rows)
         moments = [[power / self.samples for power in powers] for powers in sums]
         pairs = [self._reduced(m) for m in moments]
-        likes = [leaf.dtype for leaf in case.inputs.leaves]
+        likes = [leaf.dtype for leaf in (case.inputs.leaves if inner.at is None else inner.values)]
         return Attribution(
             values=[value.to(dtype) for (value, _), dtype in zip(pairs, likes, strict=True)],
             error=[error.to(dtype) for (_, error), dtype in zip(pairs, likes, strict=True)],
+            at=inner.at,
         )
 
     def _zeros(self, values: Tensor, rows: int) -> list[Tensor]:
@@ -99,17 +100,17 @@ class SmoothGrad(Method):
         n = self.samples
         if self.reduce == "mean":
             first, second = moments
-            return first, _standard_error(second - first**2, n)
+            return first, standard_error(second - first**2, n)
         first, second, third, fourth = moments
         if self.reduce == "squared":
-            return second, _standard_error(fourth - second**2, n)
+            return second, standard_error(fourth - second**2, n)
         variance = second - first**2
         central = fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
         unbiased = variance.clamp(min=0) * n / (n - 1)
-        return unbiased, _standard_error(central - variance**2, n)
+        return unbiased, standard_error(central - variance**2, n)
 
 
-def _range(leaf: Tensor) -> Tensor:
+def value_range(leaf: Tensor) -> Tensor:
     """Max - min of each sample, shape (sample, 1, ...)."""
     if not leaf.is_floating_point():
         return torch.zeros(len(leaf), *[1] * (leaf.ndim - 1), device=leaf.device)
@@ -117,12 +118,13 @@ def _range(leaf: Tensor) -> Tensor:
     return (flat.amax(1) - flat.amin(1)).reshape(-1, *[1] * (leaf.ndim - 1))
 
 
-def _noise(leaf: Tensor, generator: torch.Generator) -> Tensor:
+def noise_like(leaf: Tensor, generator: torch.Generator) -> Tensor:
     """Noise for one sample, drawn on the CPU so that every device gets the same."""
     return torch.randn(leaf.shape[1:], generator=generator).to(leaf)
 
 
-def _add_powers(powers: list[Tensor], values: Tensor, rows: Tensor) -> None:
+def add_powers(powers: list[Tensor], values: Tensor, rows: Tensor) -> None:
+    """Add the first, second, ... powers of values to the sums of the samples they belong to."""
     values = values.to(powers[0].dtype)
     power = values
     for total in powers:
@@ -130,7 +132,7 @@ def _add_powers(powers: list[Tensor], values: Tensor, rows: Tensor) -> None:
         power = power * values
 
 
-def _standard_error(variance: Tensor, samples: int) -> Tensor:
+def standard_error(variance: Tensor, samples: int) -> Tensor:
     """Of a mean of independent samples; without an estimate from one sample, infinite."""
     if samples == 1:
         return torch.full_like(variance, torch.inf)

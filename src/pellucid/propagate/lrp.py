@@ -5,12 +5,14 @@ from typing import ClassVar
 
 import torch
 
+from pellucid.at import Site
 from pellucid.case import Case
 from pellucid.errors import InputError
 from pellucid.method import Attribution, Method, register
 from pellucid.propagate.composites import Composite, composite
 from pellucid.propagate.plan import choose, plan, propagate
 from pellucid.propagate.rules import Rule
+from pellucid.tape.expand import expanded
 from pellucid.tape.ledger import Ledger
 from pellucid.tape.record import Tape
 
@@ -24,7 +26,8 @@ class LRP(Method):
 
         f(x) = ... = sum over layer l of R = ... = sum over inputs of R  (+ what biases took)
 
-    Axes: values have the axes of the input. `composite` names which rule goes where, or is one;
+    Axes: values have the axes of the input, or with `at` those of what that layer returned; what
+    goes around the layer is booked. `composite` names which rule goes where, or is one;
     "auto" picks and says which. `rules` gives one rule to every operation with weights instead.
     `explanation.ledger` says what every operation got, gave and kept.
     Laws: complete without biases; with them the ledger sums to the score; a ReLU network without
@@ -46,6 +49,7 @@ class LRP(Method):
 
     composite: str | Composite = "auto"
     rules: Rule | None = None
+    at: str | None = None
 
     def __post_init__(self) -> None:
         if self.composite != "auto":
@@ -59,16 +63,19 @@ class LRP(Method):
 
     def attribute(self, case: Case) -> Attribution:
         """One recorded forward pass and one walk."""
-        tape = case.tape
+        tape, site = expanded(case.tape), Site(case=case, path=self.at)
         chosen, note = self._composite(tape)
+        until = site.values
         with torch.no_grad():
-            relevance, ledger = propagate(tape, plan(tape, chosen), consume=not case.shared)
+            made = plan(tape, chosen, until)
+            found, ledger = propagate(tape, made, until, consume=not case.shared)
         case.count(backward=len(case))
         return Attribution(
-            values=case.complete(relevance),
+            values=site.read(found),
+            at=self.at,
             expected=tape.outcome.score,
             ledger=ledger,
-            notes=tuple(part for part in (note, _kept(ledger)) if part),
+            notes=tuple(part for part in (note, _kept(ledger), _around(ledger, self.at)) if part),
             leak=_leak(ledger, max(LEAK, 4 * torch.finfo(tape.outcome.score.dtype).eps)),
         )
 
@@ -87,6 +94,14 @@ def _kept(ledger: Ledger) -> str:
         f"{ledger.stabilizer:.2g}; the values show how the rest is shared, and the ledger where "
         "it went."
     )
+
+
+def _around(ledger: Ledger, path: str | None) -> str:
+    """Say what went around a layer, through other branches."""
+    past = sum(row.stopped for row in ledger.rows if row.name == "around")
+    if path is None or abs(past) <= 0.01 * abs(ledger.score):
+        return ""
+    return f"Of the score {ledger.score:.4g}, {past:.4g} went around `{path}`."
 
 
 def _leak(ledger: Ledger, tolerance: float) -> str:

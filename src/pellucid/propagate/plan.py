@@ -1,6 +1,6 @@
 """Rules assigned to the operations of a tape, and the walk that applies them and keeps books."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,11 +37,17 @@ def choose(tape: Tape, given: "str | Composite") -> tuple[Composite, str]:
     return found, f"Composite `{found.name}` was chosen: {found.why}."
 
 
-def plan(tape: Tape, rules: Composite) -> Plan:
-    """Give every operation between score and input its rule, before any number is computed."""
+def plan(tape: Tape, rules: Composite, until: Collection[Value] = ()) -> Plan:
+    """Give every operation between score and end its rule, before any number is computed.
+
+    The end are the values in `until`, or the inputs; what lies below them needs no rule.
+    """
+    last = min((value.number for value in until), default=-1)
     rulebook = _Rulebook.of(tape, rules)
     steps: dict[Operation, tuple[str, Sharing]] = {}
     for operation in carriers(tape, _stops):
+        if operation.number <= last:
+            break
         step = rulebook.step(operation)
         if step is None:
             raise missing_rule(tape, operation)
@@ -88,18 +94,18 @@ class _Rulebook:
 
 
 def propagate(
-    tape: Tape, made: Plan, *, consume: bool = False
-) -> tuple[list[Tensor | None], Ledger]:
-    """Walk relevance from the score to the inputs; also return where it went.
+    tape: Tape, made: Plan, until: Collection[Value] = (), *, consume: bool = False
+) -> tuple[dict[Value, Tensor], Ledger]:
+    """Walk relevance from the score to the inputs, or to `until`; also return where it went.
 
     With `consume`, tape and plan are used up on the way, and their memory freed.
     """
-    score = tape.score_value
+    score, ends = tape.score_value, list(until or tape.entries)
     start = {score: score.tensor} if score.depends else {}
-    books = _Books(made, consume, {value: _sum(signal) for value, signal in start.items()})
-    found = walk(tape, start, tape.entries, books.step, consume=consume)
-    relevance = [found.get(entry) for entry in tape.entries]
-    return relevance, books.close(tape.outcome.score, relevance)
+    books = _Books.begin(made, start, ends, consume=consume)
+    found = walk(tape, start, ends, books.step, consume=consume)
+    relevance = [found[value] for value in ends if value in found]
+    return found, books.close(tape.outcome.score, relevance)
 
 
 def missing_rule(tape: Tape, operation: Operation) -> MissingRuleError:
@@ -144,13 +150,27 @@ class _Books:
     """Applies the plan step by step and writes down every sum.
 
     `pending` has the sum of the relevance that waits at each value, so that what leaves one
-    operation is not summed again when it arrives at the next.
+    operation is not summed again when it arrives at the next. The walk ends at `ends`, with the
+    operation `last`; `around` is the relevance that has passed them by.
     """
 
     plan: Plan
     consume: bool
-    pending: dict[Value, Any]
+    ends: set[Value]
+    last: int
+    pending: dict[Value, Any] = field(default_factory=dict)
+    around: list[Any] = field(default_factory=list)
     rows: list[tuple[dict[str, Any], list[Any]]] = field(default_factory=list)
+
+    @classmethod
+    def begin(
+        cls, made: Plan, start: dict[Value, Tensor], ends: list[Value], *, consume: bool
+    ) -> "_Books":
+        """Open the books with what waits at the score."""
+        books = cls(made, consume, set(ends), min((value.number for value in ends), default=-1))
+        for value, signal in start.items():
+            books._wait(value, _sum(signal))
+        return books
 
     def step(self, operation: Operation, signals: Signals) -> Signals:
         """Share what arrives at an operation, and book it."""
@@ -164,17 +184,28 @@ class _Books:
         for signal, value in zip(share.signals, operation.slots, strict=True):
             if signal is not None and value.carries:
                 sums.append(out if signal is signals[0] else _sum(signal))
-                held = self.pending.get(value)
-                self.pending[value] = sums[-1] if held is None else held + sums[-1]
+                self._wait(value, sums[-1])
         head = {"number": operation.number, "name": operation.name, "path": operation.path}
         numbers = [out, _plus(sums), share.bias, share.stabilizer, share.stopped]
         self.rows.append(({**head, "rule": name}, numbers))
         return share.signals
 
-    def close(self, score: Tensor, relevance: list[Tensor | None]) -> Ledger:
+    def _wait(self, value: Value, relevance: Any) -> None:
+        """Let relevance wait at a value; the walk comes to it unless it lies below the ends."""
+        if value.number <= self.last and value not in self.ends:
+            self.around.append(relevance)
+            return
+        held = self.pending.get(value)
+        self.pending[value] = relevance if held is None else held + relevance
+
+    def close(self, score: Tensor, relevance: list[Tensor]) -> Ledger:
         """Read all sums at once, now that the walk is over."""
         entries = [_entry(head, [float(x) for x in sums]) for head, sums in self.rows]
-        explained = sum(float(_sum(r)) for r in relevance if r is not None)
+        if self.around:
+            head = {"number": self.last, "name": "around", "path": "", "rule": "Stop"}
+            past = float(_plus(self.around))
+            entries.append(_entry(head, [past, 0.0, 0.0, 0.0, past]))
+        explained = sum(float(_sum(r)) for r in relevance)
         return Ledger(score=float(_sum(score)), explained=explained, rows=tuple(entries))
 
 

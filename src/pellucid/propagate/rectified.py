@@ -1,0 +1,162 @@
+"""Back-propagation with another step at rectifiers: deconvnet and guided back-propagation.
+
+A method is a table: what it does at each form of operation that `pellucid.propagate.forms` tells
+apart. What its table leaves out is passed by the adjoint.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
+
+import torch
+from torch import Tensor
+
+from pellucid.at import Site, ones
+from pellucid.case import Case
+from pellucid.method import Attribution, Method, register
+from pellucid.propagate.forms import Form, FormName, bends, form_of
+from pellucid.tape.adjoints import Signals, adjoint
+from pellucid.tape.operations import Operation, Value
+from pellucid.tape.record import Tape
+from pellucid.tape.walk import walk
+
+aten = torch.ops.aten
+
+Table: TypeAlias = Mapping[FormName, Callable[[Operation, Form, Tensor], Signals]]
+
+BEND_NOTE = "`{}` in `{}` is not known as a rectifier; the gradient passes it."
+
+
+def project(
+    tape: Tape,
+    start: dict[Value, Tensor],
+    until: Collection[Value],
+    table: Table,
+    *,
+    consume: bool = False,
+) -> tuple[dict[Value, Tensor], list[str]]:
+    """Walk signals back by a table; also return notes on operations that may be rectifiers.
+
+    A score starts from one. A unit or a whole map starts from its activations, with all others
+    zero (Zeiler and Fergus): `{value: value.tensor * mask}`.
+    """
+    notes: dict[str, None] = {}
+
+    def step(operation: Operation, signals: Signals) -> Signals:
+        form, signal = form_of(operation), signals[0]
+        if form is not None and form.name in table and signal is not None:
+            return table[form.name](operation, form, signal)
+        if form is None and bends(operation):
+            notes[BEND_NOTE.format(operation.name, operation.path or "the model itself")] = None
+        return adjoint(operation, signals)
+
+    with torch.no_grad():
+        found = walk(tape, start, until, step, consume=consume)
+    return found, list(notes)
+
+
+def _gate(operation: Operation, form: Form, signal: Tensor) -> Tensor:
+    """What is positive in the signal, where the activation is positive and not clipped."""
+    activation = operation.output.tensor
+    if form.bound is None:
+        return aten.threshold_backward(signal, activation, 0).clamp_(min=0)
+    return aten.hardtanh_backward(signal, activation, 0.0, form.bound).clamp_(min=0)
+
+
+def _guided_rectifier(operation: Operation, form: Form, signal: Tensor) -> Signals:
+    return form.place(operation, _gate(operation, form, signal))
+
+
+def _guided_activation(operation: Operation, form: Form, signal: Tensor) -> Signals:
+    rest: Signals = [None] * (len(operation.outputs) - 1)
+    return adjoint(operation, [_gate(operation, form, signal), *rest])
+
+
+def _positive(operation: Operation, form: Form, signal: Tensor) -> Signals:
+    return form.place(operation, signal.clamp(min=0))
+
+
+def _unchanged(operation: Operation, form: Form, signal: Tensor) -> Signals:
+    return form.place(operation, signal)
+
+
+GUIDED: Table = {"rectifier": _guided_rectifier, "activation": _guided_activation}
+DECONVNET: Table = {"rectifier": _positive, "bound": _unchanged}
+
+
+def _attribute(case: Case, at: str | None, table: Table) -> Attribution:
+    """One recorded forward pass, and one walk that starts from one at the score."""
+    tape, site = case.tape, Site(case=case, path=at)
+    found, notes = project(tape, ones(tape), site.values, table, consume=not case.shared)
+    case.count(backward=len(case))
+    return Attribution(values=site.read(found), at=at, notes=tuple(notes))
+
+
+@register("guided_backprop")
+@dataclass(frozen=True, kw_only=True)
+class GuidedBackprop(Method):
+    """The gradient, of which rectifiers pass only what is positive on the way there and back.
+
+        S_in = S_out * (S_out > 0) * (y > 0)             at a rectifier y = max(x, 0)
+        S_in = S_out * (S_out > 0) * (y > 0) * dy/dx     at any other activation
+
+    Axes: values have the axes of the input, or with `at` those of what that layer returned. The
+    signal S starts from one at the score. Every way to write a rectifier counts as one: a ReLU,
+    a clamp, a maximum, a product with the mask, a choice by it. A rectifier that is clipped above
+    (ReLU6) passes nothing where it is clipped.
+    Laws: an ignored input gets zero; equal functions get equal answers, as far as their
+    rectifiers are the same. It does not sum to the score.
+    Source: Springenberg, Dosovitskiy, Brox, Riedmiller (2015), Striving for Simplicity: The All
+    Convolutional Net.
+
+    >>> net = lambda x: (x.relu() * torch.tensor([2.0, 2.0, -1.0])).sum(1, keepdim=True)
+    >>> GuidedBackprop()(net, torch.tensor([[1.0, -1.0, 1.0]])).values
+    tensor([[2., 0., 0.]])
+    """
+
+    answers: ClassVar[str] = "Which fine details excite the units that speak for the score?"
+    weakness: ClassVar[str] = (
+        "Mostly redraws the edges of the input, whatever the class and however random the weights."
+    )
+    laws: ClassVar[frozenset[str]] = frozenset({"dummy", "invariant"})
+
+    at: str | None = None
+
+    def attribute(self, case: Case) -> Attribution:
+        """One forward pass and one walk."""
+        return _attribute(case, self.at, GUIDED)
+
+
+@register("deconvnet")
+@dataclass(frozen=True, kw_only=True)
+class Deconvnet(Method):
+    """The score projected back to the input, rectified wherever the network rectifies.
+
+        S_in = max(S_out, 0)      at a rectifier, whatever its activation was
+
+    Axes: values have the axes of the input, or with `at` those of what that layer returned. The
+    signal S starts from one at the score. Max-pooling is undone by its switches, which is its
+    adjoint, and so does the adjoint pass all else, other activations too. A rectifier that is
+    clipped above (ReLU6) rectifies the signal and nothing else, and a bound from above alone
+    changes nothing.
+    Laws: an ignored input gets zero; equal functions get equal answers, as far as their
+    rectifiers are the same. It does not sum to the score.
+    Source: Zeiler, Fergus (2014), Visualizing and Understanding Convolutional Networks.
+
+    >>> net = lambda x: (x.relu() * torch.tensor([2.0, 2.0, -1.0])).sum(1, keepdim=True)
+    >>> Deconvnet()(net, torch.tensor([[1.0, -1.0, 1.0]])).values
+    tensor([[2., 2., 0.]])
+    """
+
+    answers: ClassVar[str] = "Which pattern in the input would the network draw for this score?"
+    weakness: ClassVar[str] = (
+        "Knows the input only through the switches of max-pooling; without them all inputs get "
+        "much the same picture."
+    )
+    laws: ClassVar[frozenset[str]] = frozenset({"dummy", "invariant"})
+
+    at: str | None = None
+
+    def attribute(self, case: Case) -> Attribution:
+        """One forward pass and one walk."""
+        return _attribute(case, self.at, DECONVNET)

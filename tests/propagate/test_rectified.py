@@ -1,0 +1,321 @@
+"""Guided back-propagation and deconvnet: against autograd with another backward at rectifiers."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+import pellucid as pl
+from pellucid.propagate.rectified import DECONVNET, project
+from tests import zoo
+from tests.zoo.network import normal, seeded
+
+METHODS = ["guided_backprop", "deconvnet"]
+X = normal(3, 2, 8, 8, seed=9)
+
+# A lecture's example: what goes into a rectifier, and the gradient that comes back to it.
+FORWARD = torch.tensor([[1.0, -1, 5], [2, -5, -7], [-3, 2, 4]])
+BACKWARD = torch.tensor([[-2.0, 3, -1], [6, -3, 1], [2, -1, 3]])
+ANSWERS = {
+    "saliency": [[-2.0, 0, -1], [6, 0, 0], [0, -1, 3]],
+    "deconvnet": [[0.0, 3, 0], [6, 0, 1], [2, 0, 3]],
+    "guided_backprop": [[0.0, 0, 0], [6, 0, 0], [0, 0, 3]],
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_the_matrices_of_the_lecture(name):
+    def model(x: Tensor) -> Tensor:
+        return (x.relu() * BACKWARD).sum((1, 2)).unsqueeze(1)
+
+    found = pl.explain(model, FORWARD.unsqueeze(0), name, target=0)
+    assert torch.equal(found.values[0], torch.tensor(ANSWERS[name]))
+
+
+# Autograd with another backward
+
+
+class GuidedReLU(torch.autograd.Function):
+    """A rectifier that lets positive gradients of active units pass."""
+
+    @staticmethod
+    def forward(ctx, x):
+        y = x.clamp(min=0)
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (y,) = ctx.saved_tensors
+        return gradient * (gradient > 0) * (y > 0)
+
+
+class DeconvReLU(torch.autograd.Function):
+    """A rectifier that rectifies the gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient.clamp(min=0)
+
+
+def guided_activation(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """An activation whose gradient passes where it and what comes back are positive."""
+
+    class Activation(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return function(x)
+
+        @staticmethod
+        def backward(ctx, gradient):
+            (x,) = ctx.saved_tensors
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                y = function(x)
+                (derivative,) = torch.autograd.grad(y.sum(), x)
+            return gradient * derivative * (y > 0) * (gradient > 0)
+
+    return Activation.apply
+
+
+REFERENCE = {"guided_backprop": GuidedReLU.apply, "deconvnet": DeconvReLU.apply}
+
+
+class Net(nn.Module):
+    """Convolution, pooling, convolution, two dense layers, and a rectifier after the first three.
+
+    `joined` adds a branch around the second convolution.
+    """
+
+    def __init__(self, rectify: Callable[[Tensor], Tensor], joined: bool = False) -> None:
+        super().__init__()
+        self.first = seeded(nn.Conv2d(2, 4, 3, padding=1))
+        self.second = seeded(nn.Conv2d(4, 4, 3, padding=1), 1)
+        self.third = seeded(nn.Linear(64, 6), 2)
+        self.last = seeded(nn.Linear(6, 3), 3)
+        self.rectify = rectify
+        self.joined = joined
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.max_pool2d(self.rectify(self.first(x)), 2)
+        h = self.rectify(self.second(h) + (h if self.joined else 0))
+        return self.last(self.rectify(self.third(h.flatten(1))))
+
+
+def reference(name: str, joined: bool = False) -> Tensor:
+    x = X.clone().requires_grad_()
+    return torch.autograd.grad(Net(REFERENCE[name], joined)(x)[:, 1].sum(), x)[0]
+
+
+def zeros(like: Tensor) -> Tensor:
+    return torch.zeros(like.shape, dtype=like.dtype)
+
+
+def put(h: Tensor) -> Tensor:
+    h = h * 1
+    h[h < 0] = 0
+    return h
+
+
+def masked_in_place(h: Tensor) -> Tensor:
+    h = h * 1
+    h *= h > 0
+    return h
+
+
+WAYS: dict[str, Callable[[Tensor], Tensor]] = {
+    "functional": F.relu,
+    "torch": torch.relu,
+    "method": Tensor.relu,
+    "module": nn.ReLU(),
+    "in place": nn.ReLU(inplace=True),
+    "in place, functional": F.relu_,
+    "clamp": lambda h: h.clamp(min=0),
+    "clamp_min": lambda h: h.clamp_min(0),
+    "clamp_": lambda h: h.clamp_(min=0),
+    "clip": lambda h: torch.clip(h, 0, None),
+    "clamp by a tensor": lambda h: h.clamp(min=zeros(h)),
+    "hardtanh": lambda h: F.hardtanh(h, 0.0, 1e9),
+    "ReLU6": lambda h: F.relu6(h * 1e-6) * 1e6,
+    "clamped twice": lambda h: h.clamp(min=0).clamp(max=1e9),
+    "clamped twice, the other way": lambda h: h.clamp(max=1e9).clamp(min=0),
+    "threshold": lambda h: F.threshold(h, 0, 0),
+    "leaky without a leak": lambda h: F.leaky_relu(h, 0.0),
+    "maximum": lambda h: torch.maximum(h, torch.zeros(1, dtype=h.dtype)),
+    "maximum, the other way": lambda h: torch.max(zeros(h), h),
+    "fmax": lambda h: torch.fmax(h, zeros(h)),
+    "stack, amax": lambda h: torch.stack([h, zeros(h)]).amax(0),
+    "stack, max": lambda h: torch.stack([zeros(h), h], -1).max(-1).values,
+    "stack, max, kept": lambda h: torch.stack([zeros(h), h], 1).amax(1, keepdim=True).squeeze(1),
+    "mask": lambda h: h * (h > 0),
+    "mask, the other way": lambda h: torch.lt(zeros(h), h) * h,
+    "mask of floats": lambda h: h * (h > 0).to(h.dtype),
+    "mask, detached": lambda h: h * (h.detach() > 0),
+    "mask, inverted": lambda h: h * ~(h <= 0),
+    "mask in place": masked_in_place,
+    "where": lambda h: torch.where(h > 0, h, 0.0),
+    "where not": lambda h: torch.where(h <= 0, zeros(h), h),
+    "masked_fill": lambda h: h.masked_fill(h < 0, 0),
+    "index": put,
+    "TorchScript": lambda h: torch.jit.trace(F.relu, torch.ones(2))(h),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_write_a_rectifier(way, name):
+    found = pl.explain(Net(WAYS[way]), X, name, target=1)
+    assert_close(found.values, reference(name), rtol=1e-6, atol=1e-12)
+    assert found.values.abs().sum() > 0
+    assert not any("is not known as a rectifier" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("way", ["functional", "in place", "where"])
+def test_signals_of_branches_add_up_before_they_are_rectified(way, name):
+    found = pl.explain(Net(WAYS[way], joined=True), X, name, target=1)
+    assert_close(found.values, reference(name, joined=True), rtol=1e-6, atol=1e-12)
+
+
+def test_the_three_differ():
+    found = [pl.explain(Net(F.relu), X, name, target=1).values for name in [*METHODS, "saliency"]]
+    for i in range(3):
+        assert not torch.allclose(found[i], found[i - 1])
+
+
+HIDDEN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "absolute value": (lambda h: (h + h.abs()) / 2, "abs"),
+    "negative minimum": (lambda h: -torch.minimum(-h, zeros(h)), "minimum"),
+    "less its negative part": (lambda h: h - h.clamp(max=0), "clamp"),
+    "maxout": (lambda h: torch.maximum(h, 0.1 * h), "maximum"),
+    "leaky, by where": (lambda h: torch.where(h > 0, h, 0.1 * h), "where"),
+    "shifted mask": (lambda h: h * (h > 0.1), "mul"),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("way", HIDDEN)
+def test_what_may_be_a_hidden_rectifier_is_said(way, name):
+    function, operation = HIDDEN[way]
+    found = pl.explain(Net(function), X, name, target=1)
+    note = f"`{operation}` in `the model itself` is not known as a rectifier; the gradient passes"
+    assert any(each.startswith(note) for each in found.notes)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_mask_that_is_data_is_no_rectifier(name):
+    """Masked attention and padding choose by what is given, not by the signal."""
+    keep = torch.tensor([True, False, True])
+    found = pl.explain(lambda x: (x * keep).masked_fill(~keep, 0), normal(2, 3), name, target=0)
+    assert found.notes == ()
+
+
+def test_a_clip_above_stops_guided_and_not_deconvnet():
+    x = torch.tensor([[-1.0, 2.0, 7.0]])
+    for model in (F.relu6, lambda x: x.clamp(0, 6), lambda x: x.clamp(min=0).clamp(max=6)):
+        found = {
+            name: pl.explain(model, x, name, target=lambda y: y.sum(1)).values for name in METHODS
+        }
+        assert_close(found["guided_backprop"], torch.tensor([[0.0, 1, 0]]))
+        assert_close(found["deconvnet"], torch.ones(1, 3))
+
+
+ACTIVATIONS = {
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "silu by hand": lambda h: h * h.sigmoid(),
+    "elu": F.elu,
+    "leaky": lambda h: F.leaky_relu(h, 0.2),
+    "hardswish": F.hardswish,
+    "softplus": F.softplus,
+    "mish": F.mish,
+    "hardtanh": F.hardtanh,
+    "hardtanh by clamp": lambda h: h.clamp(-1, 1),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_other_activations(name):
+    """Guided gates them, by what goes in and comes out; for deconvnet they are their adjoint."""
+    function = ACTIVATIONS[name]
+    x = X.clone().requires_grad_()
+    score = Net(guided_activation(function))(x)[:, 1].sum()
+    (expected,) = torch.autograd.grad(score, x)
+    found = pl.explain(Net(function), X, "guided_backprop", target=1)
+    assert_close(found.values, expected, rtol=1e-6, atol=1e-12)
+    found = pl.explain(Net(function), X, "deconvnet", target=1)
+    (expected,) = torch.autograd.grad(Net(function)(x)[:, 1].sum(), x)
+    assert_close(found.values, expected, rtol=1e-6, atol=1e-12)
+
+
+def unpool(signal: Tensor, switches: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Put each signal where the maximum of its window was; where windows overlap, add up."""
+    found = torch.zeros(*signal.shape[:2], size[0] * size[1], dtype=signal.dtype)
+    for s in range(signal.shape[0]):
+        for c in range(signal.shape[1]):
+            for place, value in zip(
+                switches[s, c].flatten().tolist(), signal[s, c].flatten(), strict=True
+            ):
+                found[s, c, place] += value
+    return found.reshape(*signal.shape[:2], *size)
+
+
+@pytest.mark.parametrize("size", [2, (3, 2)])
+def test_unpooling_by_switches_is_the_adjoint_of_max_pooling(size):
+    weights = normal(3, 2, *F.max_pool2d(X, size).shape[2:], seed=1)
+    found = pl.explain(
+        lambda x: F.max_pool2d(x, size),
+        X,
+        "deconvnet",
+        target=lambda y: (y * weights).sum((1, 2, 3)),
+    )
+    _, switches = F.max_pool2d(X, size, return_indices=True)
+    assert_close(found.values, unpool(weights, switches, (8, 8)))
+    assert_close(found.values, F.max_unpool2d(weights, switches, size, output_size=(8, 8)))
+
+
+def test_a_map_is_projected_from_its_activations_with_all_others_zero():
+    """Zeiler and Fergus: one map of a layer, back to the input, by transposed convolutions."""
+    model = Net(F.relu)
+    tape = pl.record(model, X)
+    value = tape.layer("second")
+    alone = torch.zeros_like(value.tensor)
+    alone[:, 2] = value.tensor[:, 2].relu()
+    (found,) = project(tape, {value: alone}, tape.entries, DECONVNET)[0].values()
+    signal = F.conv_transpose2d(alone, model.second.weight, padding=1)
+    _, switches = F.max_pool2d(F.relu(model.first(X)), 2, return_indices=True)
+    signal = unpool(signal, switches, (8, 8)).clamp(min=0)
+    assert_close(found, F.conv_transpose2d(signal, model.first.weight, padding=1))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_one_forward_and_one_backward_pass(name):
+    found = pl.explain(Net(F.relu), X, name)
+    assert tuple(found.evaluations) == (3, 3, 1)
+    assert found.completeness is None
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_in_single_and_half_precision(name):
+    expected = pl.explain(Net(F.relu6), X, name, target=1).values
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.1)):
+        found = pl.explain(Net(F.relu6).to(dtype), X.to(dtype), name, target=1).values
+        assert found.dtype is dtype
+        assert_close(found.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_where_nothing_is_rectified_all_are_the_gradient():
+    net = zoo.load("deep_linear")
+    for name in METHODS:
+        assert_close(pl.explain(net.model, net.inputs, name).values, net.gradient)
