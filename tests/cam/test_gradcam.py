@@ -82,9 +82,24 @@ def test_one_forward_pass():
 
 
 def test_a_layer_that_is_used_twice_is_that_of_its_last_call():
+    conv, relu = seeded(nn.Conv2d(2, 2, 3, padding=1)), nn.ReLU()
+    head = nn.Sequential(nn.Flatten(), seeded(nn.Linear(96, 3), 2))
+    twice = nn.Sequential(conv, relu, conv, relu, head)
+    apart = nn.Sequential(conv, nn.ReLU(), nn.Sequential(conv), nn.ReLU(), head)
+    found = pl.explain(twice, X, "gradcam", target=0, layer="1", relu=False)
+    expected = pl.explain(apart, X, "gradcam", target=0, layer="3", relu=False)
+    assert_close(found.values, expected.values)
+
+
+def test_a_layer_without_a_grid():
     net = zoo.load("reused")
-    with pytest.raises(pl.errors.InputError, match=r"must return maps of shape \(batch, channel"):
+    with pytest.raises(
+        pl.errors.InputError,
+        match=r"^The layer `layers.layer` must return maps of a grid of positions; got \[3, 4\]\.",
+    ):
         pl.explain(net.model, net.inputs, "gradcam", layer="layers.layer")
+    with pytest.raises(pl.errors.InputError, match=r"got \[2, 3\]\. Layers that do: .*0\.3, 0\.$"):
+        pl.explain(NET, X, "gradcam", layer="1.2")
 
 
 def test_an_unknown_layer_gets_the_nearest_name():

@@ -1,0 +1,336 @@
+"""Which activation a class activation map is made of: a layer that is named, or found."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import torch
+from torch import Size, Tensor
+
+from pellucid.cam.frame import Frame, fitting, frames, traced
+from pellucid.cam.layout import LAYOUTS, Layout, Wish, choose
+from pellucid.cam.lineage import Layouts, layouts, resizes
+from pellucid.case import Case
+from pellucid.errors import InputError, UnknownNameError
+from pellucid.program import untouched
+from pellucid.structure import Inputs, leaves
+from pellucid.tape.adjoints import CONVOLUTIONS, kind
+from pellucid.tape.operations import Operation, Value
+from pellucid.tape.record import Tape, record_run
+from pellucid.tape.walk import carriers, walk
+
+# Operations that only move elements; what joins maps (`cat`) makes maps of its own.
+JOINS = {"cat", "stack", "index_put", "select_scatter", "slice_scatter", "as_strided_scatter"}
+POOLS = ("mean", "sum", "amax", "max", "constant_pad_nd", "expand")
+DENSE = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "linear", "matmul"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Choice:
+    """Where a method looks: the options `layer`, `layout` and `grid`, checked.
+
+    `pooled` takes the last maps even where a max-pooling made them.
+    """
+
+    layer: str | None = None
+    wish: Wish = field(default_factory=Wish)
+    pooled: bool = False
+
+    @classmethod
+    def of(cls, method: Any, *, pooled: bool = False) -> "Choice":
+        """Read the options of a method."""
+        if method.layout is not None and method.layout not in LAYOUTS:
+            raise UnknownNameError(f"`layout` of {method.name}", method.layout, LAYOUTS)
+        grid = None if method.grid is None else tuple(method.grid)
+        if grid is not None and not (1 <= len(grid) <= 3 and all(map(_is_size, grid))):
+            raise InputError(
+                "`grid` must be one to three positive whole numbers",
+                got=method.grid,
+                hint="For example grid=(14, 14).",
+            )
+        return cls(layer=method.layer, wish=Wish(layout=method.layout, grid=grid), pooled=pooled)
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """The activation for one input or several: its layer, its value, how to read it.
+
+    `gradient` is that of the score at the value, where finding the maps has computed it.
+    """
+
+    path: str
+    value: Value
+    layout: Layout
+    gradient: Tensor | None = None
+
+    @property
+    def activations(self) -> Tensor:
+        """The maps, shape (batch, channel, *grid)."""
+        return self.layout.maps(self.value.tensor)
+
+
+@dataclass(frozen=True, eq=False)
+class Spot:
+    """Maps, and the axes of one input that they stand for."""
+
+    maps: Maps
+    frame: Frame
+
+
+Spots = list[Spot | None]
+
+
+def distinct(spots: Spots) -> list[Maps]:
+    """The maps of several inputs, each once."""
+    return list(dict.fromkeys(spot.maps for spot in spots if spot is not None))
+
+
+def suggest_layers(model: Callable[..., Any], inputs: Any) -> list[str]:
+    """The layers whose output has a grid of positions, in the order they ran.
+
+    Each may be the `layer` of a CAM; the last ones are the coarsest and mean the most. Sources of
+    grids are convolutions, and tokens whose number fits the size of an input.
+
+    >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten())
+    >>> suggest_layers(net, torch.ones(1, 1, 8, 8))
+    ['0', '1']
+    """
+    with untouched(model):
+        tape = record_run(model, Inputs.of(inputs))
+    return _suggested(_Search(tape, Choice()))
+
+
+def find_maps(case: Case, choice: Choice) -> Spots:
+    """The maps for each input, `None` for one without; the same object where inputs share them."""
+    tape = case.tape
+    own = len(case.inputs.leaves if case.embedded is None else case.embedded.inputs.leaves)
+    if not any(entry.carries for entry in tape.entries[:own]):
+        raise InputError(
+            "A class activation map must have an input of floating-point numbers with positions",
+            got=case.inputs.leaves[:own],
+            hint="For tokens use integrated_gradients or lrp, which give one value a token.",
+        )
+    search = _Search(tape, choice)
+    made: dict[tuple[Value, Layout], Maps] = {}
+    found: Spots = []
+    for entry in tape.entries[:own]:
+        spot = search.named(entry) if choice.layer is not None else search.default(entry)
+        if spot is not None:
+            maps = made.setdefault((spot.maps.value, spot.maps.layout), spot.maps)
+            spot = Spot(maps, spot.frame)
+        found.append(spot)
+    found += [None] * (len(tape.entries) - own)  # embeddings that are read for integers
+    if search.walked:
+        case.count(backward=len(case))
+    if not made:
+        raise _nothing(search)
+    return found
+
+
+def gradient_at(tape: Tape, value: Value) -> Tensor | None:
+    """The gradient of the score at a value; `None` if the score does not depend on it."""
+    start = {tape.score_value: torch.ones_like(tape.score_value.tensor)}
+    with torch.no_grad():
+        return walk(tape, start, [value]).get(value)
+
+
+class _Search:
+    """One look through a tape: the layouts it tells, and what was found so far."""
+
+    def __init__(self, tape: Tape, choice: Choice) -> None:
+        self.tape, self.choice = tape, choice
+        self.rows = tape.inputs.rows
+        self.layouts: Layouts = layouts(tape)
+        self.known = {
+            layout: layout.count(value.shape)
+            for value, layout in self.layouts.items()
+            if layout.fits(value.shape, self.rows)
+        }
+        self.walked = False
+        self._frames: dict[Value, list[Frame]] = {}
+
+    def read(self, value: Value, entry: Value) -> tuple[Layout, Frame] | None:
+        """How to read a value as maps, and an input with them; `None` if they cannot be."""
+        known, wish = self.layouts.get(value), self.choice.wish
+        if known is not None and known.fits(value.shape, self.rows) and wish.grants(known):
+            frame = fitting(self.frames(entry), known.grid)
+            return None if frame is None else (known, frame)
+        if not 3 <= len(value.shape) <= 5 or not value.carries:
+            return None
+        return choose(value.shape, self.rows, self.frames(entry), self.known, wish)
+
+    def frames(self, entry: Value) -> list[Frame]:
+        """How to read an input: as its first convolution does, or else all ways there are."""
+        if entry not in self._frames:
+            told = traced(self.tape, entry)
+            every = frames(Size(entry.shape))
+            size = 0 if told is None else len(told.size)
+            other = [frame for frame in every if len(frame.size) != size]
+            self._frames[entry] = every if told is None else [told, *other]
+        return self._frames[entry]
+
+    def named(self, entry: Value) -> Spot | None:
+        """The last output of the named layer that depends on an input."""
+        path = self.choice.layer or ""
+        self.tape.layer(path)  # raises, with the nearest name, where there is none
+        below = _descendants(self.tape, entry)
+        values = [value for value in self.tape.recorder.layers[path] if value in below]
+        found = self.read(values[-1], entry) if values and entry.carries else None
+        return None if found is None else Spot(Maps(path, values[-1], found[0]), found[1])
+
+    def default(self, entry: Value) -> Spot | None:
+        """The last maps that all of an input passes, or else those of the last convolution.
+
+        Of tokens, the last of which a patch counts: if only the class token is read, behind the
+        last attention the patches no longer do.
+        """
+        if not entry.carries or len(entry.shape) < 2:
+            return None
+        below = _descendants(self.tape, entry)
+        leading = [op for op in carriers(self.tape) if any(value in below for value in op.slots)]
+        last = self._last_convolution(leading, entry)
+        for value in self._cuts(leading, below):
+            found = None if self._moved(value) else self.read(value, entry)
+            if found is None:
+                continue
+            if last is not None and last.output.number > value.number:
+                break
+            reached, gradient = self._reached(value, found[0])
+            if reached:
+                return self._spot(value, found, gradient)
+        if last is None:
+            return None
+        value = _after(leading[::-1], last.output, self.layouts)
+        found = self.read(value, entry)
+        return None if found is None else self._spot(value, found)
+
+    def _spot(
+        self, value: Value, found: tuple[Layout, Frame], gradient: Tensor | None = None
+    ) -> Spot:
+        path = self._name(value) or "the model"
+        return Spot(Maps(path, value, found[0], gradient), found[1])
+
+    def _cuts(self, leading: list[Operation], below: set[Value]) -> Iterator[Value]:
+        """The values through which all signals to an input pass, from the score on.
+
+        They are those that are alone in being waited for. What a model returns is none, nor what
+        comes before its first operation with weights.
+        """
+        returned = {self.tape.recorder.value_of(leaf) for _, leaf in leaves(self.tape.output)}
+        weighted = [op.number for op in leading if _is_weighted(op)]
+        waiting = {self.tape.score_value}
+        for operation in leading:
+            if not weighted or operation.number <= weighted[-1]:
+                return
+            waiting.difference_update(value for value in operation.outputs if value is not None)
+            waiting.update(v for v in operation.slots if v.carries and v in below)
+            if len(waiting) == 1 and not waiting <= returned:
+                yield next(iter(waiting))
+
+    def _last_convolution(self, leading: list[Operation], entry: Value) -> Operation | None:
+        """The last convolution with more than one position, whose result is not returned."""
+        returned = {self.tape.recorder.value_of(leaf) for _, leaf in leaves(self.tape.output)}
+        for op in leading:
+            if op.name in CONVOLUTIONS and op.output not in returned:
+                layout = self.layouts[op.output]
+                if layout.fits(op.output.shape, self.rows) and self.read(op.output, entry):
+                    return op
+        return None
+
+    def _moved(self, value: Value) -> bool:
+        """Whether a value only holds, pooled or in other places, what an earlier value has."""
+        made = value.producer
+        if made is None:
+            return True
+        if resizes(made) or made.name in POOLS:
+            return not (self.choice.pooled and "max_pool" in made.name)
+        return kind(made) == "route" and made.name not in JOINS
+
+    def _reached(self, value: Value, layout: Layout) -> tuple[bool, Tensor | None]:
+        """Whether the score reads positions of a grid, and not only tokens beside it.
+
+        Nor only the last step of a recurrence, which is unrolled on the tape and joined again.
+        """
+        made = value.producer
+        unrolled = made is not None and len(made.slots) == prod(layout.grid)
+        if layout.count(value.shape) == prod(layout.grid) and not unrolled:
+            return True, None
+        self.walked = True
+        gradient = gradient_at(self.tape, value)
+        if gradient is None or not gradient.any():
+            return True, gradient
+        places = layout.maps(gradient).flatten(2).any(1).any(0)
+        return int(places.sum()) > unrolled, gradient
+
+    def _name(self, value: Value) -> str:
+        """The layer in which a value was made, if it returned it; or else one that returned it."""
+        paths = [path for path, values in self.tape.recorder.layers.items() if value in values]
+        made = "" if value.producer is None else value.producer.path
+        return made if made in paths or not paths else paths[0]
+
+
+def _descendants(tape: Tape, entry: Value) -> set[Value]:
+    """All values that depend on one input, itself included."""
+    found = {entry}
+    for operation in tape.operations:
+        if any(value in found for value in operation.slots):
+            found.update(value for value in operation.outputs if value is not None)
+    return found
+
+
+def _after(following: list[Operation], maps: Value, known: Layouts) -> Value:
+    """Follow maps through norms, residual sums and activations, as long as the shape stays."""
+    reached, last = {maps}, maps
+    for operation in following:
+        if any(value in reached for value in operation.slots):
+            for value in operation.outputs[:1]:
+                same = value is not None and value.shape == maps.shape and value in known
+                if value is not None and same and not resizes(operation):
+                    reached.add(value)
+                    last = value
+    return last
+
+
+def _suggested(search: _Search) -> list[str]:
+    found = []
+    for path, values in search.tape.recorder.layers.items():
+        entries = [entry for entry in search.tape.entries if entry.carries]
+        if any(_clear(search, values[-1], entry) for entry in entries):
+            found.append(path)
+    return found
+
+
+def _clear(search: _Search, value: Value, entry: Value) -> bool:
+    try:
+        return search.read(value, entry) is not None
+    except InputError:  # ambiguous: it may be named with `layout` or `grid`
+        return True
+
+
+def _nothing(search: _Search) -> InputError:
+    """Say why there are no maps, and what to try."""
+    layers = _suggested(_Search(search.tape, Choice()))
+    layer, wish = search.choice.layer, search.choice.wish
+    hint = f"Layers that do: {', '.join(layers[-5:])}." if layers else ""
+    words = [str(part) for part in (wish.layout, wish.grid) if part is not None]
+    asked = f" as {' '.join(words)}" if words else ""
+    if layer is not None:
+        return InputError(
+            f"The layer `{layer}` must return maps of a grid of positions{asked}",
+            got=list(search.tape.layer(layer).shape),
+            hint=hint or "A layer of a model without such maps has no CAM.",
+        )
+    return InputError(
+        f"A CAM must find feature maps: an activation with a grid of positions{asked}",
+        found="a model without one that the score reads",
+        hint=f"Name a layer by `layer=`. {hint}".rstrip(),
+    )
+
+
+def _is_weighted(operation: Operation) -> bool:
+    return operation.name in CONVOLUTIONS or operation.name in DENSE
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
