@@ -7,10 +7,12 @@ import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch, Rectangle
 
 import pellucid as pl
 from pellucid.errors import InputError, UnknownNameError
-from pellucid.plot import Map, draw, grid
+from pellucid.plot import Map, Scale, draw, grid
+from pellucid.plot.color import colorize, ink_on, luminance, table
 from pellucid.plot.map import as_picture, stretch
 from tests.plot.made import image, made, ramp
 
@@ -204,3 +206,92 @@ def test_the_input_is_stretched_where_no_picture_is_given():
     assert shown[0, 0].tolist() == [0, 0, 255]
     assert stretch(np.full((1, 2, 2), 3.0)).tolist() == np.zeros((2, 2, 3)).tolist()
     assert stretch(np.ones((7, 2, 2))).shape == (2, 2, 3)
+
+
+def text_of(*values):
+    return made(torch.tensor([values]), inputs=torch.arange(len(values))[None])
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_token_lies_on_its_color_in_ink_that_can_be_read(dark):
+    found = text_of(1.0, -1.0, 0.0, torch.nan)
+    ax = draw(found, tokens=["good", "##ness", "$x$", "[SEP]"], percentile=100, dark=dark)
+    grounds = [p for p in ax.patches if isinstance(p, Rectangle)]
+    inks = [p for p in ax.patches if isinstance(p, PathPatch)]
+    wanted = colorize(Map.of(found, percentile=100).values, Scale(limit=1.0), dark=dark) / 255
+    assert [p.get_facecolor()[:3] for p in grounds] == [tuple(color) for color in wanted]
+    assert [p.get_width() for p in grounds] == [4, 4, 3, 5]
+    assert grounds[1].get_x() == grounds[0].get_x() + 4, "pieces of a word are joined"
+    for ground, letters in zip(grounds, inks, strict=True):
+        lights = [luminance(np.array(p.get_facecolor()[:3]) * 255) for p in (ground, letters)]
+        assert (max(lights) + 0.05) / (min(lights) + 0.05) >= 4.5
+        assert letters.get_path().get_extents().width <= ground.get_width()
+    assert "1 not finite" in words(ax.figure)
+
+
+def test_every_color_has_an_ink_that_can_be_read():
+    for dark in (False, True):
+        for color in table(dark):
+            ink = 1.0 if ink_on(color) == "#ffffff" else 0.0
+            lights = [luminance(color), ink]
+            assert (max(lights) + 0.05) / (min(lights) + 0.05) >= 4.5
+
+
+def test_a_long_text_grows_downwards():
+    short, long = (draw(text_of(*[0.5] * n)).figure.get_size_inches() for n in (5, 500))
+    assert long[0] == short[0]
+    assert long[1] > 3 * short[1]
+
+
+def test_a_grid_of_texts():
+    figure = grid([[text_of(1.0, 2.0)], [text_of(3.0)]], tokens=[["a", "b"], ["c"]])
+    assert len(figure.axes) == 2
+    with pytest.raises(InputError, match="`tokens` must have one entry for each of the 2 samples"):
+        grid([[text_of(1.0)], [text_of(2.0)]], tokens=[["a"]])
+
+
+@pytest.mark.parametrize(
+    ("shape", "integer", "options", "kind"),
+    [
+        ((1, 3, 4, 4), False, {}, "image"),
+        ((1, 2, 9), False, {}, "signal"),
+        ((1, 9), False, {"rate": 2.0}, "signal"),
+        ((1, 9), False, {}, "table"),
+        ((1, 9), True, {}, "text"),
+        ((1, 9), True, {"names": list("abcdefghi")}, "table"),
+        ((1, 9), False, {"tokens": list("abcdefghi")}, "text"),
+    ],
+)
+def test_the_kind_of_a_map_follows_from_its_input(shape, integer, options, kind):
+    inputs = torch.ones(shape, dtype=torch.long if integer else torch.float32)
+    assert Map.of(made(ramp(*shape), inputs=inputs), **options).kind == kind
+
+
+def test_an_attention_mask_is_not_drawn():
+    ids = torch.tensor([[5, 6]])
+    found = text_of(1.0, 2.0)
+    parts = {"attention_mask": torch.zeros(1, 2), "input_ids": found.values}
+    fields = {"values": parts, "inputs": {"attention_mask": ids * 0 + 1, "input_ids": ids}}
+    found = type(found)(**{**vars(found), **fields})
+    assert Map.of(found).labels == ("5", "6")
+    assert Map.of(found, part="attention_mask").labels == ("1", "1")
+
+
+def test_a_signal_names_its_channels_and_seconds():
+    signal = made(ramp(1, 2, 100), inputs=torch.rand(1, 2, 100))
+    ax = draw(signal, names=["left", "right"], rate=25.0)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["left", "right"]
+    words(ax.figure)
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "1", "2", "3"]
+    assert ax.get_xlabel() == "seconds"
+    with pytest.raises(InputError, match="`names` must name all 2 channels; got 1"):
+        draw(signal, names=["one"])
+    with pytest.raises(InputError, match="`rate` must be a positive number .* got 0"):
+        draw(signal, rate=0)
+
+
+def test_a_signal_with_one_map_for_all_channels_keeps_their_lines():
+    found = made(ramp(1, 1, 9), inputs=torch.rand(1, 3, 9))
+    ax = draw(found, names=["a", "b", "c"])
+    assert len(ax.get_lines()) == 6, "three lines, each with its halo"
+    assert [label.get_text() for label in ax.get_yticklabels()] == [""]

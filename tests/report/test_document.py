@@ -1,6 +1,8 @@
 """A report is one file that needs nothing else, for light and dark pages, and says what is so."""
 
 import base64
+import dataclasses
+import hashlib
 import io
 import re
 from html.parser import HTMLParser
@@ -27,7 +29,7 @@ class Page(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.tags, self.text, self.open = [], "", []
+        self.tags, self.text, self.script, self.open = [], "", "", []
         self.feed(html)
         assert self.open == [], "every element is closed"
 
@@ -40,7 +42,9 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open[-1:] != ["style"]:
+        if self.open[-1:] == ["script"]:
+            self.script += data
+        elif self.open[-1:] != ["style"]:
             self.text += data
 
     def all(self, tag):
@@ -68,15 +72,28 @@ def line():
     ]
 
 
-def test_nothing_is_loaded_and_nothing_runs(tmp_path, line):
+def test_nothing_is_loaded_and_one_script_runs(tmp_path, line):
     shown = page(tmp_path, line)
-    assert not {"script", "link", "iframe", "object", "embed"} & {tag for tag, _ in shown.tags}
+    assert not {"link", "iframe", "object", "embed"} & {tag for tag, _ in shown.tags}
     for _, attrs in shown.tags:
         assert not [name for name in attrs if name.startswith("on")]
-        for name in {"src", "srcset", "href"} & attrs.keys():
+        for name in {"src", "srcset"} & attrs.keys():
             assert attrs[name].startswith("data:image/png;base64,")
+        assert attrs.get("href", "#").startswith("#")
     raw = (tmp_path / "r.html").read_text("utf-8")
     assert not re.search(r"https?://|url\(|@import|image/jpe?g", raw)
+
+
+def test_the_policy_allows_this_script_and_no_network(tmp_path, line):
+    shown = page(tmp_path, line)
+    (policy,) = [a["content"] for a in shown.all("meta") if a.get("http-equiv")]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    digest = base64.b64encode(hashlib.sha256(shown.script.encode()).digest()).decode()
+    assert rules.pop("script-src") == f"'sha256-{digest}'"
+    assert rules.pop("style-src") == "'unsafe-inline'"
+    assert rules.pop("img-src") == "data:"
+    assert rules == dict.fromkeys(("default-src", "base-uri", "form-action"), "'none'")
+    assert len(shown.all("script")) == 1
 
 
 def test_names_from_outside_are_text_and_nothing_else(tmp_path, line):
@@ -90,7 +107,8 @@ def test_names_from_outside_are_text_and_nothing_else(tmp_path, line):
         names=[HOSTILE],
         classes=names,
     )
-    assert not shown.all("script")
+    assert len(shown.all("script")) == 1
+    assert "evil" not in shown.script
     assert all(attrs["src"].startswith("data:") for attrs in shown.all("img"))
     assert shown.text.count(HOSTILE) >= 6
 
@@ -111,7 +129,7 @@ def test_both_color_schemes_are_there(tmp_path, line):
     )
     assert len(sources) == len(images) == len(line)
     for dark, light in zip(sources, images, strict=True):
-        assert dark["media"] == "(prefers-color-scheme: dark)"
+        assert dark["media"] == "screen and (prefers-color-scheme: dark)"
         assert dark["srcset"] != light["src"]
     style = (tmp_path / "r.html").read_text("utf-8").partition("</style>")[0]
     assert "prefers-color-scheme: dark" in style
@@ -158,7 +176,7 @@ def test_the_evidence_is_stated(tmp_path, line):
     assert "2 forward, 1 backward evaluations, 2.5 s" in text
     assert pl.Saliency.answers in text
     assert pl.GradCAM.weakness in text
-    assert "GradCAM(layer=None, relu=True, upsample=True)" in text
+    assert repr(pl.GradCAM()) in text
     assert "99.5th percentile of |values|" in text
     assert "36 not finite (yellow, on dark pages white)" in text
 
@@ -170,7 +188,7 @@ def test_a_page_can_be_read_by_a_machine(tmp_path, line):
     assert len(shown.all("caption")) == len(shown.all("table")) == 1
     assert shown.all("html") == [{"lang": "en"}]
     levels = [int(tag[1]) for tag, _ in shown.tags if re.fullmatch(r"h\d", tag)]
-    assert levels == [1, 2, *[3] * len(line)]
+    assert levels == [1, 2, *[3] * len(line), 2], "the last is that of the map that is opened large"
 
 
 def test_one_section_for_each_sample(tmp_path):
@@ -189,15 +207,127 @@ def test_sections_by_hand(tmp_path):
 def test_one_scale_for_a_section(tmp_path):
     weak, strong = image(ramp(3, 3)), image(10 * ramp(3, 3))
     shown = page(tmp_path, [weak, strong], scale="shared", percentile=100)
-    assert shown.text.count("+10") == 2
-    assert "All maps share one scale." in shown.text
+    assert scales(shown.tags, "now") == [False, False], "what is written without a script"
+    now = re.findall(r'data-scale="now">.*?\+([\d.]+)<', (tmp_path / "r.html").read_text("utf-8"))
+    assert now == ["10", "10"]
+    limits = [(a["data-own"], a["data-shared"]) for a in shown.all("article")]
+    assert limits == [("1.0", "10.0"), ("10.0", "10.0")]
+    assert "maximum of |values|, shared" in shown.text
 
 
-@pytest.mark.parametrize("values", [ramp(1, 2, 9), ramp(1, 5)], ids=["signal", "table"])
-def test_other_inputs_than_images(tmp_path, values):
-    shown = page(tmp_path, [made(values)])
-    assert png(shown.all("source")[0]["srcset"]).size[0] > 100
-    assert "percentile of |values|" in shown.text
+def scales(tags, which):
+    """Whether each scale of one sort is hidden."""
+    return ["hidden" in attrs for _, attrs in tags if attrs.get("data-scale") == which]
+
+
+def test_a_scale_by_hand_is_not_switched(tmp_path):
+    shown = page(tmp_path, [image(ramp(3, 3)), image(10 * ramp(3, 3))], scale=4.0)
+    assert {(a["data-own"], a["data-shared"]) for a in shown.all("article")} == {("4.0", "4.0")}
+    assert "scale" not in [a.get("name") for a in shown.all("select")]
+
+
+def test_a_signal_has_a_lane_for_each_channel(tmp_path):
+    signal = made(ramp(1, 2, 9), inputs=torch.rand(1, 2, 9))
+    shown = page(tmp_path, [signal], features=["left", "right"], rate=4.0)
+    assert png(shown.all("source")[0]["srcset"]).size == (9, 2)
+    lines = [attrs["d"] for attrs in shown.all("path") if "class" not in attrs]
+    assert [line.count("L") for line in lines] == [8, 8]
+    for words in ("left", "right", "seconds", "percentile of |values|"):
+        assert words in shown.text
+    flat = page(tmp_path, [made(ramp(1, 9))], rate=4.0)
+    assert png(flat.all("source")[0]["srcset"]).size == (9, 1), "with a rate it is a signal"
+
+
+def test_a_table_has_bars(tmp_path):
+    shown = page(tmp_path, [made([[0.5, -2.0, 0.0]])], features=["age", "income", "height"])
+    bars = [attrs for attrs in shown.all("span") if "mark" in attrs.get("class", "")]
+    assert [a["data-value"] for a in bars] == ["-2.0", "0.5", "0.0"]
+    assert [a["style"].rpartition("width: ")[2] for a in bars] == ["50.00%", "12.50%", "0.00%"]
+    assert re.search(r"income\s+\N{MINUS SIGN}2\s+age\s+\+0.5\s+height\s+0", shown.text)
+
+
+def text_of(*values, tokens=None, **fields):
+    ids = torch.arange(len(values))[None]
+    return made(torch.tensor([values]), inputs=ids, **fields)
+
+
+def test_a_text_is_read_with_its_values(tmp_path):
+    tokens = ["[CLS]", "un", "##seen", "film", "[PAD]", "[PAD]"]
+    shown = page(tmp_path, [text_of(0.1, 1.0, -1.0, torch.nan, 0.0, 0.0)], tokens=[tokens])
+    marks = [attrs for attrs in shown.all("span") if "token" in attrs.get("class", "")]
+    assert [a["data-value"][:4] for a in marks] == ["0.10", "1.0", "-1.0", "", "0.0"]
+    assert marks[1]["title"] == "un: +1"
+    assert "un +1seen \N{MINUS SIGN}1 film not finite" in shown.text, "pieces of a word are joined"
+    assert "\N{MULTIPLICATION SIGN} 2" in shown.text, "padding is one mark"
+    light, dark = table(False)[COLORS - 1], table(True)[COLORS - 1]
+    for name, color in (("--l", light), ("--d", dark)):
+        assert f"{name}:#{bytes(color).hex()}" in marks[1]["style"]
+    assert "255" not in page(tmp_path, [text_of(1.0, 2.0)]).text
+
+
+def test_tokens_are_counted(tmp_path):
+    with pytest.raises(InputError, match="`tokens` must name all 2 tokens; got 1"):
+        page(tmp_path, [text_of(1.0, 2.0)], tokens=[["one"]])
+    with pytest.raises(InputError, match="`tokens` must have one entry a sample, 1; got 2"):
+        page(tmp_path, [text_of(1.0, 2.0)], tokens=[["a", "b"], ["c"]])
+
+
+def of_class(explanation, number):
+    return dataclasses.replace(explanation, target=pl.Target.of(number))
+
+
+def test_several_targets_are_groups(tmp_path):
+    maps = [of_class(image(ramp(3, 3)), k) for k in (1, 0)]
+    maps += [of_class(image(ramp(3, 3), method=pl.GradCAM()), k) for k in (1, 0)]
+    shown = page(tmp_path, maps, classes=["cat", "dog"])
+    choices = [a for a in shown.all("input") if a["type"] == "radio"]
+    assert [(a["value"], "checked" in a) for a in choices] == [("1", True), ("2", False)]
+    assert [a["id"] for a in shown.all("article")] == [
+        *("1.1.saliency", "1.1.gradcam", "1.2.saliency", "1.2.gradcam")
+    ]
+    assert shown.text.count("The maps below explain the score of “dog”") == 1
+    assert not [a for _, a in shown.tags if a.get("class") == "group" and "hidden" in a]
+
+
+def test_the_same_method_twice_is_numbered(tmp_path):
+    shown = page(tmp_path, [image(ramp(3, 3)), image(-ramp(3, 3))])
+    assert [a["data-method"] for a in shown.all("article")] == ["saliency", "saliency-2"]
+    assert "Saliency 2" in shown.text
+
+
+def test_an_index_of_several_samples(tmp_path):
+    both = made(torch.stack([ramp(1, 3, 3), -ramp(1, 3, 3)]))
+    shown = page(tmp_path, both, names=["first", "second"])
+    ids = {attrs["id"] for _, attrs in shown.tags if "id" in attrs}
+    links = [attrs["href"][1:] for attrs in shown.all("a")]
+    assert set(links) <= ids
+    assert links[:2] == ["sample-1", "sample-2"]
+    assert not page(tmp_path, image(ramp(3, 3))).all("nav"), "one sample needs no index"
+
+
+def test_the_tape_and_the_ledger_are_folded(tmp_path):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(9, 4), torch.nn.ReLU())
+    inputs = torch.rand(1, 1, 3, 3)
+    found = pl.explain(model, inputs, "lrp", target=0)
+    shown = page(tmp_path, found, tape=pl.record(model, inputs))
+    titles = r"LRP, ledger: where relevance went, at \d+ operations|The tape: the 3 operations"
+    summaries = re.findall(titles, shown.text)
+    assert len(summaries) == len(set(summaries)) == len(shown.all("details")) == 2
+    assert not [a for a in shown.all("details") if "open" in a]
+    for words in ("stabilizer", "addmm", "1x4", "Epsilon"):
+        assert words in shown.text
+    assert "details" not in found._repr_html_().partition("</style>")[2]
+
+
+def test_values_at_a_layer_are_a_map_of_their_own(tmp_path):
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3, 2), torch.nn.Flatten(), torch.nn.Linear(16, 2)
+    )
+    found = pl.explain(model, torch.rand(1, 1, 5, 5), "saliency", at="0")
+    shown = page(tmp_path, found)
+    assert png(shown.all("img")[1]["src"]).size == (2, 2)
+    assert "At layer" in shown.text
 
 
 def test_what_cannot_be_reported(tmp_path):
@@ -221,4 +351,16 @@ def test_a_notebook_shows_the_first_samples():
     assert len(shown.all("article")) == 4
     assert "2 more samples are not shown." in shown.text
     assert not shown.all("script")
+    assert not shown.all("button")
     assert "“class 0”" in shown.text
+
+
+@pytest.mark.parametrize("what", ["text", "signal", "table"])
+def test_a_notebook_shows_the_same_rendering(tmp_path, what):
+    found = {
+        "text": text_of(1.0, -2.0), "signal": made(ramp(1, 2, 9)), "table": made(ramp(1, 5)),
+    }[what]  # fmt: skip
+    inside = [Page(found._repr_html_()), page(tmp_path, found)]
+    kinds = {"text": "token", "signal": "lanes", "table": "bars"}
+    drawn = [[t for t, a in p.tags if kinds[what] in a.get("class", "")] for p in inside]
+    assert drawn[0] == drawn[1] != []

@@ -41,12 +41,15 @@ def test_how_much_is_negative():
     assert where(image(values)).endswith("around the upper left; 25 % of all is negative")
     assert where(image(-values.abs())) == "all values are negative or zero"
     assert where(image(values * 0)) == "all values are zero"
-    assert where(image(values * torch.nan)) == "all values are zero"
+    assert where(image(values * torch.nan)) == "no value is finite"
 
 
 def test_where_evidence_lies_in_signals_and_tables():
     assert "of the positions, around the right" in where(made([[[0.0, 0, 0, 0, 0, 1]]]))
     assert where(made([[0.5, -2.0, 0.0]])).startswith("feature 1 (-2), feature 0 (+0.5)")
+    assert where(made([[0.5, torch.nan, 3.0]])).startswith("feature 2 (+3), feature 0 (+0.5)")
+    ids = torch.tensor([[7, 8]])
+    assert where(made([[0.5, -2.0]], inputs=ids)) == "“8” (-2), “7” (+0.5)"
 
 
 @pytest.mark.parametrize(
@@ -93,6 +96,13 @@ def test_scores_become_probabilities_once():
         assert [p.probability for p in found] == pytest.approx([0.5, 0.3, 0.2])
 
 
+def test_what_a_function_reads_need_not_be_classes():
+    found = image(ramp(2, 2), output=torch.ones(1, 3))
+    found = type(found)(**{**vars(found), "target": pl.Target.of(len)})
+    assert wording.predictions(found) == []
+    assert len(wording.predictions(found, classes=["a", "b", "c"])) == 3
+
+
 @pytest.mark.parametrize("output", [torch.ones(1), torch.ones(1, 1), torch.ones(1, 2, 3), {}])
 def test_an_output_without_classes_has_no_predictions(output):
     assert wording.predictions(image(ramp(2, 2), output=output)) == []
@@ -113,6 +123,15 @@ def test_what_is_explained(target, said):
     explanation = image(ramp(2, 2))
     explanation = type(explanation)(**{**vars(explanation), "target": pl.Target.of(target)})
     assert wording.target(explanation, classes=["a", "b"] if target != -1 else []) == said
+
+
+@pytest.mark.parametrize(
+    ("target", "said"), [(1, "b"), ((1, 0), "score of “b” less that of “a”"), (len, "function len")]
+)
+def test_the_name_of_a_target(target, said):
+    explanation = image(ramp(2, 2))
+    explanation = type(explanation)(**{**vars(explanation), "target": pl.Target.of(target)})
+    assert wording.aim(explanation, classes=["a", "b"]) == said
 
 
 def test_the_class_of_each_row_is_its_own():

@@ -172,6 +172,26 @@ def gray(picture: Bytes) -> Bytes:
     return np.repeat(luma[..., None], 3, axis=-1).astype(np.uint8)
 
 
+def ink_on(ground: Bytes) -> str:
+    """Black or white, whichever stands out more on a color: a contrast of 4.5 at the least.
+
+    >>> ink_on(table()[0]), ink_on(table()[COLORS // 2])
+    ('#ffffff', '#000000')
+    """
+    light = luminance(ground)
+    return "#000000" if (light + 0.05) ** 2 > 1.05 * 0.05 else "#ffffff"
+
+
+def luminance(color: Bytes) -> float:
+    """The relative luminance of a color, from 0 to 1.
+
+    Source: W3C, Web Content Accessibility Guidelines 2.2 (2023).
+    """
+    part = np.asarray(color, dtype=np.float64) / 255
+    linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+    return float(linear @ np.array([0.2126, 0.7152, 0.0722]))
+
+
 def number(value: float) -> str:
     """A number as people read it: three digits that matter, no exponent if it can be avoided.
 

@@ -1,33 +1,26 @@
-"""Draw the map of one sample: an image, a signal or a table."""
+"""Draw the map of one sample: an image, a signal, a table or a text."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, Normalize, to_hex
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator
 
 from pellucid.explanation import Explanation, Pooling
-from pellucid.plot.color import (
-    COLORS,
-    DEFAULT_PERCENTILE,
-    Bytes,
-    colorize,
-    gray,
-    number,
-    opacities,
-    table,
-)
+from pellucid.plot.color import DEFAULT_PERCENTILE, Bytes, colorize, gray, number, opacities
+from pellucid.plot.legend import INK, PAPER, colormap, ink, legend, norm
 from pellucid.plot.map import Map, ScaleLike
-
-INK = {False: "#1c1e21", True: "#e8e6e3"}
-PAPER = {False: "#ffffff", True: "#16181b"}
-
-MINUS = "\N{MINUS SIGN}"
+from pellucid.plot.signal import ticks, waves
+from pellucid.plot.text import draw_text, text_height
 
 # A table with more features than this shows those with the largest values.
 MOST_BARS = 20
+# A signal of more channels than this names only some.
+MOST_LANES = 24
 
 
 def draw(
@@ -35,7 +28,7 @@ def draw(
     ax: Axes | None = None,
     *,
     row: int = 0,
-    part: int | str = 0,
+    part: int | str | None = None,
     pool: Pooling | None = None,
     scale: ScaleLike = "own",
     percentile: float = DEFAULT_PERCENTILE,
@@ -43,14 +36,16 @@ def draw(
     picture: Any = None,
     dark: bool = False,
     title: str | None = None,
+    tokens: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
+    rate: float | None = None,
 ) -> Axes:
     """Draw the map of one sample, and say on it what its colors mean.
 
     | option | what it does |
     |---|---|
     | `row` | the sample of the batch |
-    | `part` | which input, by position or keyword, where the model takes several |
+    | `part` | which input, by position or keyword; else the first that values lie on |
     | `pool` | how channels are joined, as in `Explanation.pool`; images: "sum" if not given |
     | `scale` | "own" or the value that gets the strongest color, to share it among maps |
     | `percentile` | of the absolute values, that gets the strongest color; 100 is the maximum |
@@ -58,7 +53,9 @@ def draw(
     | `picture` | array or PIL image under the map; else the input, stretched to its range |
     | `dark` | colors for a dark page |
     | `title` | the method's name if not given |
-    | `names` | names of the features of a table |
+    | `tokens` | the strings of a text's tokens, as the tokenizer gives them |
+    | `names` | names of the features of a table, or of the channels of a signal |
+    | `rate` | positions of a signal in a second; makes (batch, position) a signal, not a table |
 
     Without `ax` it draws on a figure of its own, which is `draw(...).figure`.
 
@@ -77,10 +74,13 @@ def draw(
         scale=scale,
         percentile=percentile,
         picture=picture,
+        tokens=tokens,
+        names=names,
+        rate=rate,
     )
     title = type(explanation.method).__name__ if title is None else title
     ax = canvas(shown, 1, 1, dark).add_subplot() if ax is None else ax
-    return draw_map(shown, ax, overlay, dark, title, names)
+    return draw_map(shown, ax, overlay, dark, title)
 
 
 def draw_map(
@@ -89,15 +89,16 @@ def draw_map(
     overlay: float | None = None,
     dark: bool = False,
     title: str = "",
-    names: Sequence[str] | None = None,
 ) -> Axes:
     """Draw a map that is computed already."""
     if shown.kind == "image":
         _image(shown, ax, overlay, dark)
     elif shown.kind == "signal":
         _signal(shown, ax, dark)
+    elif shown.kind == "text":
+        draw_text(shown, ax, dark)
     else:
-        _table(shown, ax, dark, names)
+        _table(shown, ax, dark)
     ax.set_title(title, color=INK[dark], fontsize=10, parse_math=False)
     return ax
 
@@ -116,8 +117,12 @@ def canvas(shown: Map, lines: int, columns: int, dark: bool) -> Figure:
     The legend hangs below its axes, where no layout engine sees it under an image of fixed
     proportions; so images are placed by hand, in inches.
     """
+    if shown.kind == "signal" and len(shown.values) > 4:
+        size = (5.0 * columns, (1.5 + 0.5 * min(len(shown.values), 24)) * lines)
+        return Figure(figsize=size, layout="constrained", facecolor=PAPER[dark])
     if shown.kind != "image":
-        size = (4.0 * columns, 4.0 * lines)
+        tall = text_height(shown) if shown.kind == "text" else 4.0
+        size = (4.0 * columns, tall * lines)
         return Figure(figsize=size, layout="constrained", facecolor=PAPER[dark])
     side, gap, above, below = 2.5, 0.2, 0.32, 0.8
     tall = side * float(np.clip(shown.values.shape[0] / shown.values.shape[1], 0.4, 2.5))
@@ -146,14 +151,14 @@ def _image(shown: Map, ax: Axes, overlay: float | None, dark: bool) -> None:
     ax.imshow(
         np.ma.masked_invalid(shown.values),
         cmap=colormap(dark),
-        norm=_norm(shown),
+        norm=norm(shown),
         alpha=alpha,
         extent=extent,
         interpolation="bilinear" if shown.smooth else "nearest",
         interpolation_stage="data",
     )
     ax.set_axis_off()
-    _legend(shown, ax, dark, below=-0.055)
+    legend(shown, ax, dark, below=-0.055)
 
 
 def _signal(shown: Map, ax: Axes, dark: bool) -> None:
@@ -162,26 +167,31 @@ def _signal(shown: Map, ax: Axes, dark: bool) -> None:
     ax.imshow(
         np.ma.masked_invalid(shown.values),
         cmap=colormap(dark),
-        norm=_norm(shown),
+        norm=norm(shown),
         extent=(-0.5, length - 0.5, lanes, 0),
         aspect="auto",
         interpolation="bilinear" if shown.smooth else "nearest",
         interpolation_stage="data",
     )
-    for channel, line in enumerate(shown.inputs):
-        lane = channel if lanes == len(shown.inputs) else 0
-        ax.plot(np.arange(length), lane + 0.9 - 0.8 * _unit(line), color=INK[dark], linewidth=1)
-    ax.set_yticks(np.arange(lanes) + 0.5, [str(lane) for lane in range(lanes)])
-    ax.set_xlabel("position", labelpad=1, fontsize=8)
+    for lane, line in waves(shown):
+        height = lane + 0.9 - 0.8 * line
+        # The halo keeps the line apart from strong colors.
+        ax.plot(np.arange(length), height, color=PAPER[dark], linewidth=2.5, alpha=0.7)
+        ax.plot(np.arange(length), height, color=INK[dark], linewidth=1)
+    step = math.ceil(lanes / MOST_LANES)
+    ax.set_yticks(np.arange(0, lanes, step) + 0.5, shown.labels[::step] or [""])
+    if shown.rate is not None:
+        ax.xaxis.set_major_locator(FixedLocator([at for at, _ in ticks(length, shown.rate)]))
+        ax.xaxis.set_major_formatter(lambda at, _: f"{at / (shown.rate or 1):g}")
+    ax.set_xlabel("position" if shown.rate is None else "seconds", labelpad=1, fontsize=8)
     ax.set_ylabel("channel" if shown.pool is None else f"channels: {shown.pool}")
-    _ink(ax, dark)
-    _legend(shown, ax, dark, below=-0.17)
+    ink(ax, dark)
+    legend(shown, ax, dark, below=-0.17)
 
 
-def _table(shown: Map, ax: Axes, dark: bool, names: Sequence[str] | None) -> None:
+def _table(shown: Map, ax: Axes, dark: bool) -> None:
     """A bar for each of the strongest features, the strongest on top."""
-    labels, sizes = shown.labels(names), np.nan_to_num(np.abs(shown.values), nan=np.inf)
-    order = np.argsort(-sizes, kind="stable")[:MOST_BARS]
+    labels, order = shown.labels, shown.strongest(MOST_BARS)
     values = shown.values[order]
     colors = [to_hex(rgb / 255) for rgb in colorize(values, shown.scale, dark=dark)]
     finite = np.where(np.isfinite(values), values, 0)
@@ -196,47 +206,4 @@ def _table(shown: Map, ax: Axes, dark: bool, names: Sequence[str] | None) -> Non
     if len(order) < len(labels):
         caption.append(f"the {len(order)} largest of {len(labels)} features")
     ax.set_xlabel("\n".join(caption), fontsize=8)
-    _ink(ax, dark)
-
-
-def colormap(dark: bool) -> ListedColormap:
-    """The color table as matplotlib takes it."""
-    rows = table(dark) / 255
-    name = "pellucid-dark" if dark else "pellucid"
-    return ListedColormap(rows[:COLORS], name=name, bad=rows[COLORS])
-
-
-def _norm(shown: Map) -> Normalize:
-    return Normalize(-shown.scale.span, shown.scale.span)
-
-
-def _legend(shown: Map, ax: Axes, dark: bool, *, below: float) -> None:
-    """A strip of the colors with its two ends, zero, and where the scale comes from."""
-    strip = ax.inset_axes((0.0, below, 1.0, 0.035))
-    strip.imshow(table(dark)[None, :COLORS], aspect="auto", extent=(-1, 1, 0, 1))
-    limit = number(shown.scale.span)
-    strip.set_xticks([-1, 0, 1], [f"{MINUS}{limit}", "0", f"+{limit}"], fontsize=8)
-    low, _, high = strip.get_xticklabels()
-    low.set_horizontalalignment("left")
-    high.set_horizontalalignment("right")
-    strip.set_yticks([])
-    strip.set_xlabel("\n".join(shown.caption()), fontsize=8, labelpad=1)
-    _ink(strip, dark)
-
-
-def _ink(ax: Axes, dark: bool) -> None:
-    """Draw the frame, its numbers and words in the color of ink."""
-    ax.tick_params(colors=INK[dark], labelcolor=INK[dark], length=2)
-    ax.xaxis.label.set_color(INK[dark])
-    ax.yaxis.label.set_color(INK[dark])
-    ax.set_facecolor(PAPER[dark])
-    for spine in ax.spines.values():
-        spine.set_edgecolor(INK[dark])
-        spine.set_linewidth(0.5)
-
-
-def _unit(line: np.ndarray) -> np.ndarray:
-    """A signal moved into 0..1; a constant one lies in the middle."""
-    clean = np.nan_to_num(line.astype(np.float64))
-    low, high = clean.min(), clean.max()
-    return (clean - low) / (high - low) if high > low else np.full(len(clean), 0.5)
+    ink(ax, dark)

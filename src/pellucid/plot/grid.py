@@ -27,6 +27,9 @@ def grid(
     smooth_overlay: float | None = 0.8,
     pictures: Sequence[Any] | None = None,
     titles: Sequence[str] | None = None,
+    tokens: Sequence[Sequence[str]] | None = None,
+    names: Sequence[str] | None = None,
+    rate: float | None = None,
     dark: bool = False,
 ) -> Figure:
     """Draw many explanations side by side and return the figure.
@@ -35,8 +38,8 @@ def grid(
     for each sample; the sample's picture comes first. `scale="shared"` gives all maps one scale,
     a number does so by hand, and "own" gives each its own. Smooth maps (those of CAMs) lie on the
     picture with the opacity `smooth_overlay`, all others with `overlay`; `None` draws the map
-    alone. `pictures` has one array or PIL image for each sample, and `titles` one name.
-    The other options are those of `draw`.
+    alone. `pictures` has one array or PIL image for each sample, `titles` one name and
+    `tokens` one list of strings. The other options are those of `draw`.
 
     >>> import torch
     >>> import pellucid as pl
@@ -50,19 +53,15 @@ def grid(
         raise InputError("`columns` must be at least 1", got=columns)
     _check_count("pictures", pictures, len(lines))
     _check_count("titles", titles, len(lines))
+    _check_count("tokens", tokens, len(lines))
+    look: dict[str, Any] = {"row": row, "pool": pool, "percentile": percentile}
+    look |= {"scale": "own" if scale == "shared" else scale, "names": names, "rate": rate}
+    owned = [
+        {"picture": _entry(pictures, i), "tokens": _entry(tokens, i)} for i in range(len(lines))
+    ]
     maps = [
-        [
-            Map.of(
-                explanation,
-                row=row,
-                pool=pool,
-                scale="own" if scale == "shared" else scale,
-                percentile=percentile,
-                picture=None if pictures is None else pictures[i],
-            )
-            for explanation in line
-        ]
-        for i, line in enumerate(lines)
+        [Map.of(each, **look, **own) for each in line]
+        for line, own in zip(lines, owned, strict=True)
     ]
     if scale == "shared":
         maps = share(maps, percentile)
@@ -116,6 +115,10 @@ def _figure(
             else:
                 draw_picture(panel, ax, dark=dark, title=title)
     return figure
+
+
+def _entry(given: Sequence[Any] | None, i: int) -> Any:
+    return None if given is None else given[i]
 
 
 def _check_count(name: str, given: Sequence[Any] | None, samples: int) -> None:

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.errors import InputError, UnknownNameError
-from pellucid.explanation import POOLINGS, Explanation, Pooling
+from pellucid.explanation import POOLINGS, Explanation, Pooling, input_name
 from pellucid.plot.color import DEFAULT_PERCENTILE, Bytes, Floats, Scale
 from pellucid.structure import leaves
 
-Kind: TypeAlias = Literal["image", "signal", "table"]
+Kind: TypeAlias = Literal["image", "signal", "table", "text"]
 ScaleLike: TypeAlias = "Scale | float | Literal['own']"
 GridScale: TypeAlias = "Scale | float | Literal['own', 'shared']"
 
@@ -24,10 +24,12 @@ KINDS: dict[int, Kind] = {1: "table", 2: "signal", 3: "image"}
 class Map:
     """The values of one sample as they are drawn.
 
-    `values` has the axes (height, width) for an image, (channel, position) for a signal and
-    (feature,) for a table. `picture` is what lies under an image, of shape (height, width, 3);
-    `inputs` are the sample's inputs, in the axes of the user's tensor without the batch.
-    `smooth` says that the map may be interpolated, `pool` how its channels were joined.
+    `values` has the axes (height, width) for an image, (channel, position) for a signal,
+    (feature,) for a table and (token,) for a text. `picture` is what lies under an image, of shape
+    (height, width, 3); `inputs` are the sample's inputs, in the axes of the user's tensor without
+    the batch. `labels` name tokens, features or channels, `rate` is the number of positions of a
+    signal in a second. `smooth` says that the map may be interpolated, `pool` how its channels
+    were joined.
     """
 
     kind: Kind
@@ -37,6 +39,8 @@ class Map:
     smooth: bool = False
     pool: Pooling | None = None
     picture: Bytes | None = None
+    labels: tuple[str, ...] = ()
+    rate: float | None = None
 
     @classmethod
     def of(
@@ -44,23 +48,21 @@ class Map:
         explanation: Explanation,
         *,
         row: int = 0,
-        part: int | str = 0,
+        part: int | str | None = None,
         pool: Pooling | None = None,
         scale: ScaleLike = "own",
         percentile: float = DEFAULT_PERCENTILE,
         picture: Any = None,
+        tokens: Sequence[str] | None = None,
+        names: Sequence[str] | None = None,
+        rate: float | None = None,
     ) -> "Map":
         """Take one sample of an explanation; the options are those of `draw`."""
-        sample = explanation[row]
-        values, inputs = _part(sample, part)
-        kind = KINDS.get(values.ndim)
-        if kind is None:
-            raise InputError(
-                "A map must be that of an image (batch, channel, height, width), a signal "
-                "(batch, channel, position) or a table (batch, feature) to be drawn",
-                got=explanation.values,
-                hint="Draw a slice of it, or use explanation.to_frame().",
-            )
+        part = worth_drawing(explanation) if part is None else part
+        values, inputs = _part(explanation.batch_first()[row], part)
+        kind = _kind(values, inputs, tokens, names, rate)
+        if kind == "signal" and values.ndim == 1:
+            values, inputs = values[None], inputs[None]
         pooled, how = _pooled(values, kind, pool)
         array = _array(pooled)
         return cls(
@@ -71,19 +73,18 @@ class Map:
             smooth=explanation.method.smooth,
             pool=how,
             picture=_picture(picture, inputs) if kind == "image" else None,
+            labels=_labels(kind, array, inputs, tokens, names),
+            rate=rate,
         )
 
     def on(self, scale: Scale) -> "Map":
         """The same map on another scale."""
         return replace(self, scale=scale)
 
-    def labels(self, names: Sequence[str] | None = None) -> list[str]:
-        """Name the features of a table."""
-        if names is None:
-            return [f"feature {i}" for i in range(len(self.values))]
-        if len(names) != len(self.values):
-            raise InputError(f"`names` must name all {len(self.values)} features", got=len(names))
-        return [str(name) for name in names]
+    def strongest(self, most: int) -> NDArray[np.intp]:
+        """The places of the largest absolute values of a table or text, strongest first."""
+        sizes = np.nan_to_num(np.abs(self.values), nan=np.inf)
+        return np.argsort(-sizes, kind="stable")[:most]
 
     def caption(self) -> list[str]:
         """Say what the colors mean: the scale, how channels were joined, what is not finite."""
@@ -137,10 +138,74 @@ def stretch(inputs: Floats) -> Bytes:
     return as_picture((shown - low).transpose(1, 2, 0) / (high - low if high > low else 1.0))
 
 
+def worth_drawing(explanation: Explanation) -> int | str:
+    """The first input that any value lies on: an attention mask carries none."""
+    found = leaves(explanation.batch_first().values)
+    parts = [(input_name(path) if path else 0, leaf) for path, leaf in found]
+    return next((name for name, leaf in parts if bool((leaf != 0).any())), parts[0][0])
+
+
+def _kind(
+    values: Tensor,
+    inputs: Tensor,
+    tokens: Sequence[str] | None,
+    names: Sequence[str] | None,
+    rate: float | None,
+) -> Kind:
+    """What the axes of one sample are, after what is said about them."""
+    if values.ndim not in KINDS:
+        raise InputError(
+            "A map must be that of an image (batch, channel, height, width), a signal "
+            "(batch, channel, position), a table (batch, feature) or a text (batch, token) "
+            "to be drawn",
+            got=values[None],
+            hint="Draw a slice of it, or use explanation.to_frame().",
+        )
+    if rate is not None and not 0 < rate < float("inf"):
+        raise InputError("`rate` must be a positive number of positions a second", got=rate)
+    if values.ndim == 1 and rate is not None:
+        return "signal"
+    counted = not inputs.is_floating_point() and inputs.shape == values.shape
+    if values.ndim == 1 and (tokens is not None or (counted and names is None)):
+        return "text"
+    return KINDS[values.ndim]
+
+
+def _labels(
+    kind: Kind,
+    values: Floats,
+    inputs: Tensor,
+    tokens: Sequence[str] | None,
+    names: Sequence[str] | None,
+) -> tuple[str, ...]:
+    """Name the tokens, features or channels: as the user does, else by number."""
+    option, given = ("tokens", tokens) if kind == "text" else ("names", names)
+    joined = kind == "signal" and len(values) == 1 and inputs.shape[:1] != (1,)
+    if kind == "image" or joined:
+        return ()
+    if given is None:
+        if kind == "text":
+            return tuple(map(str, inputs.tolist()))
+        return tuple(f"feature {i}" if kind == "table" else str(i) for i in range(len(values)))
+    thing = {"text": "tokens", "table": "features", "signal": "channels"}[kind]
+    if len(given) != len(values):
+        raise InputError(f"`{option}` must name all {len(values)} {thing}", got=len(given))
+    return tuple(map(str, given))
+
+
 def _part(sample: Explanation, part: int | str) -> tuple[Tensor, Tensor]:
-    """The values and inputs of one input tensor of one sample, without the batch axis."""
+    """The values and inputs of one input tensor of one sample, without the batch axis.
+
+    Values at a layer have no input of their own: maps are shown with the first, others with none.
+    """
     inputs = dict(leaves(sample.inputs))
-    values = {path[0] if path else 0: (leaf, inputs[path]) for path, leaf in leaves(sample.values)}
+    first = next(iter(inputs.values()))
+    if isinstance(sample.values, Tensor) and sample.at is not None and sample.values.ndim != 4:
+        inputs, first = {}, sample.values.new_empty(1, 0)
+    values = {
+        input_name(path) if path else 0: (leaf, inputs.get(path, first))
+        for path, leaf in leaves(sample.values)
+    }
     if isinstance(part, int) and 0 <= part < len(values):
         value, given = list(values.values())[part]
     elif part in values:
@@ -154,7 +219,7 @@ def _pooled(values: Tensor, kind: Kind, pool: Pooling | None) -> tuple[Tensor, P
     """Join the channels of an image, by default by their sum; those of a signal on request."""
     if pool is not None and pool not in POOLINGS:
         raise UnknownNameError("`pool`", pool, POOLINGS)
-    if kind == "table" or (kind == "signal" and pool is None):
+    if kind in ("table", "text") or (kind == "signal" and pool is None):
         return values, None
     how: Pooling = pool or "sum"
     joined = POOLINGS[how](values[None])[0]

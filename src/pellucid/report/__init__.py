@@ -1,6 +1,8 @@
 """Reports: one self-contained HTML file, and the panel that notebooks show.
 
-No network, no scripts; images are PNG, in colors for light and for dark pages.
+No network; images are PNG, in colors for light and for dark pages. The page of a report is whole
+without its script, which switches classes, scales and signs, opens maps large, and keeps what is
+chosen in the address.
 """
 
 from pellucid.report.document import Section, write

@@ -1,9 +1,14 @@
 """The report: one self-contained page about one or several samples."""
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup
 
 from pellucid import __version__
 from pellucid.errors import InputError
@@ -12,22 +17,25 @@ from pellucid.plot.color import DEFAULT_PERCENTILE, Scale
 from pellucid.plot.map import GridScale, Map
 from pellucid.report import wording
 from pellucid.report.file import check_writable, write_whole
-from pellucid.report.image import picture_uri
-from pellucid.report.panel import Panel, environment
+from pellucid.report.image import picture_uri, thumb_uri
+from pellucid.report.panel import SMOOTH_OPACITY, Panel, environment
+from pellucid.report.tables import tape_table
+from pellucid.tape.record import Tape
 
-KEY = (
-    "Warm colors are positive values, cold colors negative ones. Each map has a scale of its own, "
-    "stated under it."
-)
-SHARED_KEY = "Warm colors are positive values, cold colors negative ones. All maps share one scale."
+SCRIPTS = ("values.js", "zoom.js", "script.js")
+# The scales that a reader can choose from.
+CHOICES = ("own", "shared")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Section:
     """One sample of a report: its explanations, and what is known about it.
 
+    The explanations may be of several targets: the page then shows one target at a time.
     `picture` is an array or PIL image; without one the input is shown, stretched to its range.
-    `classes` has one name for each class of the model's output.
+    `classes` has one name for each class of the model's output. `tokens` are the strings of a
+    text, `features` the names of a table's columns or of a signal's channels, and `rate` the
+    positions of a signal in a second; with a rate, inputs of shape (batch, position) are signals.
     """
 
     explanations: Sequence[Explanation]
@@ -35,6 +43,18 @@ class Section:
     name: str = ""
     picture: Any = None
     classes: Sequence[str] = ()
+    tokens: Sequence[str] | None = None
+    features: Sequence[str] | None = None
+    rate: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """What explains one target of a sample."""
+
+    label: str
+    explains: str
+    panels: list[Panel]
 
 
 def write(
@@ -47,6 +67,10 @@ def write(
     pictures: Sequence[Any] | None = None,
     names: Sequence[str] | None = None,
     classes: Sequence[str] = (),
+    tokens: Sequence[Sequence[str]] | None = None,
+    features: Sequence[str] | None = None,
+    rate: float | None = None,
+    tape: Tape | None = None,
     scale: GridScale = "own",
     percentile: float = DEFAULT_PERCENTILE,
     overlay: float | None = None,
@@ -54,92 +78,188 @@ def write(
     """Write explanations as one HTML file that needs nothing else, and return its path.
 
     `explanations` are what `compare` returns, with one section for each sample; or sections, made
-    by hand. `pictures` and `names` have one entry for each sample. `about` is a line on the model,
-    `credits` one on where it comes from.
-    `scale`, `percentile` and `overlay` are those of `pellucid.plot.grid`.
+    by hand. Where they are of several targets, the page switches between them. `pictures`, `names`
+    and `tokens` have one entry for each sample; `features` and `rate` are those of a `Section`.
+    `about` is a line on the model, `credits` one on where it comes from, and `tape` (from
+    `pellucid.record`) lists its operations.
+    `scale`, `percentile` and `overlay` are those of `pellucid.plot.grid`; the reader can change
+    scale and overlay on the page.
 
     >>> import tempfile, torch
     >>> import pellucid as pl
     >>> model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(27, 2))
-    >>> maps = pl.compare(model, torch.rand(1, 3, 3, 3), ["saliency", "gradient_x_input"])
+    >>> image = torch.rand(1, 3, 3, 3)
+    >>> maps = [pl.explain(model, image, "saliency", target=k) for k in (0, 1)]
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write(f"{folder}/report.html", maps).name
+    ...     write(f"{folder}/report.html", maps, classes=["cat", "dog"]).name
     'report.html'
     """
     target = check_writable(path)
-    sections = as_sections(explanations, pictures=pictures, names=names, classes=classes)
+    each = {"pictures": pictures, "names": names, "tokens": tokens}
+    all_of_them = {"classes": classes, "features": features, "rate": rate}
+    sections = as_sections(explanations, each, all_of_them)
     shown = [_context(section, scale, percentile, overlay) for section in sections]
-    page = environment().get_template("report.html.j2")
-    html = page.render(
-        title=title, about=about, credits=credits, sections=shown, version=__version__
+    script = _script()
+    html = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            title=title,
+            about=about,
+            credits=credits,
+            sections=shown,
+            tape=None if tape is None else tape_table(tape),
+            switches=_switches(shown, scale, overlay),
+            script=script,
+            script_hash=_hash(script),
+            version=__version__,
+        )
     )
     return write_whole(target, html.encode("utf-8"))
 
 
 def as_sections(
     explanations: Explanation | Sequence[Explanation] | Sequence[Section],
-    *,
-    pictures: Sequence[Any] | None = None,
-    names: Sequence[str] | None = None,
-    classes: Sequence[str] = (),
+    each: dict[str, Sequence[Any] | None],
+    all_of_them: dict[str, Any],
 ) -> list[Section]:
-    """Make one section for each sample of a batch; sections that are made already pass through."""
+    """Make one section for each sample of a batch; sections that are made already pass through.
+
+    `each` holds pictures, names and tokens, with one entry a sample, and `all_of_them` the fields
+    of a section that are the same for all.
+    """
     given = [explanations] if isinstance(explanations, Explanation) else list(explanations)
-    sections = [each for each in given if isinstance(each, Section)]
-    found = [each for each in given if isinstance(each, Explanation)]
+    sections = [one for one in given if isinstance(one, Section)]
+    found = [one for one in given if isinstance(one, Explanation)]
     if not given or len(given) not in (len(sections), len(found)):
         raise InputError("`explanations` must be a list of explanations or of sections", got=given)
     if sections:
         return sections
     rows = len(found[0])
-    if any(len(each) != rows for each in found):
+    if any(len(one) != rows for one in found):
         raise InputError(
             "All explanations of a report must be of the same samples",
-            got=[len(each) for each in found],
+            got=[len(one) for one in found],
             hint="Make a Section for each sample.",
         )
-    for what, values in (("pictures", pictures), ("names", names)):
+    for what, values in each.items():
         if values is not None and len(values) != rows:
             raise InputError(f"`{what}` must have one entry a sample, {rows}", got=len(values))
+    own = {what: values for what, values in each.items() if values is not None}
     return [
         Section(
             explanations=found,
             row=row,
-            name=names[row] if names is not None else (f"Sample {row}" if rows > 1 else ""),
-            picture=pictures[row] if pictures is not None else None,
-            classes=classes,
+            name=own["names"][row] if "names" in own else (f"Sample {row}" if rows > 1 else ""),
+            picture=own["pictures"][row] if "pictures" in own else None,
+            tokens=own["tokens"][row] if "tokens" in own else None,
+            **all_of_them,
         )
         for row in range(rows)
     ]
+
+
+def by_target(section: Section) -> list[list[Explanation]]:
+    """The explanations of a section, those of each target together, in the order of the first."""
+    found: dict[str, list[Explanation]] = {}
+    for each in section.explanations:
+        found.setdefault(repr(each[section.row].target), []).append(each)
+    return list(found.values())
 
 
 def _context(
     section: Section, scale: GridScale, percentile: float, overlay: float | None
 ) -> dict[str, Any]:
     """What the template needs of one section."""
-    first, row = section.explanations[0], section.row
-    maps = [Map.of(each, row=row, picture=section.picture) for each in section.explanations]
-    if scale == "shared":
-        scale = Scale.of([each.values for each in maps], percentile=percentile, shared=True)
-    picture = maps[0].picture
+    grouped = by_target(section)
+    maps = [[_map(each, section, scale, percentile) for each in group] for group in grouped]
+    values = [made.values for line in maps for made in line]
+    shared = Scale.of(values, percentile=percentile, shared=True) if scale in CHOICES else None
+    groups = [
+        _group(section, explanations, line, shared, scale == "shared", overlay)
+        for explanations, line in zip(grouped, maps, strict=True)
+    ]
+    found = wording.predictions(section.explanations[0], row=section.row, classes=section.classes)
+    picture = maps[0][0].picture
+    return {
+        "name": section.name or "The sample",
+        "picture": None if picture is None else picture_uri(picture),
+        "thumb": None if picture is None else thumb_uri(picture),
+        "says": f"{found[0].name}, {wording.probability(found[0].probability)}" if found else "",
+        "predictions": [(p, wording.probability(p.probability)) for p in found],
+        "groups": groups,
+    }
+
+
+def _map(each: Explanation, section: Section, scale: GridScale, percentile: float) -> Map:
+    return Map.of(
+        each,
+        row=section.row,
+        picture=section.picture,
+        scale="own" if scale == "shared" else scale,
+        percentile=percentile,
+        tokens=section.tokens,
+        names=section.features,
+        rate=section.rate,
+    )
+
+
+def _group(
+    section: Section,
+    explanations: list[Explanation],
+    maps: list[Map],
+    shared: Scale | None,
+    on_shared: bool,
+    overlay: float | None,
+) -> Group:
     panels = [
         Panel.of(
             each,
-            row=row,
-            picture=section.picture,
+            made,
+            row=section.row,
             classes=section.classes,
-            scale=scale,
-            percentile=percentile,
+            shared=shared,
+            on_shared=on_shared,
             overlay=overlay,
+            title=title,
         )
-        for each in section.explanations
+        for each, made, title in zip(explanations, maps, _titles(explanations), strict=True)
     ]
-    found = wording.predictions(first, row=row, classes=section.classes)
+    label = wording.aim(explanations[0], row=section.row, classes=section.classes)
+    return Group(label=label, explains=panels[0].explains, panels=panels)
+
+
+def _titles(explanations: list[Explanation]) -> list[str]:
+    """The names of the methods, numbered where one was used several times."""
+    names = [type(each.method).__name__ for each in explanations]
+    seen = [names[:i].count(name) + 1 for i, name in enumerate(names)]
+    return [f"{name} {n}" if n > 1 else name for name, n in zip(names, seen, strict=True)]
+
+
+def _switches(
+    shown: list[dict[str, Any]], scale: GridScale, overlay: float | None
+) -> dict[str, Any]:
+    """What can be switched on this page, and how it starts."""
+    panels = [panel for section in shown for group in section["groups"] for panel in group.panels]
+    several = any(sum(len(g.panels) for g in section["groups"]) > 1 for section in shown)
+    methods = list(dict.fromkeys((panel.key, panel.title) for panel in panels))
     return {
-        "name": section.name,
-        "picture": None if picture is None else picture_uri(picture),
-        "explains": panels[0].explains,
-        "predictions": [(p, wording.probability(p.probability)) for p in found],
-        "panels": panels,
-        "key": KEY if scale == "own" else SHARED_KEY,
+        "scale": scale if scale in CHOICES else "own",
+        "scales": several and scale in CHOICES,
+        "methods": methods if len(methods) > 1 else [],
+        "pictures": any(s["picture"] for s in shown) and any(p.kind == "image" for p in panels),
+        "under": "smooth" if overlay is None else "all",
+        "opacity": round(100 * (SMOOTH_OPACITY if overlay is None else overlay)),
     }
+
+
+def _script() -> Markup:
+    """The scripts of the page as one: our own text, which is not escaped."""
+    room = resources.files("pellucid.report")
+    return Markup("\n").join(Markup((room / name).read_text("utf-8")) for name in SCRIPTS)
+
+
+def _hash(script: str) -> str:
+    """What the page's policy allows to run: this text and no other."""
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    return "sha256-" + base64.b64encode(digest).decode("ascii")

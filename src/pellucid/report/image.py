@@ -1,7 +1,12 @@
-"""Images inside a page: PNG as data URIs, each map in colors for light and for dark pages."""
+"""Maps as pixels of a page: PNG in colors for light and for dark pages, and the values themselves.
+
+The pictures show without a script. The values are for the script, which draws them in the same
+colors on another scale.
+"""
 
 import base64
 import io
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,23 +14,75 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pellucid.plot.color import Bytes, Floats, indices, overlay, table
-from pellucid.plot.draw import canvas, draw_map
 from pellucid.plot.map import Map
 
 # Small maps are enlarged to about this many pixels a side where smoothness is wanted.
 SMOOTH_SIDE = 224
+# The longer side of the small pictures in an index, twice as fine as they are shown.
+THUMB_SIDE = 144
 # Dots per inch of drawings that are not plain images.
 DPI = 130
 
+NEAREST, BILINEAR = Image.Resampling.NEAREST, Image.Resampling.BILINEAR
+
+# Values are sent as whole numbers of steps: so many up to the strongest color, which is four for
+# each color of the table, and room for 64 times as much.
+STEPS = 512
+MOST_STEPS = 32767
+NO_NUMBER = -32768
+
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
-    """One image for light pages and one for dark pages, as data URIs, with what it shows."""
+class Raster:
+    """One map for light pages and one for dark pages, as data URIs, and its values.
+
+    `values` are `shape` (height, width) numbers of steps, each `step` large, packed by `pack`; a
+    smooth map is enlarged to `size`. `opacity` is that of the map on its picture, if it lies on it.
+    """
 
     light: str
     dark: str
     alt: str
-    crisp: bool = False
+    crisp: bool
+    opacity: float | None
+    values: str
+    step: float
+    shape: tuple[int, ...]
+    size: tuple[int, ...]
+
+
+def rasterize(shown: Map, *, alt: str, opacity: float | None = None) -> Raster:
+    """Render an image map, on its picture with an opacity or alone, or the ground of a signal."""
+    opacity = opacity if shown.picture is not None else None
+    size = _drawn_size(shown)
+    light, dark = (_uri(_render(shown, size, opacity, dark)) for dark in (False, True))
+    values, step = pack(shown.values, shown.scale.span)
+    return Raster(
+        light=light,
+        dark=dark,
+        alt=alt,
+        crisp=shown.kind == "signal" or not shown.smooth,
+        opacity=opacity,
+        values=values,
+        step=step,
+        shape=shown.values.shape,
+        size=size,
+    )
+
+
+def pack(values: Floats, span: float) -> tuple[str, float]:
+    """Values as text: 16-bit steps, all high bytes before all low ones, deflated, in base64.
+
+    Also the size of a step. The span of the map's own scale is resolved to four times the number
+    of its colors; the largest value is kept, for scales that are shared with stronger maps.
+    """
+    finite = np.isfinite(values)
+    sizes = np.where(finite, values, 0).astype(np.float64)
+    step = max(span / STEPS, float(np.abs(sizes).max(initial=0)) / MOST_STEPS)
+    steps = np.where(finite, np.round(sizes / step), NO_NUMBER).astype("<i2")
+    low, high = steps.reshape(-1, 1).view(np.uint8).T
+    packed = zlib.compress(high.tobytes() + low.tobytes(), 9)
+    return base64.b64encode(packed).decode("ascii"), step
 
 
 def picture_uri(picture: Bytes) -> str:
@@ -33,15 +90,11 @@ def picture_uri(picture: Bytes) -> str:
     return _uri(Image.fromarray(picture))
 
 
-def show_map(shown: Map, *, alt: str, opacity: float | None) -> Shown:
-    """Render a map: on its picture with an opacity, or alone."""
-    if shown.kind == "image":
-        uris = [_uri(_render(shown, opacity, dark)) for dark in (False, True)]
-    else:
-        uris = [_uri(_drawn(shown, dark)) for dark in (False, True)]
-    return Shown(
-        light=uris[0], dark=uris[1], alt=alt, crisp=shown.kind == "image" and not shown.smooth
-    )
+def thumb_uri(picture: Bytes) -> str:
+    """A small picture of it."""
+    image = Image.fromarray(picture)
+    image.thumbnail((THUMB_SIDE, THUMB_SIDE))
+    return _uri(image)
 
 
 def strip(dark: bool) -> str:
@@ -51,25 +104,9 @@ def strip(dark: bool) -> str:
     return f"linear-gradient(to right, {stops})"
 
 
-def _render(shown: Map, opacity: float | None, dark: bool) -> Image.Image:
-    """An image map, pixel by pixel: no figure, so that no pixel is interpolated that should not."""
-    values = shown.values
-    if shown.smooth:
-        side = (SMOOTH_SIDE, SMOOTH_SIDE)
-        values = _enlarge(values, side if shown.picture is None else shown.picture.shape[:2])
-    if opacity is not None and shown.picture is not None:
-        below = _fit(shown.picture, values.shape)
-        return Image.fromarray(overlay(values, shown.scale, below, opacity=opacity, dark=dark))
-    image = Image.fromarray(indices(values, shown.scale)).convert("P")
-    image.putpalette(table(dark).tobytes())
-    return image
-
-
-def _drawn(shown: Map, dark: bool) -> Image.Image:
-    """A signal or a table, with its axes."""
-    figure = canvas(shown, 1, 1, dark)
-    draw_map(shown, figure.add_subplot(), dark=dark)
-    return Image.open(io.BytesIO(png(figure)))
+def colors(dark: bool) -> str:
+    """The color table for the script: six hexadecimal digits a color."""
+    return table(dark).tobytes().hex()
 
 
 def png(figure: Figure) -> bytes:
@@ -79,20 +116,42 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def _drawn_size(shown: Map) -> tuple[int, ...]:
+    """The pixels of a map as it is drawn: those of its picture, if it is smooth and smaller."""
+    height, width = shown.values.shape
+    if not shown.smooth or shown.kind == "signal":
+        return height, width
+    side = (SMOOTH_SIDE, SMOOTH_SIDE)
+    wanted = side if shown.picture is None else shown.picture.shape[:2]
+    return wanted if height < wanted[0] or width < wanted[1] else (height, width)
+
+
+def _render(shown: Map, size: tuple[int, ...], opacity: float | None, dark: bool) -> Image.Image:
+    """A map, pixel by pixel: no figure, so that no pixel is interpolated that should not."""
+    values = _enlarge(shown.values, size)
+    if opacity is not None and shown.picture is not None:
+        height, width = np.maximum(values.shape, shown.picture.shape[:2])
+        fine = Image.fromarray(values.astype(np.float32)).resize((width, height), NEAREST)
+        values, below = np.asarray(fine), _fit(shown.picture, (height, width))
+        return Image.fromarray(overlay(values, shown.scale, below, opacity=opacity, dark=dark))
+    image = Image.fromarray(indices(values, shown.scale)).convert("P")
+    image.putpalette(table(dark).tobytes())
+    return image
+
+
 def _enlarge(values: Floats, size: tuple[int, ...]) -> Floats:
     """Interpolate a small map bilinearly; values that are not finite stay where they are."""
-    height, width = size
-    if values.shape[0] >= height and values.shape[1] >= width:
+    if values.shape == size:
         return values
     image = Image.fromarray(values.astype(np.float32))
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(image.resize((size[1], size[0]), BILINEAR))
 
 
 def _fit(picture: Bytes, shape: tuple[int, ...]) -> Bytes:
     height, width = shape
     if picture.shape[:2] == (height, width):
         return picture
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(picture).resize((width, height), BILINEAR))
 
 
 def _uri(image: Image.Image) -> str:

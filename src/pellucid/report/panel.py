@@ -4,16 +4,18 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from pellucid.explanation import Explanation
-from pellucid.plot.color import DEFAULT_PERCENTILE, NOT_FINITE, number
-from pellucid.plot.map import Map, ScaleLike
-from pellucid.report import wording
-from pellucid.report.image import Shown, show_map, strip
+from pellucid.plot.color import NOT_FINITE, Scale, number
+from pellucid.plot.map import Map
+from pellucid.report import marks, wording
+from pellucid.report.image import Raster, colors, rasterize, strip
+from pellucid.report.lanes import Lanes
+from pellucid.report.marks import Mark
+from pellucid.report.tables import Table, ledger_table
 
 # Smooth maps say where on the picture; those of single pixels would hide under it.
 SMOOTH_OPACITY = 0.8
@@ -21,54 +23,88 @@ SMOOTH_OPACITY = 0.8
 # A notebook shows this many samples of a batch.
 MOST_ROWS = 4
 
-TEMPLATES = ("macros.html.j2", "panel.html.j2", "report.html.j2")
+TEMPLATES = (
+    *("bodies.html.j2", "controls.html.j2", "macros.html.j2", "panel.html.j2", "report.html.j2"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ends:
+    """A scale in words: what the script draws with, what is written at its ends and below it."""
+
+    limit: float
+    number: str
+    caption: str
+
+    @classmethod
+    def of(cls, made: Map) -> "Ends":
+        """The scale that a map is on."""
+        caption = "; ".join(_captions(made))
+        return cls(limit=made.scale.span, number=number(made.scale.span), caption=caption)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Panel:
-    """What the page says about one explanation of one sample."""
+    """What the page says about one explanation of one sample.
+
+    `body` is the map as its kind is shown; `own` and `shared` are the scales it can be drawn on,
+    and `ends` the one it is drawn on at first.
+    """
 
     title: str
+    key: str
+    kind: str
     explains: str
     options: str
     answers: str
     weakness: str
-    shown: Shown
-    limit: str
-    captions: list[str]
+    body: Raster | Lanes | list[Mark]
+    alt: str
+    ends: Ends
+    own: Ends
+    shared: Ends
     facts: list[tuple[str, str]]
     notes: tuple[str, ...]
-    legend: bool
+    ledger: Table | None
 
     @classmethod
     def of(
         cls,
         explanation: Explanation,
+        made: Map,
         *,
         row: int = 0,
-        picture: Any = None,
         classes: Sequence[str] = (),
-        scale: ScaleLike = "own",
-        percentile: float = DEFAULT_PERCENTILE,
+        shared: Scale | None = None,
+        on_shared: bool = False,
         overlay: float | None = None,
+        title: str = "",
     ) -> "Panel":
-        """Compute what is shown; the options are those of `pellucid.plot.grid`."""
-        made = Map.of(explanation, row=row, scale=scale, percentile=percentile, picture=picture)
+        """Compute what is shown of a map that is on its own scale."""
         method = type(explanation.method)
+        title = title or method.__name__
         evidence = wording.where(made)
-        opacity = SMOOTH_OPACITY if made.smooth else overlay
+        alt = f"{title} map: {evidence}."
+        other = made if shared is None else made.on(shared)
+        drawn = other if on_shared else made
+        own, others = Ends.of(made), Ends.of(other)
+        book = explanation.ledger
         return cls(
-            title=method.__name__,
+            title=title,
+            key=title.lower().replace(" ", "-"),
+            kind=made.kind,
             explains=_explains(explanation, row, classes),
             options=repr(explanation.method),
-            answers=explanation.method.answers,
-            weakness=explanation.method.weakness,
-            shown=show_map(made, alt=f"{method.__name__} map: {evidence}.", opacity=opacity),
-            limit=number(made.scale.span),
-            captions=_captions(made, opacity),
+            answers=wording.worded(explanation.method.answers, made.kind),
+            weakness=wording.worded(explanation.method.weakness, made.kind),
+            body=_body(drawn, alt, SMOOTH_OPACITY if made.smooth else overlay),
+            alt=alt,
+            ends=others if on_shared else own,
+            own=own,
+            shared=others,
             facts=_facts(explanation, row, evidence),
             notes=explanation.notes,
-            legend=made.kind == "image",
+            ledger=None if book is None else ledger_table(book, len(explanation)),
         )
 
 
@@ -79,7 +115,7 @@ def panel(explanation: Explanation) -> str:
         environment()
         .get_template("panel.html.j2")
         .render(
-            panels=[Panel.of(explanation, row=row) for row in rows],
+            panels=[Panel.of(explanation, Map.of(explanation, row=i), row=i) for i in rows],
             left_out=len(explanation) - len(rows),
         )
     )
@@ -97,10 +133,19 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters["code"] = _code
-    # Both are our own text: the style sheet in the package, and gradients of color numbers.
+    # All are our own text: the style sheet in the package, and gradients of color numbers.
     made.globals["style"] = Markup((room / "style.css").read_text("utf-8"))
     made.globals["strips"] = {"light": Markup(strip(False)), "dark": Markup(strip(True))}
+    made.globals["colors"] = {"light": colors(False), "dark": colors(True)}
     return made
+
+
+def _body(made: Map, alt: str, opacity: float | None) -> Raster | Lanes | list[Mark]:
+    if made.kind == "image":
+        return rasterize(made, alt=alt, opacity=opacity)
+    if made.kind == "signal":
+        return Lanes.of(made, alt=alt)
+    return marks.tokens(made) if made.kind == "text" else marks.bars(made)
 
 
 def _code(text: str) -> Markup:
@@ -111,13 +156,13 @@ def _code(text: str) -> Markup:
     )
 
 
-def _captions(made: Map, opacity: float | None) -> list[str]:
+def _captions(made: Map) -> list[str]:
     captions = made.caption()
     if captions[-1].endswith("not finite"):
         light, dark = NOT_FINITE[False][0], NOT_FINITE[True][0]
         captions[-1] += f" ({light}, on dark pages {dark})"
-    if made.kind == "image" and opacity is not None:
-        captions.append("on the picture, in gray")
+    if made.kind == "table" and len(made.values) > marks.MOST_BARS:
+        captions.append(f"the {marks.MOST_BARS} largest of {len(made.values)} features")
     return captions
 
 
@@ -128,6 +173,7 @@ def _explains(explanation: Explanation, row: int, classes: Sequence[str]) -> str
 
 def _facts(explanation: Explanation, row: int, evidence: str) -> list[tuple[str, str]]:
     facts = [
+        ("At layer", explanation.at or ""),
         ("Evidence", evidence),
         ("Completeness", wording.completeness(explanation, row=row)),
         ("Sampling", wording.error(explanation, row=row)),

@@ -10,11 +10,17 @@ from torch import Tensor
 
 from pellucid.explanation import Explanation
 from pellucid.plot.color import Floats, number
-from pellucid.plot.map import Map
+from pellucid.plot.map import Kind, Map
 from pellucid.structure import leaves
+from pellucid.target.place import Place
 
 # Keeps a number and its sign on one line.
 SPACE = "\N{NO-BREAK SPACE}"
+
+# What one element of an input is called.
+ELEMENTS: dict[Kind, str] = {
+    "image": "pixel", "signal": "position", "table": "feature", "text": "token",
+}  # fmt: skip
 
 NO_COMPLETENESS = "claims no completeness"
 
@@ -32,8 +38,11 @@ def predictions(
 ) -> list[Prediction]:
     """The classes that the model thinks most likely; empty if its output has no classes.
 
-    Scores become probabilities by a softmax, unless they are probabilities already.
+    Scores become probabilities by a softmax, unless they are probabilities already. What a
+    function reads from an output without names of classes need not be classes.
     """
+    if explanation.target.kind == "callable" and not classes:
+        return []
     scores = _scores(explanation, row)
     if scores is None:
         return []
@@ -56,10 +65,30 @@ def target(explanation: Explanation, *, row: int = 0, classes: Sequence[str] = (
     names = [f"“{class_name(k, classes)}”" for k in aim.classes[:1]]
     if aim.kind == "callable":
         return f"the function {aim.name}"
+    where = aim.place.words()
     if aim.kind == "contrast" and aim.against is not None:
-        return f"the score of {names[0]} less that of “{class_name(aim.against, classes)}”"
+        other = f"“{class_name(aim.against, classes)}”"
+        return f"the score of {names[0]} less that of {other}{where}"
     words = {"probability": "the probability", "log_odds": "the log-odds"}
-    return f"{words.get(aim.kind, 'the score')} of {names[0]}" if names else "the score"
+    what = f"{words.get(aim.kind, 'the score')} of {names[0]}" if names else "the score"
+    return f"{what}{where}"
+
+
+def aim(explanation: Explanation, *, row: int = 0, classes: Sequence[str] = ()) -> str:
+    """Name the target in as few words as tell it from others: the class, if it is one."""
+    found = explanation[row].target
+    if found.kind == "index" and found.classes:
+        return class_name(found.classes[0], classes)
+    return target(explanation, row=row, classes=classes).removeprefix("the ")
+
+
+def worded(text: str, kind: Kind) -> str:
+    """What a method says of pixels, said of the elements of another kind of input.
+
+    >>> worded("Which pixels carry the score?", "text")
+    'Which tokens carry the score?'
+    """
+    return text.replace("pixel", ELEMENTS[kind])
 
 
 def completeness(explanation: Explanation, *, row: int = 0) -> str:
@@ -87,15 +116,18 @@ def error(explanation: Explanation, *, row: int = 0) -> str:
     """Say how far sampling may have moved the values; empty where nothing was sampled."""
     if explanation.error is None:
         return ""
-    spread = _root_mean_square([leaf[row] for _, leaf in leaves(explanation.error)])
-    size = _root_mean_square([leaf[row] for _, leaf in leaves(explanation.values)])
+    first = explanation.batch_first()
+    spread = _root_mean_square([leaf[row] for _, leaf in leaves(first.error)])
+    size = _root_mean_square([leaf[row] for _, leaf in leaves(first.values)])
     if size == 0:
         return f"standard error {number(spread)}"
     return f"standard error {number(spread)}, {percent(spread / size)} of a typical value"
 
 
-def where(shown: Map, *, names: Sequence[str] | None = None) -> str:
+def where(shown: Map) -> str:
     """Say in a line where the positive values lie, and how much is negative."""
+    if not np.isfinite(shown.values).any():
+        return "no value is finite"
     values = np.where(np.isfinite(shown.values), shown.values, 0)
     positive, negative = float(values.clip(0).sum()), float(-values.clip(max=0).sum())
     if positive + negative == 0:
@@ -104,19 +136,19 @@ def where(shown: Map, *, names: Sequence[str] | None = None) -> str:
     share = f"; {percent(against)} of all is negative" if against > 0 else ""
     if positive == 0:
         return "all values are negative or zero"
-    if shown.kind == "table":
-        return strongest(shown, names)
+    if shown.kind in ("table", "text"):
+        return strongest(shown)
     kept = _half(values.clip(0))
     place = _place(values.clip(0) * kept)
-    thing = "pixels" if shown.kind == "image" else "positions"
-    return f"half of the positive part in {percent(kept.mean())} of the {thing}, {place}{share}"
+    things = f"{ELEMENTS[shown.kind]}s"
+    return f"half of the positive part in {percent(kept.mean())} of the {things}, {place}{share}"
 
 
-def strongest(shown: Map, names: Sequence[str] | None = None, most: int = 3) -> str:
-    """Name the features of a table with the largest values."""
-    order = np.argsort(-np.abs(np.nan_to_num(shown.values)), kind="stable")[:most]
-    labels = shown.labels(names)
-    return ", ".join(f"{labels[i]} ({shown.values[i]:+.3g})" for i in order)
+def strongest(shown: Map, most: int = 3) -> str:
+    """Name the features of a table, or the tokens of a text, with the largest values."""
+    order = [i for i in shown.strongest(len(shown.values)) if np.isfinite(shown.values[i])][:most]
+    quote = "“{}”" if shown.kind == "text" else "{}"
+    return ", ".join(f"{quote.format(shown.labels[i])} ({shown.values[i]:+.3g})" for i in order)
 
 
 def significant(value: float) -> str:
@@ -166,11 +198,12 @@ def probability(chance: float) -> str:
 
 def _scores(explanation: Explanation, row: int) -> Tensor | None:
     """The scores of the classes for one sample, of shape (class,), if the output has any."""
-    path = explanation.target.where
-    for at, leaf in leaves(explanation.output):
-        if at[: len(path)] == path and leaf.is_floating_point() and leaf.ndim == 2:
-            return leaf[row].double().cpu() if leaf.shape[1] > 1 else None
-    return None
+    table = explanation.target.table(explanation.output)
+    if table is None and explanation.target.place == Place():
+        path = explanation.target.where
+        found = [leaf for at, leaf in leaves(explanation.output) if at[: len(path)] == path]
+        table = next((leaf for leaf in found if leaf.is_floating_point() and leaf.ndim == 2), None)
+    return None if table is None or table.shape[1] < 2 else table[row].double().cpu()
 
 
 def _are_probabilities(scores: Tensor) -> bool:

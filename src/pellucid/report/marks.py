@@ -1,0 +1,110 @@
+"""Tokens and bars: values as colored marks of the page itself."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pellucid.plot.color import Floats, Scale, colorize, ink_on, number
+from pellucid.plot.draw import MOST_BARS
+from pellucid.plot.legend import MINUS
+from pellucid.plot.map import Map
+from pellucid.plot.tokens import Piece, pieces
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """One token or feature: its value, how it is written, and its colors as a style.
+
+    `value` is `None` where it is not finite; `width` is the length of a bar in percent.
+    `count` is the number of equal tokens that this one stands for.
+    """
+
+    label: str
+    value: float | None
+    number: str
+    style: str
+    width: float = 0.0
+    piece: Piece | None = None
+    count: int = 1
+
+
+def tokens(shown: Map) -> list[Mark]:
+    """The tokens of a text; a run of padding is one mark."""
+    found = pieces(shown.labels)
+    styles = swatches(shown.values, shown.scale)
+    marks = []
+    for start, count in _runs(found, shown.values):
+        marks.append(
+            Mark(
+                label=shown.labels[start],
+                value=_value(shown.values[start]),
+                number=signed(shown.values[start]),
+                style=styles[start],
+                piece=found[start],
+                count=count,
+            )
+        )
+    return marks
+
+
+def bars(shown: Map) -> list[Mark]:
+    """A bar for each of the strongest features of a table, the strongest first."""
+    order = shown.strongest(MOST_BARS)
+    values = shown.values[order]
+    reach = float(np.abs(values[np.isfinite(values)]).max(initial=0)) or 1.0
+    styles = swatches(values, shown.scale)
+    return [
+        Mark(
+            label=shown.labels[i],
+            value=_value(value),
+            number=signed(value),
+            style=style,
+            width=100 * float(value) / reach if np.isfinite(value) else 0.0,
+        )
+        for i, value, style in zip(order, values, styles, strict=True)
+    ]
+
+
+def swatches(values: Floats, scale: Scale) -> list[str]:
+    """Ground and ink of each value on light and on dark pages, as CSS variables."""
+    light, dark = (colorize(values, scale, dark=dark) for dark in (False, True))
+    return [
+        f"--l:{_hex(a)};--li:{ink_on(a)};--d:{_hex(b)};--di:{ink_on(b)}"
+        for a, b in zip(light, dark, strict=True)
+    ]
+
+
+def signed(value: float) -> str:
+    r"""A value with its sign, but zero without.
+
+    >>> signed(0.12345), signed(0.0), signed(float("nan"))
+    ('+0.123', '0', 'not finite')
+    >>> signed(-2.0) == "\N{MINUS SIGN}2"
+    True
+    """
+    if not np.isfinite(value):
+        return "not finite"
+    sign = "+" if value > 0 else MINUS if value < 0 else ""
+    return sign + number(abs(float(value)))
+
+
+def _runs(found: list[Piece], values: Floats) -> Iterator[tuple[int, int]]:
+    """Where each mark starts and how many tokens it stands for: equal, special, and zero."""
+    start = 0
+    while start < len(found):
+        stop = start + 1
+        while found[start].special and values[start] == 0 and stop < len(found):
+            if found[stop] != found[start] or values[stop] != 0:
+                break
+            stop += 1
+        yield start, stop - start
+        start = stop
+
+
+def _value(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _hex(rgb: Floats) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*rgb)
