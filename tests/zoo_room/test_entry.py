@@ -78,6 +78,11 @@ def test_weights_are_never_unpickled(monkeypatch):
     assert [given["weights_only"] for given in seen] == [True]
 
 
+def test_all_models_have_names_without_being_loaded(monkeypatch):
+    monkeypatch.setattr(torch, "load", lambda *_: pytest.fail("loaded"))
+    assert pl.zoo.names() == ["efficientnet_lite0", "minilm", "mobilenet_v2"]
+
+
 def test_a_model_that_does_not_exist():
     with pytest.raises(UnknownNameError, match="Did you mean 'efficientnet_lite0'"):
         pl.zoo.load("efficientnet_lite")

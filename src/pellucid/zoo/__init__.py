@@ -3,6 +3,9 @@
     entry = pellucid.zoo.load("efficientnet_lite0")
     entry.model(entry.preprocess("photo.png"))
 
+    entry = pellucid.zoo.load("minilm")
+    entry.model(**entry.encode("The cat sat on the mat."))
+
 Weights come from packages, never from the network, and are never unpickled.
 """
 
@@ -10,5 +13,15 @@ from pellucid.zoo.entry import Entry, load, names, register
 from pellucid.zoo.factory import find
 from pellucid.zoo.photo import open_photo
 from pellucid.zoo.preprocessing import Preprocessing
+from pellucid.zoo.text import TextEntry
 
-__all__ = ["Entry", "Preprocessing", "find", "load", "names", "open_photo", "register"]
+__all__ = [
+    "Entry",
+    "Preprocessing",
+    "TextEntry",
+    "find",
+    "load",
+    "names",
+    "open_photo",
+    "register",
+]

@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,11 @@ from torch import Tensor
 from pellucid.errors import UnknownNameError
 from pellucid.zoo.photo import Photo
 from pellucid.zoo.preprocessing import Preprocessing
+from pellucid.zoo.text import TextEntry
 
-_REGISTRY: dict[str, Callable[[], "Entry"]] = {}
+_REGISTRY: dict[str, Callable[[], "Entry | TextEntry"]] = {}
+
+M = TypeVar("M", bound="Callable[[], Entry | TextEntry]")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,10 +57,10 @@ class Entry:
         return f"Entry({self.name!r}, {len(self.classes)} classes)"
 
 
-def register(name: str) -> Callable[[Callable[[], Entry]], Callable[[], Entry]]:
+def register(name: str) -> Callable[[M], M]:
     """Enter a function that makes an entry into the zoo."""
 
-    def enter(make: Callable[[], Entry]) -> Callable[[], Entry]:
+    def enter(make: M) -> M:
         _REGISTRY[name] = make
         return make
 
@@ -72,8 +75,8 @@ def names() -> list[str]:
     return sorted(_REGISTRY)
 
 
-def load(name: str) -> Entry:
-    """Load a model by its name, ready to be explained."""
+def load(name: str) -> Entry | TextEntry:
+    """Load a model by its name, ready to be explained: one that sees photos, or reads text."""
     known = names()
     if name not in known:
         raise UnknownNameError("A model of the zoo", name, known)

@@ -10,6 +10,7 @@ from torch import nn
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.zoo.entry import Entry, load, names
 from pellucid.zoo.preprocessing import Preprocessing
+from pellucid.zoo.text import TextEntry
 
 
 def find(name: str) -> Entry:
@@ -24,11 +25,11 @@ def find(name: str) -> Entry:
         if name not in known:
             hint = "A model of your own is named package.module:factory."
             raise UnknownNameError("A model of the zoo", name, known, hint=hint)
-        return load(name)
+        return _seeing(load(name))
     made = _attribute(*name.split(":", 1))
     made = made() if not isinstance(made, nn.Module | Entry) and callable(made) else made
-    if isinstance(made, Entry):
-        return made
+    if isinstance(made, Entry | TextEntry):
+        return _seeing(made)
     if not callable(made):
         raise InputError(
             f"{name} must return a model or a pellucid.zoo.Entry",
@@ -36,6 +37,17 @@ def find(name: str) -> Entry:
             hint="A state dict must be loaded into a module first.",
         )
     return Entry(name=name, model=made, preprocess=Preprocessing())
+
+
+def _seeing(entry: Entry | TextEntry) -> Entry:
+    """The command shows photographs; a model that reads text is explained in Python."""
+    if isinstance(entry, TextEntry):
+        raise InputError(
+            "`--model` must see photographs",
+            got=f"{entry.name}, which reads text",
+            hint="Explain text in Python: pellucid.explain(entry.model, entry.encode(text), ...).",
+        )
+    return entry
 
 
 def _attribute(module: str, name: str) -> Any:
