@@ -281,7 +281,11 @@ def test_a_rule_that_the_program_does_not_define_is_named(tmp_path: Path) -> Non
 def test_a_real_explanation_comes_back(tmp_path: Path, name: str) -> None:
     torch.manual_seed(0)
     net = torch.nn.Sequential(
-        torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8, 3)
+        torch.nn.Conv2d(1, 2, 3),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(2, 3),
     )
     made = pl.explain(net, torch.randn(2, 1, 4, 4), name, on_incomplete="ignore")
     assert pl.load(made.save(tmp_path / "e.safetensors")) == made

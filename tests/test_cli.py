@@ -34,6 +34,9 @@ class Tiny(torch.nn.Module):
 def make():
     return Tiny().eval()
 
+def one_number():
+    return torch.nn.Sequential(Tiny(), torch.nn.Linear(3, 1)).eval()
+
 def training():
     model = torch.nn.Sequential(Tiny(), torch.nn.Dropout(0.5))
     return model.train()
@@ -138,6 +141,29 @@ def test_several_photos_have_a_section_each(folder):
     assert text.index("photo.png") < text.index("other.png")
 
 
+def test_the_top_classes_are_explained_and_can_be_switched(folder):
+    (folder / "other.png").write_bytes((folder / "photo.png").read_bytes())
+    text = explain("photo.png", "other.png", "--top", "2")
+    page = (folder / "report.html").read_text("utf-8")
+    assert text.count("  explained: the score of “") == 4
+    assert page.count('type="radio"') == 4
+    assert page.count('<article class="panel image"') == 8
+    assert '<nav aria-label="Samples"' in page
+    assert "The tape: the " in page
+    likely = re.findall(r"%  (.*) \(\d\)", text)[:2]
+    for name in likely:
+        assert f"<span>{name}</span></label>" in page
+    assert explain("photo.png", "--top", "9").count("  explained:") == 3, "as many as there are"
+
+
+def test_top_needs_classes_and_no_target(folder):
+    given = ["photo.png", "--top", "2"]
+    assert "must not be given both; got '--top 2'" in explain(*given, "--target", "1", code=2)
+    assert calls() == []
+    text = explain(*given, model="models_of_mine:one_number", method="saliency", code=2)
+    assert "`--top` must be for a model with classes; got float32[1, 1]" in text
+
+
 @pytest.mark.parametrize("target", ["2", "great white shark", "Great White Shark"])
 def test_a_target_by_number_and_by_name(folder, target):
     assert "the score of “great white shark”" in explain("photo.png", "--target", target)
@@ -146,7 +172,7 @@ def test_a_target_by_number_and_by_name(folder, target):
 def test_options_of_methods(folder):
     text = explain("photo.png", "--option", "saliency.reduce=absolute", "--batch-size", "1")
     assert "of all is negative" not in text.partition("GradCAM")[0]
-    assert "Saliency(reduce=&#39;absolute&#39;)" in (folder / "report.html").read_text("utf-8")
+    assert "Saliency(reduce=&#39;absolute&#39;" in (folder / "report.html").read_text("utf-8")
 
 
 def test_a_model_of_ones_own_is_shown_imagenet_photos(folder):

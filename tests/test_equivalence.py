@@ -103,7 +103,12 @@ METHODS = {name: named(name) for name in pl.methods()} | {
     "smoothgrad-lrp": pl.SmoothGrad(samples=4, method=pl.LRP()),
 }
 METHODS["smoothgrad"] = pl.SmoothGrad(samples=4)
+METHODS["gradient_shap"] = pl.GradientSHAP(samples=8)
+# Some of its scores have no root that a search could find.
+METHODS["taylor"] = pl.SimpleTaylor(root=torch.zeros(2, 6, 6))
 METHODS["integrated_gradients"] = pl.IntegratedGradients(steps=16)
+# It refuses a head that does not pool.
+CAM = {"cam": METHODS.pop("cam")}
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -116,11 +121,11 @@ def test_a_rectifier_is_a_rectifier(way, name):
     assert expected.values.abs().sum() > 0
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", METHODS | CAM)
 @pytest.mark.parametrize("join", JOINS)
 def test_an_addition_is_an_addition(join, name):
-    expected = METHODS[name](Blocks("operator").eval(), X, target=1)
-    found = METHODS[name](Blocks(join).eval(), X, target=1)
+    expected = (METHODS | CAM)[name](Blocks("operator").eval(), X, target=1)
+    found = (METHODS | CAM)[name](Blocks(join).eval(), X, target=1)
     assert_close(found.values, expected.values, rtol=1e-5, atol=1e-9)
     assert expected.values.abs().sum() > 0
 

@@ -14,7 +14,7 @@ from pellucid.method import named
 from tests import laws, zoo
 
 # Every registered method with its defaults, made cheap where it samples, and what else is worth it.
-CHEAP = {"smoothgrad": {"samples": 6}}
+CHEAP = {"smoothgrad": {"samples": 6}, "gradient_shap": {"samples": 6}}
 METHODS: dict[str, pl.Method] = {name: named(name, **CHEAP.get(name, {})) for name in pl.methods()}
 METHODS |= {
     "saliency-absolute": pl.Saliency(reduce="absolute"),
@@ -51,6 +51,11 @@ EXCEPTIONS: dict[tuple[str, str, str], str] = {
     ("lrp-zplus", "zero_weight", "dummy"): "no contribution to the score is positive",
     ("lrp-plus-flat", "deep_linear", "invariant"): "two layers in one give flat other outputs",
     ("lrp-zplus", "deep_linear", "invariant"): "two layers in one have other signs",
+    ("guided_backprop", "zero_weight", "dummy"): "no positive signal gets to an active unit",
+    ("guided_backprop", "residual_in_place", "invariant"): "the twin rectifies before it adds up",
+    ("deconvnet", "residual_in_place", "invariant"): "the twin rectifies before it adds up",
+    ("taylor", "reused", "invariant"): "the twin has more classes, so another decision boundary",
+    ("taylor", "views", "precise"): "where a search ends that finds no root, rounding decides",
     ("lrp", "maximum", "invariant"): "a maximum has a winner, a sum of absolute values has none",
 }
 
@@ -72,7 +77,7 @@ def reason(method: str, network: str, law: str) -> str:
 def applies(method: str, network: str, law: str) -> bool:
     """Whether a law says anything about a cell."""
     net = NETWORKS[network]
-    if method.startswith("gradcam") and not net.maps:
+    if not laws.has_maps(METHODS[method].name, net):
         return False  # refused with a sentence: see test_messages.py
     if (base(method), network) in REFUSED:
         return False  # see below
@@ -141,7 +146,12 @@ def test_saliency_is_the_gradient_worked_out_by_hand(name):
 
 
 @pytest.mark.parametrize(
-    "method", [m for m in METHODS if not m.startswith(("smoothgrad", "gradcam"))]
+    "method",
+    [
+        m
+        for m, method in METHODS.items()
+        if m.partition("-")[0] != "smoothgrad" and laws.has_maps(method.name, NETWORKS["symmetric"])
+    ],
 )
 def test_what_is_alike_gets_the_same(method):
     laws.symmetric(METHODS[method], NETWORKS["symmetric"])

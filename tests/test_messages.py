@@ -25,6 +25,7 @@ from pellucid.errors import (
 )
 
 MODEL = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+nn.init.constant_(MODEL[0].bias, 2.0)  # active, whatever was drawn
 CONV = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2))
 X = torch.ones(2, 3)
 IMAGE = torch.ones(2, 1, 4, 4)
@@ -192,7 +193,7 @@ BAD: dict[str, tuple[Callable[[], Any], type[PellucidError], str]] = {
     "no feature maps": (
         lambda: explain(name="gradcam"),
         PellucidError,
-        r"^Grad-CAM must find a convolution .*; got .*\. Name a layer",
+        r"^A CAM must find feature maps: an activation with a grid .*; got .*\. Name a layer by",
     ),
     # Targets
     "a target out of range": (
@@ -253,7 +254,7 @@ BAD: dict[str, tuple[Callable[[], Any], type[PellucidError], str]] = {
         lambda: explain(nn.Conv2d(1, 3, 3), IMAGE),
         TargetError,
         r"^The explained output must have shape \(2,\) or \(2, class\); got .*float32\[2, 3, 2, 2\]"
-        r".*What would work: target=lambda output: .*; target=.*; target=",
+        r".*What would work: target=pl\.Target\.region\(0\); target=.*; target=",
     ),
     "a mean over the batch": (
         lambda: explain(lambda x: MODEL(x).mean()),
@@ -281,7 +282,7 @@ BAD: dict[str, tuple[Callable[[], Any], type[PellucidError], str]] = {
     "a model that leaves torch": (
         lambda: explain(lambda x: torch.from_numpy(x.detach().numpy() * 2)),
         DisconnectedError,
-        r"^The output must depend on the input through torch operations; got .*"
+        r"^The explained score must depend on the input through torch operations; got .*"
         r"\.detach\(\), \.numpy\(\), \.item\(\)",
     ),
     "a model that detaches": (
@@ -295,6 +296,137 @@ BAD: dict[str, tuple[Callable[[], Any], type[PellucidError], str]] = {
         r"must depend on the input through torch operations; got .*a thread inside",
     ),
 }
+
+
+def never(*args: Any, **kwargs: Any) -> Tensor:
+    raise AssertionError("the model was run")
+
+
+def ask(inputs: Any, name: str = "integrated_gradients", **options: Any) -> Any:
+    """Explain a model that must not be run."""
+    return pl.explain(never, inputs, name, **options)
+
+
+PAIR = (torch.ones(2, 3), {"state": (torch.ones(1, 2, 4), torch.ones(1, 2, 4))})
+AXES = (0, {"state": 1})
+
+# What is wrong with a call -> the call, and what it says before the model is run at all.
+MALFORMED: dict[str, tuple[Callable[[], Any], str]] = {
+    "an array deep inside": (
+        lambda: ask((torch.ones(2, 3), {"state": np.ones((2, 3))})),
+        r"^`inputs\[1\]\['state'\]` must be a tensor; got float64\[2, 3\] on cpu\. Convert it",
+    ),
+    "no tensor in it": (
+        lambda: ask({"text": ["a", "b"]}),
+        r"^`text\[0\]` must be a tensor; got 'a'\. Stack the samples",
+    ),
+    "keywords that are numbers": (
+        lambda: ask({0: torch.ones(2, 3)}),
+        r"^A dict of inputs must be one of keyword arguments, by strings; got \[0\]\.$",
+    ),
+    "a batch that is not first": (
+        lambda: ask(PAIR),
+        r"^All inputs must have the same length along the batch, their first axis; got "
+        r"\{'inputs\[0\]': float32\[2, 3\] on cpu, .*\['state'\]\[0\]\": float32\[1, 2, 4\].*"
+        r"declare it: batch_axis=None .*",
+    ),
+    "a scalar deep inside": (
+        lambda: ask((torch.ones(2, 3), {"t": torch.tensor(1.0)})),
+        r"^`inputs\[1\]\['t'\]` must have a batch axis .*; got float32\[\] on cpu\. .*"
+        r"Or declare batch_axis=None for `inputs\[1\]\['t'\]`, if all samples share it\.$",
+    ),
+    "NaN deep inside": (
+        lambda: ask((torch.ones(2, 3), [torch.full((2, 1), torch.nan)])),
+        r"^`inputs\[1\]\[0\]` must be finite; got 2 values",
+    ),
+    "axes of another structure": (
+        lambda: ask(PAIR, batch_axis=(0, 1, 1)),
+        r"^`batch_axis` must be a whole number, None, or these in the structure of the inputs; got "
+        r"\(0, 1, 1\) for \(float32\[2, 3\] on cpu, \{'state': \(float32\[1, 2, 4\] on cpu, ",
+    ),
+    "an axis by name": (
+        lambda: ask(PAIR, batch_axis=(0, {"stat": 1})),
+        r"^`batch_axis` must be .*; got \(0, \{'stat': 1\}\) for \(float32",
+    ),
+    "an axis that is not there": (
+        lambda: ask(PAIR, batch_axis=(2, {"state": 1})),
+        r"^`inputs\[0\]` must have an axis 2, its `batch_axis`; got float32\[2, 3\] on cpu\.$",
+    ),
+    "a batch nowhere": (
+        lambda: ask(PAIR, batch_axis=None),
+        r"^At least one of the inputs must have a batch axis; got None\.$",
+    ),
+    "too few baselines": (
+        lambda: ask(PAIR, batch_axis=AXES, baseline=(torch.zeros(1, 3),)),
+        r"^`baseline` must have the structure of the inputs, with one tensor for each of the 3 "
+        r"inputs, `inputs\[0\]`: .*; got `inputs\[0\]`: float32\[1, 3\] on cpu\.$",
+    ),
+    "too many baselines": (
+        lambda: ask(X, baseline=(torch.zeros(1, 3), torch.zeros(1, 3))),
+        r"^`baseline` must have the structure .* 1 inputs, `inputs`: float32\[2, 3\] on cpu; got "
+        r"`inputs\[0\]`: float32\[1, 3\] on cpu, `inputs\[1\]`: float32\[1, 3\] on cpu\.$",
+    ),
+    "a baseline by another keyword": (
+        lambda: ask({"image": X}, baseline={"images": X[:1], "table": X[:1]}),
+        r"^`baseline` must have the structure .*`image`: float32\[2, 3\] on cpu; got `images`: ",
+    ),
+    "a baseline of another shape": (
+        lambda: ask(PAIR, batch_axis=AXES, baseline=(X[:1], {"state": (0.0, torch.ones(1, 5))})),
+        r"^The baseline of `inputs\[1\]\['state'\]\[1\]` must have the shape of one sample, "
+        r"\[1, 4\], or of several; got float32\[1, 5\] on cpu\.$",
+    ),
+    "backgrounds of different lengths": (
+        lambda: ask((X, X), baseline=(X, X[:1])),
+        r"^The baselines of all inputs must have the same number of rows",
+    ),
+    "a baseline for other samples": (
+        lambda: ask(X, baseline=pl.Baseline.per_sample(torch.zeros(3, 3))),
+        r"^A baseline per sample must have the shape of `inputs`, \[2, 3\]; got float32\[3, 3\]",
+    ),
+    "a baseline that is not finite": (
+        lambda: ask((X, X), baseline=(X[:1], torch.full((1, 3), torch.inf))),
+        r"^A baseline must be finite; got float32\[1, 3\] on cpu\.$",
+    ),
+    "a baseline by name": (
+        lambda: ask(X, baseline="blur"),
+        r"^`baseline` must be a number, a tensor or a Baseline; got 'blur'\.$",
+    ),
+    "classes for other samples": (
+        lambda: ask(X, target=pl.Target.token([1, 2, 3])),
+        r"^A list of targets must name one class for each of the 2 samples; got \[1, 2, 3\]\.$",
+    ),
+    "positions for other samples": (
+        lambda: ask(X, target=pl.Target.token(1, position=[1, 2, 3])),
+        r"^A list of token positions must have one for each of the 2 samples; got \[1, 2, 3\]\.$",
+    ),
+    "boxes for other samples": (
+        lambda: ask(X, target=pl.Target.box([1, 2, 3])),
+        r"^A list of box positions must have one for each of the 2 samples; got \[1, 2, 3\]\.$",
+    ),
+    "a mask of numbers": (
+        lambda: ask(X, target=pl.Target.region(1, torch.ones(4, 4))),
+        r"^The mask of a region must be boolean; got float32\[4, 4\] on cpu\. For example: mask",
+    ),
+    "a batch size of nothing": (
+        lambda: ask(X, batch_size=0),
+        r'^`batch_size` must be "auto" or a positive whole number; got 0\.$',
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", MALFORMED)
+def test_a_malformed_call_is_told_before_the_model_is_run(wrong):
+    call, message = MALFORMED[wrong]
+    with pytest.raises(InputError, match=message) as caught:
+        call()
+    assert "Tensor(" not in str(caught.value)
+    assert "tensor(" not in str(caught.value)
+
+
+def test_a_model_that_must_not_be_run_is_seen():
+    """The calls above would be seen to run the model."""
+    with pytest.raises(AssertionError, match="the model was run"):
+        ask(X)
 
 
 @pytest.mark.parametrize("wrong", BAD)

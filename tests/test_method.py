@@ -19,7 +19,12 @@ CONTRACT = {
     "smoothgrad": {"samples": ..., "noise": ..., "reduce": "mean", "method": ..., "seed": ...},
     "integrated_gradients": {"baseline": ..., "steps": None, "tolerance": 0.01},
     "interior_gradient": {"alpha": ...},
+    "cam": {"layer": None, "relu": False, "upsample": True},
     "gradcam": {"layer": None, "relu": True, "upsample": True},
+    "gradcam_plus_plus": {"layer": None, "relu": True, "upsample": True},
+    "guided_gradcam": {"layer": None, "relu": True, "upsample": True},
+    "layercam": {"layer": None, "relu": True, "upsample": True},
+    "scorecam": {"layer": None, "relu": True, "upsample": True, "channels": None},
     "lrp": {"composite": "auto", "rules": None},
 }
 CLASSES = {
@@ -28,7 +33,12 @@ CLASSES = {
     "smoothgrad": "SmoothGrad",
     "integrated_gradients": "IntegratedGradients",
     "interior_gradient": "InteriorGradient",
+    "cam": "CAM",
     "gradcam": "GradCAM",
+    "gradcam_plus_plus": "GradCAMPlusPlus",
+    "guided_gradcam": "GuidedGradCAM",
+    "layercam": "LayerCAM",
+    "scorecam": "ScoreCAM",
     "lrp": "LRP",
 }
 

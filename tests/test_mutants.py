@@ -106,6 +106,12 @@ MUTANTS: dict[str, tuple[Method, Change, str, str]] = {
         "linear",
         "linear",
     ),
+    "the root is another": (
+        pl.SimpleTaylor(),
+        lambda found, case: replace(found, reference=[r + 0.1 for r in found.reference]),
+        "affine",
+        "linear",
+    ),
     "the expected sum is made to fit": (
         INTEGRATED,
         lambda found, case: replace(

@@ -8,18 +8,28 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pellucid import errors, plot, report, zoo
+    from pellucid import cam, errors, plot, report, zoo
     from pellucid.archive import load
     from pellucid.baseline import Baseline
-    from pellucid.cam import GradCAM
+    from pellucid.cam import (
+        CAM,
+        GradCAM,
+        GradCAMPlusPlus,
+        GuidedGradCAM,
+        LayerCAM,
+        ScoreCAM,
+    )
     from pellucid.explanation import Completeness, Evaluations, Explanation
     from pellucid.gradient.integrated import IntegratedGradients, InteriorGradient
     from pellucid.gradient.saliency import GradientXInput, Saliency
+    from pellucid.gradient.shap import GradientSHAP
     from pellucid.gradient.smooth import SmoothGrad
+    from pellucid.gradient.taylor import SimpleTaylor
     from pellucid.method import Method, compare, explain, methods, register
     from pellucid.propagate import rules
     from pellucid.propagate.composites import Composite
     from pellucid.propagate.lrp import LRP
+    from pellucid.propagate.rectified import Deconvnet, GuidedBackprop
     from pellucid.propagate.rules import register_rule
     from pellucid.tape.record import Tape, record
     from pellucid.target import Target
@@ -29,17 +39,26 @@ __version__ = "0.1.0"
 # Public name -> the module it lives in; the type checker reads the imports above instead.
 _HOMES = {
     "Baseline": "baseline",
+    "CAM": "cam",
     "Completeness": "explanation",
     "Composite": "propagate.composites",
+    "Deconvnet": "propagate.rectified",
     "Evaluations": "explanation",
     "Explanation": "explanation",
     "GradCAM": "cam",
+    "GradCAMPlusPlus": "cam",
+    "GradientSHAP": "gradient.shap",
     "GradientXInput": "gradient.saliency",
+    "GuidedGradCAM": "cam",
+    "GuidedBackprop": "propagate.rectified",
     "IntegratedGradients": "gradient.integrated",
     "InteriorGradient": "gradient.integrated",
     "LRP": "propagate.lrp",
+    "LayerCAM": "cam",
     "Method": "method",
     "Saliency": "gradient.saliency",
+    "ScoreCAM": "cam",
+    "SimpleTaylor": "gradient.taylor",
     "SmoothGrad": "gradient.smooth",
     "Tape": "tape.record",
     "Target": "target",
@@ -52,6 +71,7 @@ _HOMES = {
     "register_rule": "propagate.rules",
 }
 _MODULES = {
+    "cam": "cam",
     "errors": "errors",
     "plot": "plot",
     "report": "report",

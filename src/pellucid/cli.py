@@ -4,6 +4,7 @@ Whatever needs torch is imported inside the commands, so that help comes at once
 """
 
 import ast
+import functools
 import os
 import warnings
 from collections.abc import Iterator
@@ -79,6 +80,11 @@ def main() -> None:
     "--target", help="The class to explain, by number or name. [default: the predicted class]"
 )
 @click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    help="Explain this many of the most likely classes; the report switches between them.",
+)
+@click.option(
     "--out",
     default="report.html",
     show_default=True,
@@ -95,12 +101,15 @@ def explain(
     methods: str | None,
     options: tuple[str, ...],
     target: str | None,
+    top: int | None,
     out: str,
     batch_size: int | None,
 ) -> None:
     """Explain what a model sees in each PHOTO, and write it down as one HTML file."""
     from pellucid.report import check_writable
 
+    if target is not None and top is not None:
+        raise InputError("`--target` and `--top` must not be given both", got=f"--top {top}")
     # All that can be wrong with the request is found before the work.
     page = check_writable(_page(out))
     image = check_writable(page.with_suffix(".png"))
@@ -115,12 +124,12 @@ def explain(
     aim = _target(target, entry)
 
     sections = [
-        _explain_one(entry, photo, name, chosen, aim, batch_size)
+        _explain_one(entry, photo, name, chosen, aim, top or 1, batch_size)
         for photo, name in _progress(list(zip(opened, _names(photos), strict=True)))
     ]
     for section in sections:
         _say(section)
-    _write(page, image, sections, entry)
+    _write(page, image, sections, entry, opened[0])
 
 
 @main.command("methods")
@@ -160,14 +169,23 @@ def _explain_one(
     name: str,
     chosen: "list[Method]",
     target: int | None,
+    top: int,
     batch_size: int | None,
 ) -> "Section":
     """Explain one photograph by all methods; one at a time, so that each states its own cost."""
     from pellucid.method import compare
-    from pellucid.report import Section
+    from pellucid.report import Section, wording
 
     inputs = entry.preprocess(photo)
-    found = compare(entry.model, inputs, chosen, target=target, batch_size=batch_size or "auto")
+    compared = functools.partial(
+        compare, entry.model, inputs, chosen, batch_size=batch_size or "auto"
+    )
+    found = list(compared(target=target))
+    likeliest = wording.predictions(found[0], most=top)
+    if top > 1 and not likeliest:
+        raise InputError("`--top` must be for a model with classes", got=found[0].output)
+    for likely in likeliest[1:]:
+        found += compared(target=likely.number)
     picture = entry.inverse(inputs)
     return Section(explanations=found, name=name, picture=picture, classes=entry.classes)
 
@@ -175,16 +193,18 @@ def _explain_one(
 def _say(section: "Section") -> None:
     """Print what was found in one photograph."""
     from pellucid.report import wording
+    from pellucid.report.document import by_target
 
     first = section.explanations[0]
     click.echo(click.style(section.name, bold=True))
     for found in wording.predictions(first, classes=section.classes):
         chance = wording.probability(found.probability)
         click.echo(f"  {chance:>12}  {found.name} ({found.number})")
-    aim = wording.target(first, classes=section.classes)
-    click.echo(f"  explained: {aim}, which is {wording.significant(float(first.score[0]))}")
-    for explanation in section.explanations:
-        _say_method(explanation)
+    for group in by_target(section):
+        aim = wording.target(group[0], classes=section.classes)
+        click.echo(f"  explained: {aim}, which is {wording.significant(float(group[0].score[0]))}")
+        for explanation in group:
+            _say_method(explanation)
     click.echo()
 
 
@@ -204,18 +224,28 @@ def _say_method(explanation: "Explanation") -> None:
             click.echo(f"    {term:<13} {text}")
 
 
-def _write(page: Path, image: Path, sections: "list[Section]", entry: "Entry") -> None:
+def _write(page: Path, image: Path, sections: "list[Section]", entry: "Entry", photo: Any) -> None:
     from pellucid.plot import grid
-    from pellucid.report import png, write, write_whole
+    from pellucid.report import png, wording, write, write_whole
+    from pellucid.report.document import by_target
+    from pellucid.tape.record import record
 
+    lines = [(section, group) for section in sections for group in by_target(section)]
+    several = len(lines) > len(sections)
     figure = grid(
-        [section.explanations for section in sections],
-        pictures=[section.picture for section in sections],
-        titles=[section.name for section in sections],
+        [group for _, group in lines],
+        pictures=[section.picture for section, _ in lines],
+        titles=[
+            f"{section.name}\n{wording.aim(group[0], classes=section.classes)}"
+            if several
+            else section.name
+            for section, group in lines
+        ],
     )
     credits = f"Model: {entry.source}." if entry.source else ""
     credits += f" License: {entry.license}." if entry.license else ""
-    write(page, sections, about=f"Model: {entry.name}", credits=credits)
+    tape = record(entry.model, entry.preprocess(photo))
+    write(page, sections, about=f"Model: {entry.name}", credits=credits, tape=tape)
     write_whole(image, png(figure))
     click.echo(f"report   {page}")
     click.echo(f"picture  {image}")

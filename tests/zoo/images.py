@@ -24,15 +24,15 @@ def _convolutional(bias: bool) -> nn.Sequential:
 def convolutional() -> Network:
     """Convolution, max-pooling, convolution, average pooling, dense; no biases."""
     model = seeded(_convolutional(bias=False))
-    return Network(model=model, inputs=normal(2, 2, 8, 8, seed=3), maps=True, biased=False)
+    inputs = normal(2, 2, 8, 8, seed=3)
+    return Network(model=model, inputs=inputs, maps=True, pooled=True, biased=False)
 
 
 @network
 def convolutional_biased() -> Network:
     """The same with biases."""
-    return Network(
-        model=seeded(_convolutional(bias=True)), inputs=normal(2, 2, 8, 8, seed=3), maps=True
-    )
+    model = seeded(_convolutional(bias=True))
+    return Network(model=model, inputs=normal(2, 2, 8, 8, seed=3), maps=True, pooled=True)
 
 
 @network
@@ -77,4 +77,5 @@ def residual_image() -> Network:
         ),
         head=seeded(nn.Linear(8, 3, bias=False), 2),
     )
-    return Network(model=model, inputs=normal(2, 2, 6, 6, seed=3), maps=True, biased=False)
+    inputs = normal(2, 2, 6, 6, seed=3)
+    return Network(model=model, inputs=inputs, maps=True, pooled=True, biased=False)

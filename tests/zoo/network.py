@@ -21,7 +21,8 @@ class Network:
     `gradient` is the gradient of the explained score, where there is a closed form, and `affine`
     says that it is the same everywhere; `ignored` is true where the score ignores an element;
     `twin` is the same function written in another way; `maps` says that there are feature maps for
-    a CAM, `biased` that something is added besides what depends on the input.
+    a CAM, `pooled` that their mean and one linear layer make the scores, `biased` that something is
+    added besides what depends on the input.
     """
 
     model: nn.Module
@@ -32,6 +33,7 @@ class Network:
     ignored: Any = None
     twin: nn.Module | None = None
     maps: bool = False
+    pooled: bool = False
     biased: bool = True
 
 
