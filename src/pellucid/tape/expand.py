@@ -5,6 +5,7 @@ A relevance rule has to tell its weights from its values: it reads the expanded 
 attention is two products and a softmax.
 """
 
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -44,5 +45,6 @@ def _parts(operation: Operation) -> Iterator[Operation]:
         part.number = operation.number
         if ended in part.outputs:
             part.outputs = [operation.output if out is ended else out for out in part.outputs]
-            operation.output.made_by(part, part.outputs.index(operation.output))
+            position = part.outputs.index(operation.output)
+            operation.output.made_by(weakref.ref(part), position, part.carries)
     yield from recorder.operations

@@ -26,6 +26,14 @@ STOPS = {
 # fmt: on
 
 
+# Types whose values can carry a signal.
+CARRYING = {
+    dtype
+    for dtype in vars(torch).values()
+    if isinstance(dtype, torch.dtype) and (dtype.is_floating_point or dtype.is_complex)
+}
+
+
 class Value:
     """One version of one tensor of the recorded run.
 
@@ -33,7 +41,7 @@ class Value:
     kept as a copy or, where it is cheap to compute again, dropped and computed when asked for.
     `depends` says whether it depends on the inputs; what does not is a constant (a weight, say).
     `carries` says whether a signal can pass it too: it is no integer or mask, nor made of those.
-    `storage` names the memory that the tensor had when it was seen. `rectified` is what a
+    `address` is where its data was when it was seen, 0 for what has none. `rectified` is what a
     rectifier wrote over it, if one did.
 
     A value refers weakly to the operation that made it, so that a walk that lets go of operations
@@ -41,29 +49,29 @@ class Value:
     """
 
     __slots__ = (
-        "_producer", "_tensor", "carries", "depends", "dtype", "position", "rectified", "shape",
-        "storage",
+        "_producer", "_tensor", "address", "carries", "depends", "dtype", "position", "rectified",
+        "shape",
     )  # fmt: skip
 
     def __init__(self, tensor: Tensor, *, depends: bool) -> None:
         self._tensor: Tensor | None = tensor
         self.shape, self.dtype = tensor.shape, tensor.dtype
         self.depends = depends
-        self.carries = depends and (self.dtype.is_floating_point or self.dtype.is_complex)
+        self.carries = depends and self.dtype in CARRYING
         self._producer: weakref.ref[Operation] | None = None
         self.position = 0
         self.rectified: Value | None = None
-        self.storage = 0
+        self.address = 0
 
     @property
     def producer(self) -> "Operation | None":
         """The operation that made it; `None` for inputs and constants."""
         return None if self._producer is None else self._producer()
 
-    def made_by(self, operation: "Operation", position: int) -> None:
-        """Remember the operation it is an output of."""
-        self._producer, self.position = weakref.ref(operation), position
-        self.carries = self.carries and operation.carries
+    def made_by(self, producer: "weakref.ref[Operation]", position: int, carries: bool) -> None:
+        """Remember the operation it is an output of, and whether a signal can pass that."""
+        self._producer, self.position = producer, position
+        self.carries = self.carries and carries
 
     @property
     def tensor(self) -> Tensor:
@@ -123,9 +131,8 @@ class Operation:
         function: Any,
         arguments: tuple,
         keywords: dict,
-        *,
         slots: list[Value],
-        path: str = "",
+        path: str,
     ) -> None:
         self.number = number
         self.function = function

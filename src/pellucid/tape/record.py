@@ -86,11 +86,13 @@ def _module_paths(model: Any, recorder: Recorder) -> Iterator[None]:
     def enter(module: nn.Module, args: Any) -> None:
         if threading.get_ident() != thread:
             return
-        above = recorder.paths[-1]
-        if not is_module and not above and id(module) not in names:
-            names.update(_names_of(module))  # a function around a module: paths are the module's
-        built = f"{above}.<{type(module).__name__}>".lstrip(".")
-        recorder.paths.append(names.get(id(module), built))
+        path = names.get(id(module))
+        if path is None:
+            above = recorder.paths[-1]
+            if not is_module and not above:  # a function around a module: paths are the module's
+                names.update(_names_of(module))
+            path = names.get(id(module), f"{above}.<{type(module).__name__}>".lstrip("."))
+        recorder.paths.append(path)
         if isinstance(module, nn.RNNBase):
             unfused.append(_unfused_recurrence())
             unfused[-1].__enter__()
@@ -101,10 +103,9 @@ def _module_paths(model: Any, recorder: Recorder) -> Iterator[None]:
         path = recorder.paths.pop()
         if isinstance(module, nn.RNNBase):
             unfused.pop().__exit__(None, None, None)
-        found = output
         if not isinstance(output, Tensor):
-            found = next((leaf for _, leaf in leaves(output)), None)
-        value = None if found is None else recorder.value_of(found)
+            output = next((leaf for _, leaf in leaves(output)), None)
+        value = None if output is None else recorder.value_of(output)
         if path and value is not None and value.depends:
             recorder.layers.setdefault(path, []).append(value)
 

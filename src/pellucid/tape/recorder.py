@@ -12,6 +12,7 @@ What it has to get right, and how:
 """
 
 import sys
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any
@@ -91,16 +92,15 @@ class Recorder(TorchDispatchMode):
 
     def value_of(self, tensor: Tensor) -> Value | None:
         """The value a tensor holds now, or `None` for one that has not been seen."""
+        value = self.known.get(id(tensor))
+        # The address is compared as well: `x.data = y` changes it under the same object.
+        if value is not None and (value.address == 0 or value.address == tensor.data_ptr()):
+            return value
         if torch._C._functorch.is_functorch_wrapped_tensor(tensor):
             return None  # stands for a row of a tensor: seen from outside only
-        value = self.known.get(id(tensor))
         if tensor.layout is not torch.strided:
             return value
-        key = tensor.untyped_storage()._cdata
-        # The storage is compared as well: `x.data = y` changes it under the same object.
-        if value is not None and value.storage == key:
-            return value
-        storage = self.storages.get(key)
+        storage = self.storages.get(tensor.untyped_storage()._cdata)
         return None if storage is None else self._alias(tensor, storage)
 
     def disown(self, memory: Iterable[Tensor]) -> None:
@@ -114,29 +114,23 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        kwargs = kwargs or {}
-        call = call_of(function)
-        reads = kwargs if not call.outs else {k: v for k, v in kwargs.items() if k not in call.outs}
-        tensors = tensors_in(args)
-        if reads:
+        call, tensors = call_of(function), tensors_in(args)
+        kwargs = reads = kwargs or {}
+        if kwargs:
+            reads = {k: v for k, v in kwargs.items() if k not in call.outs}
             tensors += tensors_in(reads.values())
-        values = [self.value_of(tensor) for tensor in tensors]
+        slots, depends = self._read(tensors)
         written = call.written(args, kwargs) if call.writes else []
         if function is EMBEDDING:
             self._embedding_calls += 1
-        for value in values:  # a loop, since this is asked of every call
-            if value is not None and value.depends:
-                break
-        else:
+        if not depends:
             self._forget(written)
             return function(*args, **kwargs)
         if call.parts is not None:
             with self:
                 return call.parts(*args, **kwargs)
-        slots = [
-            self._register(tensor, depends=False) if value is None else value
-            for tensor, value in zip(tensors, values, strict=True)
-        ]
+        for i, value in enumerate(slots):
+            slots[i] = self._register(tensors[i], depends=False) if value is None else value
         operation = self._append(call.recorded, args, reads, slots)
         if function is EMBEDDING:
             self.embeddings[operation.number] = self._embedding_calls
@@ -148,6 +142,22 @@ class Recorder(TorchDispatchMode):
         result = function(*args, **kwargs)
         self._produce(operation, [self._output(item) for item in tensors_of(result)])
         return result
+
+    def _read(self, tensors: list[Tensor]) -> tuple[list[Value], bool]:
+        """The values of tensors, `None` for one that is new, and whether any depends on an input.
+
+        Written out, since it is asked of every call.
+        """
+        known, depends = self.known, False
+        found: list[Any] = []
+        for tensor in tensors:
+            value = known.get(id(tensor))
+            if value is None or (value.address and value.address != tensor.data_ptr()):
+                value = self.value_of(tensor)
+            if value is not None and value.depends:
+                depends = True
+            found.append(value)
+        return found, depends
 
     def _write(self, operation: Operation, written: list[Tensor], run: Callable[[], Any]) -> Any:
         """Run a call that writes to tensors, and give those their new values."""
@@ -190,11 +200,12 @@ class Recorder(TorchDispatchMode):
         value = Value(tensor, depends=depends)
         self.known[id(tensor)] = value
         if tensor.layout is torch.strided:
+            value.address = tensor.data_ptr()
             memory = tensor.untyped_storage()
-            value.storage = memory._cdata
-            storage = self.storages.get(value.storage)
+            key = memory._cdata
+            storage = self.storages.get(key)
             if storage is None:
-                storage = self.storages[value.storage] = Storage(memory)
+                storage = self.storages[key] = Storage(memory)
             storage.values.append(value)
             storage.objects.append(tensor)
         return value
@@ -202,14 +213,10 @@ class Recorder(TorchDispatchMode):
     def _append(self, function: Any, args: Any, kwargs: Any, slots: list[Value]) -> Operation:
         """Write down a call, with values in the place of its tensors."""
         rest = iter(slots)
-        operation = Operation(
-            len(self.operations),
-            function,
-            tuple(_bound(args, rest)),
-            dict(zip(kwargs, _bound(kwargs.values(), rest), strict=True)) if kwargs else {},
-            slots=slots,
-            path=self.paths[-1],
-        )
+        arguments = tuple(_bound(args, rest))
+        keywords = dict(zip(kwargs, _bound(kwargs.values(), rest), strict=True)) if kwargs else {}
+        number, path = len(self.operations), self.paths[-1]
+        operation = Operation(number, function, arguments, keywords, slots, path)
         if self.lines:
             operation.line = _source_line()
         self.operations.append(operation)
@@ -222,9 +229,10 @@ class Recorder(TorchDispatchMode):
 
     def _produce(self, operation: Operation, values: list[Value | None]) -> None:
         operation.outputs = values
+        carries, producer = operation.carries, weakref.ref(operation)
         for position, value in enumerate(values):
             if value is not None:
-                value.made_by(operation, position)
+                value.made_by(producer, position, carries)
 
     def _before_write(self, tensor: Tensor, operation: Operation) -> Value | None:
         """Save what is about to be overwritten; return the whole storage if only a part is."""
@@ -276,8 +284,9 @@ class Recorder(TorchDispatchMode):
                 operation.slots[0].rectified = result
             return
         value = Value(tensor, depends=True)
-        value.storage = tensor.untyped_storage()._cdata
-        value.made_by(operation, next((i for i, o in enumerate(outputs) if o is tensor), 0))
+        value.address = tensor.data_ptr()
+        position = next((i for i, o in enumerate(outputs) if o is tensor), 0)
+        value.made_by(weakref.ref(operation), position, operation.carries)
         size, stride, offset, _ = _geometry(tensor)
         scatter = self._view(aten.as_strided_scatter.default, [whole, value], size, stride, offset)
         live = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
