@@ -36,6 +36,10 @@ REFUSED: dict[tuple[str, str], str] = {
     ("lrp", "product"): "mul",
     ("lrp", "quadratic"): "mul",
     ("lrp", "training"): "native_batch_norm",  # with the statistics of the batch
+    ("lrp", "gated"): "mul",
+    ("lrp", "recurrent"): "mul",
+    ("lrp", "attention"): "native_layer_norm",
+    ("lrp", "group_norm"): "mul",  # of the root mean square norm
 }
 
 # (method, network, law) -> why it cannot hold. A method stands for its variants as well, "*" for
