@@ -202,6 +202,34 @@ def test_values_that_cancel_over_the_embedding_say_so():
     assert not found.notes
 
 
+BAGS = {
+    "sum": {"mode": "sum"},
+    "mean": {"mode": "mean"},
+    "max": {"mode": "max"},
+    "padded": {"mode": "mean", "padding_idx": 2},
+}
+
+
+@pytest.mark.parametrize("options", BAGS.values(), ids=BAGS)
+def test_a_bag_is_read_embedding_by_embedding(options):
+    torch.manual_seed(0)
+    bag, head = nn.EmbeddingBag(9, 5, **options).double(), nn.Linear(5, 3).double()
+    model = nn.Sequential(bag, nn.Tanh(), head)
+    words = bag.weight[IDS].detach().requires_grad_()
+    kept = (options.get("padding_idx", -1) != IDS).unsqueeze(-1)
+    pooled = {
+        "sum": lambda: (words * kept).sum(1),
+        "mean": lambda: (words * kept).sum(1) / kept.sum(1).clamp(min=1),
+        "max": lambda: words.amax(1),
+    }[options["mode"]]()
+    assert_close(pooled, bag(IDS))
+    gradient = torch.autograd.grad(head(pooled.tanh())[:, 1].sum(), words)[0]
+    found = pl.compare(model, IDS, ["gradient_x_input", "integrated_gradients"], target=1)
+    assert_close(found[0].values, (gradient * words).sum(-1).detach())
+    assert_close(found[0].output, model(IDS).detach())
+    assert found[1].completeness.relative.max() < 0.01
+
+
 def test_integers_that_no_embedding_reads_are_said_to_be_zero():
     model = nn.Sequential(nn.Linear(4, 2).double())
     found = pl.explain(lambda ids: model(ids.double()), IDS, "saliency", target=1)

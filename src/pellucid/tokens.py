@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pellucid.baseline import Baseline
 from pellucid.structure import Inputs
+from pellucid.tape.bags import BAGS, embedding_bag
 from pellucid.tape.operations import Operation
 from pellucid.tape.origins import NOWHERE, origins
 from pellucid.tape.record import record_run
@@ -89,6 +90,9 @@ class Substitution(TorchDispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
+        if function in BAGS:
+            with self:
+                return embedding_bag(*args, **(kwargs or {}))
         result = function(*args, **(kwargs or {}))
         if function is not EMBEDDING:
             return result

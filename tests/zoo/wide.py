@@ -1,4 +1,4 @@
-"""Architectures that models are built of today: skips, gates, groups, attention, recurrence, ids."""
+"""Architectures of today: skips, gates, groups, attention, recurrence, token ids."""
 
 import torch
 import torch.nn.functional as F

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pellucid.program import is_quantized, quantized
 from pellucid.tape.adjoints import ROWS
+from pellucid.tape.bags import BAGS, embedding_bag
 from pellucid.tape.operations import by_identity, decomposition, is_random, operation_name
 
 aten = torch.ops.aten
@@ -78,6 +79,8 @@ def _parts_of(function: Any) -> Callable[..., Any] | None:
     """
     if is_quantized(function):
         raise quantized(function)
+    if function in BAGS:
+        return embedding_bag
     name = operation_name(function)
     if function._can_decompose() and name not in ROWS:
         return function.decompose
