@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from torch.utils._pytree import tree_leaves
 
 import pellucid as pl
+from pellucid.errors import InputError, ModelError
 
 IDS = torch.tensor([[3, 5, 1, 7], [2, 2, 6, 0], [4, 1, 5, 3]])
 POSITIONS = torch.arange(4)
@@ -230,19 +231,163 @@ def test_a_bag_is_read_embedding_by_embedding(options):
     assert found[1].completeness.relative.max() < 0.01
 
 
-def test_integers_that_no_embedding_reads_are_said_to_be_zero():
-    model = nn.Sequential(nn.Linear(4, 2).double())
-    found = pl.explain(lambda ids: model(ids.double()), IDS, "saliency", target=1)
-    assert not found.values.any()
-    assert found.notes == ("`inputs` holds integers that no embedding reads; its values are zero.",)
+UNREAD = {
+    "numbers": lambda model, ids: model.read(ids.unsqueeze(-1).expand(-1, -1, 5).double()),
+    "other samples": lambda model, ids: model(ids.flip(0)),
+    "one hot": lambda model, ids: model.read(
+        nn.functional.one_hot(ids, 9).double() @ model.words.weight
+    ),
+    "sorted": lambda model, ids: model(ids.sort(1).values),
+}
 
 
-def test_samples_that_are_mixed_are_not_read():
-    """An embedding that reads other samples cannot be moved sample by sample."""
+@pytest.mark.parametrize("way", UNREAD)
+@pytest.mark.parametrize("method", ["saliency", "integrated_gradients", "lrp"])
+def test_integers_that_no_embedding_reads_are_an_error(way, method):
     model = reader()
-    found = pl.explain(lambda ids: model(ids.flip(0)), IDS, "saliency", target=1)
-    assert not found.values.any()
-    assert any("no embedding reads" in note for note in found.notes)
+    with pytest.raises(InputError, match=r"must be read by an embedding .* not followed"):
+        pl.explain(lambda ids: UNREAD[way](model, ids), IDS, method, target=1)
+
+
+def test_a_part_that_is_not_read_is_a_note():
+    model = reader()
+    found = pl.explain(
+        lambda ids: model(ids) + model(ids.sort(1).values), IDS, "gradient_x_input", target=1
+    )
+    assert found.values.any()
+    assert any("not followed" in note for note in found.notes)
+
+
+class Pair(Reader):
+    """Two integer inputs that meet before, or in, the call that embeds them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(40, 5)
+
+
+OTHER = IDS.flip(1) + 9
+JOINED = {
+    "one after the other": lambda a, b: torch.cat([a, b], 1),
+    "sample after sample": lambda a, b: torch.cat([a, b], 0),
+    "with separators": lambda a, b: torch.cat([a.new_full((len(a), 1), 30), a, b], 1),
+    "interleaved": lambda a, b: torch.stack([a, b], 2).flatten(1),
+}
+
+
+@pytest.mark.parametrize("way", JOINED)
+def test_inputs_that_are_joined_before_they_are_embedded(way):
+    model, join = reader(Pair), JOINED[way]
+
+    def score(one, two):
+        ids = join(one, two)
+        rows = torch.tanh(model.words(ids)).reshape(len(ids) // len(IDS), len(IDS), -1, 5)
+        return model.head(rows.sum((0, 2)))
+
+    found = pl.explain(score, (IDS, OTHER), "gradient_x_input", target=1)
+    for part, ids in zip(found.values, (IDS, OTHER), strict=True):
+        words = model.words(ids).detach().requires_grad_()
+        gradient = torch.autograd.grad(model.head(torch.tanh(words).sum(1))[:, 1].sum(), words)[0]
+        assert_close(part, (gradient * words).sum(-1).detach())
+
+
+@pytest.mark.parametrize("way", ["times a mask", "plus an offset"])
+def test_ids_that_are_made_of_two_inputs_are_those_of_the_ids(way):
+    model, other = reader(Pair), torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]])
+    meet = (lambda a, b: a * b) if way == "times a mask" else (lambda a, b: a + 20 * b)
+    found = pl.explain(
+        lambda ids, other: model(meet(ids, other)), (IDS, other), "gradient_x_input", target=1
+    )
+    words, gradient = by_hand(model, meet(IDS, other))
+    assert_close(found.values[0], (gradient * words).sum(-1))
+    assert not found.values[1].any()
+
+
+def test_an_element_that_is_embedded_by_several_ids_gets_the_sum():
+    """The tables of a hash embedding: each id is looked up at two offsets."""
+    model = reader(Pair)
+
+    def score(ids):
+        return model.read(model.words(ids.unsqueeze(-1) + torch.tensor([0, 20])).mean(2))
+
+    found = pl.explain(score, IDS, "gradient_x_input", target=1)
+    assert_close(found.output, score(IDS).detach())
+    words = model.words(IDS.unsqueeze(-1) + torch.tensor([0, 20])).detach().requires_grad_()
+    gradient = torch.autograd.grad(model.read(words.mean(2))[:, 1].sum(), words)[0]
+    assert_close(found.values, (gradient * words).sum((-1, -2)).detach())
+
+
+def test_ids_that_are_made_of_two_elements_are_not_read():
+    """A bigram is no element of the input; saying that it is one of the two would be made up."""
+    model = reader(Pair)
+    with pytest.raises(InputError, match="must be read by an embedding"):
+        pl.explain(
+            lambda ids: model(ids[:, :-1] * 4 + ids[:, 1:]), IDS, "gradient_x_input", target=1
+        )
+
+
+MASKED = {
+    "filled": lambda ids: ids.masked_fill(ids == 3, 0),
+    "where": lambda ids: torch.where(ids == 3, 0, ids),
+    "padded": lambda ids: nn.functional.pad(ids, (0, 1)),
+}
+
+
+@pytest.mark.parametrize("way", MASKED)
+def test_ids_that_are_masked_do_not_depend_on_the_batch(way):
+    model = reader()
+
+    def score(ids):
+        return model.read(model.words(MASKED[way](ids)))
+
+    whole = pl.explain(score, IDS, "gradient_x_input", target=1)
+    one = pl.explain(score, IDS, "gradient_x_input", target=1, batch_size=1)
+    assert_close(one.values, whole.values)
+    assert whole.values.any()
+
+
+@pytest.mark.parametrize("lookup", ["index", "index_select"])
+def test_rows_of_a_table_are_an_embedding_too(lookup):
+    model = reader()
+
+    def words(ids):
+        if lookup == "index":
+            return model.words.weight[ids]
+        return model.words.weight.index_select(0, ids.flatten()).unflatten(0, ids.shape)
+
+    found = pl.explain(
+        lambda ids: model.read(words(ids) + model.places(POSITIONS)), IDS, "saliency", target=1
+    )
+    assert_close(found.values, by_hand(model, IDS)[1].sum(-1))
+
+
+def test_a_model_of_single_samples_is_run_on_one():
+    model = reader()
+
+    def single(ids):
+        if len(ids) > 1:
+            raise ValueError("the batch must be 1")
+        return model(ids)
+
+    found = pl.explain(single, IDS[:1], "saliency", target=1)
+    assert_close(found.values, by_hand(model, IDS[:1])[1].sum(-1))
+
+
+def test_a_baseline_of_ids_must_take_the_same_way():
+    model = reader()
+
+    def branching(ids):
+        extra = model(ids.flip(1)) if bool((ids != 0).any()) else 0
+        return model(ids) + extra
+
+    with pytest.raises(ModelError, match="same way through the model"):
+        pl.explain(branching, IDS, "integrated_gradients", target=1, baseline=torch.zeros(4).long())
+
+
+def test_complex_inputs_are_refused_with_the_way_out():
+    x = torch.ones(2, 3, dtype=torch.complex128)
+    with pytest.raises(InputError, match="must be real numbers .*view_as_complex"):
+        pl.explain(lambda x: x.abs(), x, "saliency", target=1)
 
 
 def test_the_models_own_tables_are_left_alone():

@@ -85,14 +85,34 @@ class Case:
 
     def of_embeddings(self) -> "Case":
         """The case of the embeddings that the program reads, if it reads any for integers."""
+        if any(leaf.is_complex() for leaf in self.inputs.leaves):
+            raise InputError(
+                "Inputs must be real numbers or integers to be explained",
+                found="complex numbers",
+                hint="Explain lambda x: model(torch.view_as_complex(x)) at "
+                "torch.view_as_real(inputs).",
+            )
         if all(leaf.is_floating_point() for leaf in self.inputs.leaves):
             return self
         self.count(forward=max(2, len(self)))
         found = embedded(self.program.model, self.inputs)
         if found is None:
+            self._check_read()
             return self
         function, inputs = found
+        for note in function.notes:
+            self.counter.note(note)
         return replace(self, program=Program(function), inputs=inputs, embedded=function)
+
+    def _check_read(self) -> None:
+        """Raise if there is nothing but integers, and no embedding of them is known."""
+        if not any(leaf.is_floating_point() for leaf in self.inputs.leaves):
+            raise InputError(
+                "Integer inputs must be read by an embedding to be explained",
+                found="a model that looks none of them up in a table, or in a way that is not "
+                "followed",
+                hint="Pass floating-point inputs, or explain the model from its embeddings on.",
+            )
 
     @cached_property
     def outcome(self) -> Outcome:

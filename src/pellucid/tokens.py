@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pellucid.baseline import Baseline
+from pellucid.errors import ModelError
 from pellucid.structure import Inputs
-from pellucid.tape.bags import BAGS, embedding_bag
-from pellucid.tape.operations import Operation
-from pellucid.tape.origins import NOWHERE, origins
-from pellucid.tape.record import record_run
-from pellucid.tape.recorder import EMBEDDING
+from pellucid.tape.lookups import BAGS, embedding_bag, looked_up, looks_up_rows
+from pellucid.tape.operations import Operation, Value
+from pellucid.tape.origins import NOWHERE, origins, touched
+from pellucid.tape.record import Tape, record_run
 
 # Sums over an embedding that are this much smaller than what they are sums of are rounding.
 CANCELLED = 1e-4
@@ -28,13 +28,18 @@ CANCEL_NOTE = (
     "gradient_x_input, or saliency with reduce='absolute'."
 )
 
+UNREAD_NOTE = (
+    "Integers also reach an embedding in a way that is not followed; what it adds is not in the "
+    "values."
+)
+
 if TYPE_CHECKING:
     from pellucid.method import Attribution
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """One call in which a model embeds elements of an integer input.
+    """What one call embeds of an integer input.
 
     `leaf` is the position of the input, `call` the number of the call among all that embed, `path`
     the layer. `within` says for each embedding of one sample which element of the sample it is
@@ -77,9 +82,9 @@ class Reading:
 class Substitution(TorchDispatchMode):
     """Puts other embeddings in the place of those that a model looks up."""
 
-    def __init__(self, readings: dict[int, tuple[Reading, Tensor]]) -> None:
+    def __init__(self, given: list[tuple[Reading, Tensor]]) -> None:
         super().__init__()
-        self.readings = readings
+        self.given = given
         self.calls = 0
 
     @classmethod
@@ -94,29 +99,30 @@ class Substitution(TorchDispatchMode):
             with self:
                 return embedding_bag(*args, **(kwargs or {}))
         result = function(*args, **(kwargs or {}))
-        if function is not EMBEDDING:
-            return result
-        self.calls += 1
-        if self.calls not in self.readings:
-            return result
-        reading, given = self.readings[self.calls]
-        return reading.scatter(given, result)
+        if looks_up_rows(function, args):
+            self.calls += 1
+            for reading, tensor in self.given:
+                result = reading.scatter(tensor, result) if reading.call == self.calls else result
+        return result
 
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
-    """A model as a function of its own inputs, followed by the embeddings it reads for them."""
+    """A model as a function of its own inputs, followed by the embeddings it reads for them.
+
+    `notes` say what of the integers is not read.
+    """
 
     model: Callable[..., Any]
     inputs: Inputs
     readings: tuple[Reading, ...]
+    notes: tuple[str, ...] = ()
 
     def __call__(self, **tensors: Tensor) -> Any:
         """Run the model on the inputs, with these embeddings."""
         given = list(tensors.values())
         count = len(self.inputs.leaves)
-        pairs = zip(self.readings, given[count:], strict=True)
-        with Substitution({reading.call: (reading, tensor) for reading, tensor in pairs}):
+        with Substitution(list(zip(self.readings, given[count:], strict=True))):
             return self.inputs.replace(given[:count]).call(self.model)
 
     def buffers(self) -> Iterator[Tensor]:
@@ -135,7 +141,10 @@ class Embedded:
     def lift(self, inputs: Inputs, embeddings: list[Tensor]) -> Inputs:
         """Inputs and embeddings as the inputs of this function."""
         labels = inputs.labels()
-        names = [f"{labels[r.leaf]} in {r.path or 'the model'} ({r.call})" for r in self.readings]
+        names = [
+            f"{labels[reading.leaf]} in {reading.path or 'the model'} ({number})"
+            for number, reading in enumerate(self.readings, 1)
+        ]
         leaves = (*inputs.leaves, *embeddings)
         return Inputs.by_name((*labels, *names), leaves)
 
@@ -164,7 +173,13 @@ class Embedded:
 
     def embed(self, inputs: Inputs) -> list[Tensor]:
         """The embeddings of other ids, by one more run of the model."""
-        operations = _embeddings(self.model, inputs)
+        operations = _embeddings(record_run(self.model, inputs))
+        if any(reading.call not in operations for reading in self.readings):
+            raise ModelError(
+                "A baseline of integers must take the same way through the model as the inputs",
+                found="a run that embeds fewer times",
+                hint="Take another baseline: a number is one of the embeddings.",
+            )
         shapes = [inputs.leaves[reading.leaf].shape for reading in self.readings]
         return [
             reading.gather(operations[reading.call].output.tensor, shape)
@@ -204,33 +219,99 @@ def embedded(model: Callable[..., Any], inputs: Inputs) -> tuple[Embedded, Input
 
     It runs once, on two samples at least, so that the batch can be told from other axes.
     """
-    alone = inputs.rows == 1
-    twice = inputs.select(torch.tensor([0, 0])) if alone else inputs
-    readings, tensors = [], []
-    tape = record_run(model, twice)
-    for leaf, entry in enumerate(tape.entries):
-        if entry.dtype.is_floating_point or entry.dtype is torch.bool:
-            continue
-        found = origins(tape, entry)
-        for number, call in tape.recorder.embeddings.items():
-            operation = tape.operations[number]
-            places = found.get(operation.arguments[1])
-            within = None if places is None else _within(places, *_rows_and_size(entry.shape))
-            if within is None:
-                continue
-            reading = Reading(leaf=leaf, call=call, path=operation.path, within=within)
-            readings.append(reading)
-            made = reading.gather(operation.output.tensor, entry.shape)
-            tensors.append(made[:1] if alone else made)
+    tape = _recorded(model, inputs)
+    readings, unread = [], False
+    places = _origins(tape)
+    reached = set().union(*(touched(tape, tape.entries[leaf]) for leaf in places))
+    for number, call in tape.recorder.embeddings.items():
+        operation = tape.operations[number]
+        rows = looked_up(operation.function, operation.arguments)
+        found = [] if operation.arguments[0].depends else list(_readings(tape, call, rows, places))
+        readings += found
+        unread = unread or (not found and rows in reached)
     if not readings:
         return None
-    function = Embedded(model, inputs, tuple(readings))
-    return function, function.lift(inputs, tensors)
+    function = Embedded(model, inputs, tuple(readings), (UNREAD_NOTE,) if unread else ())
+    calls = _embeddings(tape)
+    tensors = [
+        reading.gather(calls[reading.call].output.tensor, tape.entries[reading.leaf].shape)
+        for reading in readings
+    ]
+    return function, function.lift(inputs, [tensor[: inputs.rows] for tensor in tensors])
 
 
-def _embeddings(model: Callable[..., Any], inputs: Inputs) -> dict[int, Operation]:
-    """The calls of one run that embed, by their number."""
-    tape = record_run(model, inputs)
+def _recorded(model: Callable[..., Any], inputs: Inputs) -> Tape:
+    """A run on two samples at least; on one, where the model takes no more."""
+    if inputs.rows > 1:
+        return record_run(model, inputs)
+    try:
+        return record_run(model, inputs.select(torch.tensor([0, 0])))
+    except ModelError:
+        return record_run(model, inputs)
+
+
+def _origins(tape: Tape) -> dict[int, dict[Value, Tensor]]:
+    """For each integer input, which of its elements the integers on the tape are."""
+    integers = [i for i, entry in enumerate(tape.entries) if _is_integer(entry.dtype)]
+    return {leaf: origins(tape, tape.entries[leaf]) for leaf in integers}
+
+
+def _is_integer(dtype: torch.dtype) -> bool:
+    return not (dtype.is_floating_point or dtype.is_complex or dtype is torch.bool)
+
+
+def _readings(
+    tape: Tape, call: int, rows: Value, places: dict[int, dict[Value, Tensor]]
+) -> Iterator[Reading]:
+    """What one call reads of each input; one reading for every time it reads an element."""
+    operation = _embeddings(tape)[call]
+    claims = {leaf: found[rows] for leaf, found in places.items() if rows in found}
+    for leaf, claimed in _without_overlap(tape, rows.tensor, claims).items():
+        shape = tape.entries[leaf].shape
+        within = _within(claimed, *_rows_and_size(shape))
+        if within is None:
+            continue
+        whole = Reading(leaf=leaf, call=call, path=operation.path, within=within)
+        found = operation.output.tensor
+        alike = torch.equal(whole.scatter(whole.gather(found, shape), found), found)
+        for part in [within] if alike else _by_occurrence(within):
+            yield replace(whole, within=part)
+
+
+def _without_overlap(tape: Tape, rows: Tensor, claims: dict[int, Tensor]) -> dict[int, Tensor]:
+    """Give each number of a row to one input: the one that has that number most often.
+
+    Numbers that are made of two inputs (ids times a mask, ids plus an offset for each segment)
+    are those of the ids.
+    """
+    flat = {leaf: tape.entries[leaf].tensor.flatten() for leaf in claims}
+    same = {
+        leaf: int((flat[leaf][places.clamp(min=0)] == rows).sum())
+        for leaf, places in claims.items()
+    }
+    left: dict[int, Tensor] = {}
+    taken = torch.zeros_like(rows, dtype=torch.bool)
+    for leaf in sorted(claims, key=lambda leaf: -same[leaf]):
+        left[leaf] = claims[leaf].masked_fill(taken, NOWHERE)
+        taken = taken | (claims[leaf] != NOWHERE)
+    return left
+
+
+def _by_occurrence(within: Tensor) -> Iterator[Tensor]:
+    """The elements read for the first time, those read for the second time, and so on."""
+    flat = within.flatten()
+    order = flat.argsort(stable=True)
+    sorted_ = flat[order]
+    starts = torch.searchsorted(sorted_, sorted_)
+    times = torch.empty_like(flat)
+    times[order] = torch.arange(len(flat), device=flat.device) - starts
+    read = flat != NOWHERE
+    for time in range(int(times[read].max()) + 1):
+        yield within.masked_fill(~(read & (times == time)).reshape(within.shape), NOWHERE)
+
+
+def _embeddings(tape: Tape) -> dict[int, Operation]:
+    """The calls of a run that embed, by their number."""
     return {call: tape.operations[number] for number, call in tape.recorder.embeddings.items()}
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pellucid.program import is_quantized, quantized
 from pellucid.tape.adjoints import ROWS
-from pellucid.tape.bags import BAGS, embedding_bag
+from pellucid.tape.lookups import BAGS, embedding_bag
 from pellucid.tape.operations import by_identity, decomposition, is_random, operation_name
 
 aten = torch.ops.aten

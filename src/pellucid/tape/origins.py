@@ -8,8 +8,10 @@ is read for.
 import torch
 from torch import Tensor
 
-from pellucid.tape.operations import Operation, Value
+from pellucid.tape.operations import CARRYING, STOPS, Operation, Value
 from pellucid.tape.record import Tape
+
+aten = torch.ops.aten
 
 # What stands for an integer that is no element of the input.
 NOWHERE = -1
@@ -22,12 +24,13 @@ MOVING = {
     "contiguous", "lift_fresh", "flatten", "t", "transpose", "permute", "expand", "select", "slice",
     "flip", "roll", "unfold", "repeat", "split", "split_with_sizes", "unsafe_split", "unbind",
     "as_strided", "as_strided_scatter", "slice_scatter", "select_scatter", "cat", "stack", "copy",
-    "diagonal", "where", "_to_copy",
+    "diagonal", "where",
 }  # fmt: skip
 # Operations that change an integer and leave it where it is.
 SHIFTING = {
     "add", "sub", "rsub", "mul", "clamp", "clamp_min", "clamp_max", "remainder", "fmod",
-    "maximum", "minimum", "masked_fill", "floor_divide", "abs",
+    "maximum", "minimum", "masked_fill", "floor_divide", "abs", "bitwise_and", "bitwise_or",
+    "bitwise_xor", "index_put", "where", "_to_copy",
 }  # fmt: skip
 
 
@@ -46,8 +49,11 @@ def origins(tape: Tape, entry: Value) -> dict[Value, Tensor]:
 def _moved(operation: Operation, found: dict[Value, Tensor]) -> list[Tensor]:
     """The positions at the outputs of one operation; none behind what is not followed."""
     name = operation.name
-    if name in SHIFTING:
-        return [_shifted(operation, found)]
+    followed = [value for value in operation.slots if value in found]
+    if name in SHIFTING and _is_one_place(followed, found):
+        return [found[followed[0]].expand(operation.output.shape)]
+    if name == "constant_pad_nd":
+        return [aten.constant_pad_nd(found[followed[0]], operation.arguments[1], NOWHERE)]
     if name in INDEXED and operation.slots[0] in found:
         first = operation.slots[0]
         return operation.again(lambda value: found[first] if value is first else value.tensor)
@@ -63,10 +69,17 @@ def _places(value: Value, found: dict[Value, Tensor]) -> Tensor:
     return data if data.dtype is torch.bool else torch.full_like(data, NOWHERE, dtype=torch.long)
 
 
-def _shifted(operation: Operation, found: dict[Value, Tensor]) -> Tensor:
-    """Elements stay where they are; what a mask fills in comes from nowhere."""
-    shape = operation.output.shape
-    places = next(found[value] for value in operation.slots if value in found)
-    if operation.name == "masked_fill":
-        places = places.masked_fill(operation.slots[1].tensor, NOWHERE)
-    return places.expand(shape)
+def _is_one_place(followed: list[Value], found: dict[Value, Tensor]) -> bool:
+    """Whether integers that meet come from one element; those of two are no element any more."""
+    first = found[followed[0]]
+    return all(found[value].shape == first.shape and torch.equal(found[value], first)
+               for value in followed[1:])  # fmt: skip
+
+
+def touched(tape: Tape, entry: Value) -> set[Value]:
+    """All values that integers of an input get to in any way, behind which a signal could go on."""
+    found = {entry}
+    for operation in tape.operations:
+        if operation.name not in STOPS and any(value in found for value in operation.slots):
+            found.update(v for v in operation.outputs if v is not None and v.dtype not in CARRYING)
+    return found

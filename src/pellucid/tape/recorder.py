@@ -14,6 +14,7 @@ What it has to get right, and how:
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -22,11 +23,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pellucid.tape.calls import call_of, is_numbers, tensors_in
+from pellucid.tape.lookups import BAGS, looks_up_rows
 from pellucid.tape.operations import Operation, Value, tensors_of
 
 aten = torch.ops.aten
-
-EMBEDDING = aten.embedding.default
 
 # Written in place, these leave a result that tells all a walk needs of the value they overwrite.
 RESULT_SUFFICES = {"relu", "hardtanh", "clamp_min", "threshold"}
@@ -60,9 +60,10 @@ class Recorder(TorchDispatchMode):
         self.known: dict[int, Value] = {}
         self.storages: dict[int, Storage] = {}
         self.lines = lines
-        # Operations that embed -> their number among all calls that do.
+        # Operations that look up rows of a table -> their number among all calls that do.
         self.embeddings: dict[int, int] = {}
-        self._embedding_calls = 0
+        self._lookups = 0
+        self._inside = False
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -121,19 +122,20 @@ class Recorder(TorchDispatchMode):
             tensors += tensors_in(reads.values())
         slots, depends = self._read(tensors)
         written = call.written(args, kwargs) if call.writes else []
-        if function is EMBEDDING:
-            self._embedding_calls += 1
+        looks_up = not self._inside and looks_up_rows(function, args)
+        self._lookups += looks_up
         if not depends:
+            self._lookups += function in BAGS and not self._inside
             self._forget(written)
             return function(*args, **kwargs)
         if call.parts is not None:
-            with self:
+            with self, self._taking_apart(function):
                 return call.parts(*args, **kwargs)
         for i, value in enumerate(slots):
             slots[i] = self._register(tensors[i], depends=False) if value is None else value
         operation = self._append(call.recorded, args, reads, slots)
-        if function is EMBEDDING:
-            self.embeddings[operation.number] = self._embedding_calls
+        if looks_up:
+            self.embeddings[operation.number] = self._lookups
         if call.moves:
             self._before_move(tensors[0], slots[0])
         if written:
@@ -142,6 +144,15 @@ class Recorder(TorchDispatchMode):
         result = function(*args, **kwargs)
         self._produce(operation, [self._output(item) for item in tensors_of(result)])
         return result
+
+    @contextmanager
+    def _taking_apart(self, function: Any) -> Iterator[None]:
+        """Do not count what parts of a call look up, since they run only here; but for bags."""
+        before, self._inside = self._inside, self._inside or function not in BAGS
+        try:
+            yield
+        finally:
+            self._inside = before
 
     def _read(self, tensors: list[Tensor]) -> tuple[list[Value], bool]:
         """The values of tensors, `None` for one that is new, and whether any depends on an input.

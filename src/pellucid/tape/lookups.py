@@ -1,12 +1,39 @@
-"""An embedding bag as the embeddings it reads, and their sums: its kernel hides them."""
+"""Calls that look up rows of a table: embeddings, indexing, and bags, whose kernel hides them."""
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
 aten = torch.ops.aten
 
+# Calls that may look up rows -> where they have the numbers of the rows.
+LOOKUPS = {
+    aten.embedding.default: 1,
+    aten.index.Tensor: 1,
+    aten.index_select.default: 2,
+}
 BAGS = {aten._embedding_bag.default, aten._embedding_bag_forward_only.default}
 SUM, MEAN, MAX = range(3)
+
+
+def looks_up_rows(function: Any, arguments: tuple) -> bool:
+    """Whether a call looks up rows of a table of floats."""
+    return function in LOOKUPS and looked_up(function, arguments) is not None
+
+
+def looked_up(function: Any, arguments: tuple) -> Any | None:
+    """The numbers of the rows that a call looks up in a table of floats; `None` for other calls.
+
+    The arguments are tensors, or what stands for them with a shape and a type.
+    """
+    table, rows = arguments[0], arguments[LOOKUPS[function]]
+    if isinstance(rows, list | tuple):
+        rows = rows[0] if len(rows) == 1 else None
+    if rows is None or len(table.shape) != 2 or not table.dtype.is_floating_point:
+        return None
+    by_rows = function is not aten.index_select.default or arguments[1] == 0
+    return rows if by_rows and rows.dtype is not torch.bool else None
 
 
 def embedding_bag(
