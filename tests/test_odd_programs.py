@@ -1,5 +1,7 @@
 """Programs that are easy to get wrong without a word, one after another."""
 
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,7 @@ from pellucid.propagate.rules import Epsilon
 from pellucid.structure import Inputs
 from pellucid.tape.record import record_run
 from pellucid.tape.walk import gradient
+from pellucid.tape.walk import gradient as walked
 from pellucid.target import Target
 from tests import autograd, laws, zoo
 
@@ -239,3 +242,62 @@ def test_a_model_that_hides_from_autograd_gets_its_gradient_all_the_same(build, 
     found = pl.explain(model, x, "saliency", target=1)
     torch.testing.assert_close(found.values, expected.values)
     assert [note in given for given in found.notes] == ([True] if note else [])
+
+
+def _restrided(x):
+    """A slice that is read again beyond its own elements, and written there."""
+    whole = x.view(3, 4) * 1.0
+    part = whole[:, 1:3]
+    window = part.as_strided((2, 1), (1, 1), 1)
+    window.tanh_()
+    return (window * window).sum().reshape(1, 1) + part.sum() * 2
+
+
+def _restrided_apart(x):
+    whole = x.view(3, 4) * 1.0
+    part = whole[:, :1]
+    part.as_strided((3, 1), (4, 1), 0).add_(0.1)
+    return (part * part).sum().reshape(1, 1)
+
+
+@pytest.mark.parametrize("function", [_restrided, _restrided_apart])
+def test_a_slice_of_a_slice_is_one_of_the_whole_memory(function):
+    x = torch.arange(12.0, dtype=torch.float64).reshape(1, 12) / 10
+    given = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(function(given).sum(), given)
+    found = walked(pl.record(function, x).aim(pl.Target.of(0)))[0]
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_function_around_a_module_leaves_the_module_alone():
+    """Found in closures, methods and partial functions; a training mode is seen there too."""
+    norm = nn.BatchNorm1d(4).train()
+    before = norm.running_mean.clone()
+    for around in (lambda x: norm(x), norm.forward, functools.partial(norm)):
+        with pytest.warns(pl.errors.TrainingModeWarning):
+            pl.explain(around, torch.randn(5, 4), "saliency", target=0)
+    assert torch.equal(norm.running_mean, before)
+
+
+def test_an_embedding_that_shrinks_its_rows_keeps_them():
+    table = nn.Embedding(9, 4, max_norm=0.5)
+    before = table.weight.detach().clone()
+    found = pl.explain(
+        lambda ids: table(ids).mean(1), torch.tensor([[1, 2, 3]]), "gradient_x_input", target=0
+    )
+    assert found.values.any()
+    assert torch.equal(table.weight, before)
+
+
+def test_a_model_that_takes_a_gradient_itself_is_run_with_gradients():
+    """Forces are the gradient of an energy; the model switches requires_grad on by itself."""
+    energy = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1)).double()
+
+    def forces(x):
+        x.requires_grad_(True)
+        return -torch.autograd.grad(energy(x).sum(), x, create_graph=True)[0]
+
+    x = torch.randn(2, 3, dtype=torch.float64)
+    given = x.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(forces(given)[:, 0].sum(), given)
+    torch.testing.assert_close(pl.explain(forces, x, "saliency", target=0).values, expected)

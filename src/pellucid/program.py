@@ -190,6 +190,8 @@ class _State:
     @classmethod
     def of(cls, module: nn.Module) -> "_State":
         held = [*module._buffers.values(), *module.__dict__.values()]
+        if getattr(module, "max_norm", None) is not None:  # an embedding that shrinks its rows
+            held += module._parameters.values()
         tensors = [item for item in held if isinstance(item, Tensor)]
         # Of a TorchScript module only methods are bound late; all else is not Python's.
         script = isinstance(module, torch.jit.ScriptModule)
@@ -212,7 +214,9 @@ class _State:
             for buffer, content in self.contents:
                 # Compared by content: batch norm changes its buffers and not their version.
                 if buffer.shape != content.shape or not torch.equal(buffer, content):
-                    buffer.resize_(content.shape).copy_(content)
+                    if buffer.shape != content.shape:
+                        buffer.resize_(content.shape)
+                    buffer.copy_(content)
 
 
 def _put_back(now: dict[str, Any], before: dict[str, Any]) -> None:
@@ -223,9 +227,36 @@ def _put_back(now: dict[str, Any], before: dict[str, Any]) -> None:
     now.update(before)
 
 
+def _roots(model: Any, depth: int = 2) -> list[nn.Module]:
+    """The modules that a model runs: itself, or those that a function or method of one uses."""
+    if isinstance(model, nn.Module):
+        return [model]
+    if depth == 0:
+        return []
+    held = [getattr(model, "__self__", None), getattr(model, "func", None)]
+    held += [*getattr(model, "args", ()), *(getattr(model, "keywords", None) or {}).values()]
+    held += [
+        cell.cell_contents for cell in getattr(model, "__closure__", None) or () if _full(cell)
+    ]
+    held += getattr(model, "__defaults__", None) or ()
+    code, names = getattr(model, "__code__", None), getattr(model, "__globals__", {})
+    held += [names[name] for name in code.co_names if name in names] if code is not None else []
+    reached = [item for item in held if isinstance(item, nn.Module) or callable(item)]
+    reached = [item for item in reached if not isinstance(item, type)]
+    return [root for item in reached for root in _roots(item, depth - 1)]
+
+
+def _full(cell: Any) -> bool:
+    """Whether a variable of an enclosing function has been given a value."""
+    try:
+        return cell.cell_contents is not cell
+    except ValueError:
+        return False
+
+
 def _modules(model: Callable[..., Any]) -> list[nn.Module]:
     """The modules of a model; none of one whose first run still has to make its parameters."""
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    modules = list(dict.fromkeys(m for root in _roots(model) for m in root.modules()))
     lazy = any(isinstance(m, LazyModuleMixin) and m.has_uninitialized_params() for m in modules)
     return [] if lazy else modules
 
@@ -243,10 +274,22 @@ def _warn_of_training(modules: list[nn.Module]) -> None:
 
 
 def call(model: Callable[..., Any], inputs: Inputs) -> Any:
-    """Call the model, and say with which inputs if it fails or returns nothing to explain."""
+    """Call the model, and say with which inputs if it fails or returns nothing to explain.
+
+    A model that takes a gradient inside of itself needs them to be switched on.
+    """
     try:
-        output = inputs.call(model)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        try:
+            output = inputs.call(model)
+        except RuntimeError as error:
+            if torch.is_grad_enabled() or "does not require grad" not in str(error):
+                raise
+            with torch.enable_grad():
+                output = inputs.copied().call(model)
+    except (
+        RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError,
+        ArithmeticError,
+    ) as error:  # fmt: skip
         if is_out_of_memory(error) or isinstance(error, PellucidError):
             raise
         raise ModelError(

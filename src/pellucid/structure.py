@@ -345,5 +345,6 @@ def _check_items(inputs: Any) -> None:
 
 def _numpy_hint(value: object) -> str:
     if type(value).__module__.startswith("numpy"):
-        return "Convert it with torch.from_numpy(array).float()."
+        whole = getattr(getattr(value, "dtype", None), "kind", "f") in "iub"
+        return f"Convert it with torch.from_numpy(array){'' if whole else '.float()'}."
     return "Stack the samples along a first axis, for example with torch.stack(samples)."

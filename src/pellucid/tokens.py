@@ -226,7 +226,7 @@ def embedded(model: Callable[..., Any], inputs: Inputs) -> tuple[Embedded, Input
     for number, call in tape.recorder.embeddings.items():
         operation = tape.operations[number]
         rows = looked_up(operation.function, operation.arguments)
-        found = [] if operation.arguments[0].depends else list(_readings(tape, call, rows, places))
+        found = [] if operation.arguments[0].carries else list(_readings(tape, call, rows, places))
         readings += found
         unread = unread or (not found and rows in reached)
     if not readings:

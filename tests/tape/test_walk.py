@@ -14,7 +14,8 @@ from pellucid.tape.walk import gradient as walked
 from pellucid.target import Target
 from tests import autograd, zoo
 
-DIFFERENTIABLE = [name for name in zoo.NETWORKS if name not in ("training", "softmax")]
+# Tokens have no gradient of their own: see test_tokens.py.
+DIFFERENTIABLE = [n for n in zoo.NETWORKS if n not in ("training", "softmax", "tokens")]
 
 
 def walk(model: object, inputs: object, target: object = None) -> object:
@@ -303,11 +304,12 @@ def test_a_layer_is_found_by_its_path():
 
 
 def test_a_tape_shares_one_run_with_the_model():
-    """What was recorded is what the model returns, bit by bit."""
+    """What was recorded is what the model returns: bit by bit, but where a fused kernel rounds."""
     for name in DIFFERENTIABLE:
         net = zoo.load(name)
         tape = pl.record(net.model, net.inputs)
         with torch.no_grad():
             copies = Inputs.of(net.inputs)
             expected = copies.replace([x.clone() for x in copies.leaves]).call(net.model)
-        assert_close(tape.output, expected, rtol=0, atol=0)
+        fused = name in ("attention", "recurrent")
+        assert_close(tape.output, expected, rtol=1e-12 if fused else 0, atol=0)

@@ -28,6 +28,8 @@ from pellucid.tape.operations import Operation, Value, tensors_of
 
 aten = torch.ops.aten
 
+AS_STRIDED = aten.as_strided.default
+
 # Written in place, these leave a result that tells all a walk needs of the value they overwrite.
 RESULT_SUFFICES = {"relu", "hardtanh", "clamp_min", "threshold"}
 # The results of these are cheap to compute again, so that no copy is kept when one is overwritten.
@@ -131,6 +133,10 @@ class Recorder(TorchDispatchMode):
         if call.parts is not None:
             with self, self._taking_apart(function):
                 return call.parts(*args, **kwargs)
+        if function is AS_STRIDED and not _covers(tensors[0]):
+            result = function(*args, **kwargs)
+            self.value_of(result)  # a slice of the whole memory, not of the part it is called on
+            return result
         for i, value in enumerate(slots):
             slots[i] = self._register(tensors[i], depends=False) if value is None else value
         operation = self._append(call.recorded, args, reads, slots)

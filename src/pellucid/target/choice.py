@@ -53,7 +53,25 @@ class Choice:
                 hint="If that is the score before a sigmoid it is the log-odds: target=None. Its "
                 "probability is target=lambda output: output.sigmoid().flatten().",
             )
+        if width == 1 and self.kind == "margin":
+            raise TargetError(
+                "A margin must be that of one of several classes",
+                found="an output with one score a sample",
+                hint="Explain the score itself: target=None.",
+            )
+        if self.kind in ("probability", "log_odds") and _is_distribution(table):
+            raise TargetError(
+                "A probability by softmax must be made of scores",
+                found="rows of an output that are probabilities already: they sum to one",
+                hint="Explain them as they are: target=lambda output: output[:, 1].",
+            )
         return table[:, 0]
+
+
+def _is_distribution(table: Tensor) -> bool:
+    """Whether the classes of every sample are positive and sum to one."""
+    data = table.detach()
+    return bool((data >= 0).all()) and bool(((data.sum(1) - 1).abs() < 1e-3).all())
 
 
 def _columns(table: Tensor, classes: tuple[int, ...]) -> Tensor:

@@ -7,7 +7,8 @@ from typing import Any, Literal, TypeAlias
 
 from torch import Tensor
 
-from pellucid.errors import TargetError, UnknownNameError
+from pellucid.batching import is_out_of_memory
+from pellucid.errors import PellucidError, TargetError, UnknownNameError
 from pellucid.structure import children, outline
 from pellucid.target.choice import Choice, Kind
 from pellucid.target.examples import examples
@@ -292,7 +293,9 @@ score of the first box that is a 3 |
             )
         try:
             score = self.function(entry)
-        except (TypeError, LookupError, AttributeError) as error:
+        except Exception as error:
+            if isinstance(error, PellucidError) or is_out_of_memory(error):
+                raise
             raise TargetError(
                 f"The target `{self.name}` must run on the output",
                 found=outline(entry),
