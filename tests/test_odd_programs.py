@@ -301,3 +301,41 @@ def test_a_model_that_takes_a_gradient_itself_is_run_with_gradients():
     given = x.clone().requires_grad_()
     (expected,) = torch.autograd.grad(forces(given)[:, 0].sum(), given)
     torch.testing.assert_close(pl.explain(forces, x, "saliency", target=0).values, expected)
+
+
+ENDINGS = {
+    "in double precision": lambda scores: scores.softmax(1).double(),
+    "copied": lambda scores: scores.softmax(1).clone(),
+    "reshaped": lambda scores: scores.log_softmax(1).view(-1, 1, 3).squeeze(1),
+}
+
+
+@pytest.mark.parametrize("method", ["saliency", "gradient_x_input", "lrp"])
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_softmax_that_is_only_moved_is_still_the_end(ending, method):
+    torch.manual_seed(0)
+    model, x = nn.Linear(4, 3), torch.randn(2, 4)
+    expected = pl.explain(model, x, method, target=1)
+    found = pl.explain(lambda x: ENDINGS[ending](model(x)), x, method, target=1)
+    torch.testing.assert_close(found.score, expected.score, check_dtype=False)
+    torch.testing.assert_close(found.values, expected.values)
+    assert "The model ends in a softmax; the score before it is explained." in found.notes
+    probability = pl.explain(
+        lambda x: ENDINGS[ending](model(x)), x, method, target=pl.Target.probability(1)
+    ) if method == "saliency" else None  # fmt: skip
+    if probability is not None:
+        chance = model(x).softmax(1)[:, 1].detach()
+        torch.testing.assert_close(probability.score, chance, check_dtype=False)
+
+
+def test_a_probability_is_not_made_of_probabilities():
+    model = nn.Linear(4, 3)
+    with pytest.raises(pl.errors.TargetError, match="probabilities already"):
+        pl.explain(
+            lambda x: model(x).softmax(1).clamp(1e-7, 1),
+            torch.randn(2, 4),
+            "saliency",
+            target=pl.Target.probability(1),
+        )
+    with pytest.raises(pl.errors.TargetError, match="one of several classes"):
+        pl.explain(nn.Linear(4, 1), torch.randn(2, 4), "saliency", target=pl.Target.margin(0))

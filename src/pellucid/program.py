@@ -26,6 +26,12 @@ from pellucid.structure import Inputs, leaves, outline, transform
 from pellucid.target import Outcome
 
 SOFTMAX = {"aten::_softmax", "aten::_log_softmax", "aten::_safe_softmax"}
+# What may follow a softmax that is still the end of a model: it copies, casts or reshapes it.
+AFTER_SOFTMAX = {
+    "aten::" + name
+    for name in ("clone", "_to_copy", "view", "_unsafe_view", "alias", "squeeze", "unsqueeze",
+                 "transpose", "permute")
+}  # fmt: skip
 # Operations after which a value goes on outside of what torch follows.
 CUTS = {"detach": ".detach()", "_local_scalar_dense": ".item()"}
 DETACH = torch.ops.aten.detach.default
@@ -92,7 +98,7 @@ class Watch(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scores: dict[int, tuple[Tensor, Tensor, int]] = {}
+        self.scores: dict[int, tuple[Callable[[], Tensor], Tensor, int]] = {}
         self.cuts = False
         self.detached: dict[int, Tensor] = {}
 
@@ -110,8 +116,14 @@ class Watch(TorchDispatchMode):
         self.cuts = self.cuts or self._is_cut(function, args)
         if function is DETACH:
             self.detached[id(result)] = result
-        if function._schema.name in SOFTMAX:
-            self.scores[id(result)] = (args[0], result, result._version)
+        name = function._schema.name
+        if name in SOFTMAX:
+            self.scores[id(result)] = (lambda: args[0], result, result._version)
+        elif name in AFTER_SOFTMAX and id(args[0]) in self.scores:
+            before = self.scores[id(args[0])][0]
+            # Computed when it is asked for, where autograd can follow.
+            again = lambda: function(before(), *args[1:], **(kwargs or {}))  # noqa: E731
+            self.scores[id(result)] = (again, result, result._version)
         return result
 
     def _is_cut(self, function: Any, args: tuple) -> bool:
@@ -121,15 +133,16 @@ class Watch(TorchDispatchMode):
 
     def before(self, output: Any) -> Any:
         """Replace every tensor of the output that is a softmax by the scores it was made of."""
-        found = [leaf for _, leaf in leaves(output) if self._scores_of(leaf) is not None]
-        if not found:
+        if not any(self._is_softmax(leaf) for _, leaf in leaves(output)):
             return output
-        return transform(lambda leaf: self._scores_of(leaf, leaf), output)
+        return transform(
+            lambda leaf: self.scores[id(leaf)][0]() if self._is_softmax(leaf) else leaf, output
+        )
 
-    def _scores_of(self, leaf: Tensor, default: Tensor | None = None) -> Tensor | None:
-        """What went into a softmax, unless its result was written to since."""
-        scores, _, version = self.scores.get(id(leaf), (None, None, None))
-        return scores if scores is not None and leaf._version == version else default
+    def _is_softmax(self, leaf: Tensor) -> bool:
+        """Whether this is a softmax, and was not written to since."""
+        _, _, version = self.scores.get(id(leaf), (None, None, None))
+        return version is not None and leaf._version == version
 
 
 @cache

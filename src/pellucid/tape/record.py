@@ -18,7 +18,7 @@ from torch.nn.modules import module as torch_module
 
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.outputs import kept
-from pellucid.program import SOFTMAX, call, untouched
+from pellucid.program import AFTER_SOFTMAX, SOFTMAX, call, untouched
 from pellucid.structure import Inputs, leaves, transform
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.recorder import Recorder
@@ -202,11 +202,13 @@ class Tape:
 
     def aim(self, target: Target) -> "Tape":
         """Go on recording while the target reads its score from the output."""
-        scores = target.before_softmax(self.output, self._before_softmax())
         rows = self.inputs.rows
-        resolved = target.resolve(scores, rows)
         more = self.recorder.copy()
         more.paths = ["<target>"]
+        with torch.no_grad(), more:
+            before = self._before_softmax()
+        scores = target.before_softmax(self.output, before)
+        resolved = target.resolve(scores, rows)
         with torch.no_grad(), more:
             score = resolved.score(scores, self.output)
         if score.shape != (rows,):
@@ -256,13 +258,19 @@ class Tape:
 
         def scores(leaf: Tensor) -> Tensor:
             nonlocal found
+            steps = []
             value = self.recorder.value_of(leaf)
-            if value is None or value.producer is None:
-                return leaf
-            if value.producer.function._schema.name not in SOFTMAX:
+            operation = None if value is None else value.producer
+            while operation is not None and operation.function._schema.name in AFTER_SOFTMAX:
+                steps.append(operation)
+                operation = operation.slots[0].producer
+            if operation is None or operation.function._schema.name not in SOFTMAX:
                 return leaf
             found = True
-            return value.producer.slots[0].tensor
+            before = operation.slots[0].tensor
+            for step in reversed(steps):
+                before = step.function(before, *step.arguments[1:], **step.keywords)
+            return before
 
         replaced = transform(scores, self.output)
         return replaced if found else self.output
