@@ -339,3 +339,34 @@ def test_a_probability_is_not_made_of_probabilities():
         )
     with pytest.raises(pl.errors.TargetError, match="one of several classes"):
         pl.explain(nn.Linear(4, 1), torch.randn(2, 4), "saliency", target=pl.Target.margin(0))
+
+
+class Remembering(nn.Module):
+    """Carries its state from one run to the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.head = nn.RNNCell(3, 4).double(), nn.Linear(4, 2).double()
+        self.state = torch.zeros(1, 4, dtype=torch.float64)
+
+    def forward(self, x):
+        state = self.state.mean(0, keepdim=True).expand(len(x), -1)
+        self.state = self.cell(x, state)
+        return self.head(self.state)
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "gradient_x_input", "smoothgrad"])
+def test_every_run_begins_with_the_same_state(method):
+    torch.manual_seed(0)
+    model, x = Remembering().eval(), torch.randn(2, 3, dtype=torch.float64)
+    begin = model.state
+
+    def fresh(x):
+        model.state = begin
+        return model(x)
+
+    expected = pl.explain(fresh, x, method, target=0)
+    model.state = begin
+    found = pl.explain(model, x, method, target=0)
+    torch.testing.assert_close(found.values, expected.values)
+    assert model.state is begin

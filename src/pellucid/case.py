@@ -156,7 +156,8 @@ class Case:
     @cached_property
     def tape(self) -> Tape:
         """The recorded run, with the target on it."""
-        tape = record_run(self.program.model, self.inputs).aim(self.target)
+        with self.program.repeatable():
+            tape = record_run(self.program.model, self.inputs).aim(self.target)
         self.count(forward=len(self))
         if tape.softmax_removed:
             self.counter.note(SOFTMAX_NOTE)

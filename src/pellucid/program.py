@@ -51,6 +51,22 @@ class Program:
         self.model = model
         self.ends_in_softmax: bool | None = None
         self.cuts = False
+        self._states: list[_State] | None = None
+
+    @contextmanager
+    def repeatable(self) -> Iterator[None]:
+        """Put back what a run changes of the model, so that the next begins where this one did.
+
+        The first run shows which modules keep something; only those are looked at afterwards.
+        """
+        states = self._states
+        if states is None:
+            states = [_State.of(module) for module in _modules(self.model)]
+        yield
+        if self._states is None:
+            states = self._states = [state for state in states if state.is_changed()]
+        for state in states:
+            state.restore()
 
     def run(self, inputs: Inputs) -> tuple[Any, Any]:
         """Return the output, and the output with a softmax at its end left out.
@@ -60,9 +76,10 @@ class Program:
         """
         copied = inputs.replace([leaf.clone() for leaf in inputs.leaves])
         if self.ends_in_softmax is False:
-            raw = call(self.model, copied)
+            with self.repeatable():
+                raw = call(self.model, copied)
             return raw, raw
-        with Watch() as watch:
+        with self.repeatable(), Watch() as watch:
             raw = call(self.model, copied)
         scores = watch.before(raw)
         self.cuts = watch.cuts
@@ -215,6 +232,15 @@ class _State:
             contents=[(t, t.detach().clone()) for t in tensors if not t.is_inference()],
         )
 
+    def is_changed(self) -> bool:
+        """Whether a run left something of the module different."""
+        registered = {} if self.registered is None else self.registered
+        return (
+            not _is_same(self.module.__dict__, self.attributes)
+            or not _is_same(self.module._buffers if registered else {}, registered)
+            or any(a.shape != b.shape or not torch.equal(a, b) for a, b in self.contents)
+        )
+
     def restore(self) -> None:
         """Put back what is different now; what is the same is not touched."""
         if self.registered is None:
@@ -234,10 +260,15 @@ class _State:
 
 def _put_back(now: dict[str, Any], before: dict[str, Any]) -> None:
     """Make a dict hold the same objects as before, in the same order, if it does not."""
-    if list(now) == list(before) and list(map(id, now.values())) == list(map(id, before.values())):
-        return
-    now.clear()
-    now.update(before)
+    if not _is_same(now, before):
+        now.clear()
+        now.update(before)
+
+
+def _is_same(now: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Whether two dicts hold the same objects under the same names, in the same order."""
+    same = map(id, now.values()), map(id, before.values())
+    return list(now) == list(before) and list(same[0]) == list(same[1])
 
 
 def _roots(model: Any, depth: int = 2) -> list[nn.Module]:
@@ -246,7 +277,7 @@ def _roots(model: Any, depth: int = 2) -> list[nn.Module]:
         return [model]
     if depth == 0:
         return []
-    held = [getattr(model, "__self__", None), getattr(model, "func", None)]
+    held = [getattr(model, name, None) for name in ("__self__", "func", "model")]
     held += [*getattr(model, "args", ()), *(getattr(model, "keywords", None) or {}).values()]
     held += [
         cell.cell_contents for cell in getattr(model, "__closure__", None) or () if _full(cell)
