@@ -102,7 +102,9 @@ class Case:
         function, inputs = found
         for note in function.notes:
             self.counter.note(note)
-        return replace(self, program=Program(function), inputs=inputs, embedded=function)
+        return replace(
+            self, program=Program(function, self.program.states), inputs=inputs, embedded=function
+        )
 
     def _check_read(self) -> None:
         """Raise if there is nothing but integers, and no embedding of them is known."""

@@ -41,7 +41,7 @@ READ = torch.ops.aten._local_scalar_dense.default
 class Program:
     """A model, and what has been found out about it by running it."""
 
-    def __init__(self, model: Callable[..., Any]) -> None:
+    def __init__(self, model: Callable[..., Any], states: "list[State] | None" = None) -> None:
         if not callable(model):
             raise InputError(
                 "`model` must be a torch.nn.Module or a callable on tensors",
@@ -51,21 +51,22 @@ class Program:
         self.model = model
         self.ends_in_softmax: bool | None = None
         self.cuts = False
-        self._states: list[_State] | None = None
+        self.states = states
+        self._kept: list[State] | None = None
 
     @contextmanager
     def repeatable(self) -> Iterator[None]:
         """Put back what a run changes of the model, so that the next begins where this one did.
 
         The first run shows which modules keep something; only those are looked at afterwards.
+        `states` is what they were before it.
         """
-        states = self._states
-        if states is None:
-            states = [_State.of(module) for module in _modules(self.model)]
+        if self.states is None:
+            self.states = [State.of(module) for module in _modules(self.model)]
         yield
-        if self._states is None:
-            states = self._states = [state for state in states if state.is_changed()]
-        for state in states:
+        if self._kept is None:
+            self._kept = [state for state in self.states if state.is_changed()]
+        for state in self._kept:
             state.restore()
 
     def run(self, inputs: Inputs) -> tuple[Any, Any]:
@@ -190,16 +191,16 @@ def check_output(output: Any) -> None:
 
 
 @contextmanager
-def untouched(model: Callable[..., Any]) -> Iterator[None]:
+def untouched(model: Callable[..., Any]) -> "Iterator[list[State]]":
     """Give back random states, and the attributes and buffers of a model, whatever happens."""
     modules = _modules(model)
     _warn_of_training(modules)
-    states = [_State.of(module) for module in modules]
+    states = [State.of(module) for module in modules]
     cpu = torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     try:
         with torch.inference_mode(False):
-            yield
+            yield states
     finally:
         torch.set_rng_state(cpu)
         if cuda:
@@ -209,7 +210,7 @@ def untouched(model: Callable[..., Any]) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _State:
+class State:
     """What a run may change of one module: its attributes, and what its tensors hold."""
 
     module: nn.Module
@@ -218,7 +219,7 @@ class _State:
     contents: list[tuple[Tensor, Tensor]]
 
     @classmethod
-    def of(cls, module: nn.Module) -> "_State":
+    def of(cls, module: nn.Module) -> "State":
         held = [*module._buffers.values(), *module.__dict__.values()]
         if getattr(module, "max_norm", None) is not None:  # an embedding that shrinks its rows
             held += module._parameters.values()
