@@ -15,16 +15,17 @@ SOURCE = Path(pl.__file__).parent
 # From the top to the bottom: a module imports, when it is loaded, only from lines above its own.
 LAYERS = [
     ["errors"],
+    ["options", "remarks"],
     ["structure"],
+    ["batching"],
     ["target", "baseline"],
     ["outputs"],
-    ["batching"],
     ["program"],
     ["tape"],
     ["explanation"],
     ["tokens"],
     ["case"],
-    ["at"],
+    ["at", "sharing"],
     ["method"],
     ["codec"],
     ["archive"],
@@ -33,7 +34,9 @@ LAYERS = [
     ["zoo"],
     ["plot"],
     ["report"],
+    ["choices"],
     ["cli"],
+    ["__main__"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 RANK |= {"": -1, "__version__": -1}  # the package itself, which loads nothing

@@ -222,7 +222,7 @@ def embedded(model: Callable[..., Any], inputs: Inputs) -> tuple[Embedded, Input
     tape = _recorded(model, inputs)
     readings, unread = [], False
     places = _origins(tape)
-    reached = set().union(*(touched(tape, tape.entries[leaf]) for leaf in places))
+    reached = {value for leaf in places for value in touched(tape, tape.entries[leaf])}
     for number, call in tape.recorder.embeddings.items():
         operation = tape.operations[number]
         rows = looked_up(operation.function, operation.arguments)
@@ -261,7 +261,7 @@ def _is_integer(dtype: torch.dtype) -> bool:
 
 
 def _readings(
-    tape: Tape, call: int, rows: Value, places: dict[int, dict[Value, Tensor]]
+    tape: Tape, call: int, rows: Any, places: dict[int, dict[Value, Tensor]]
 ) -> Iterator[Reading]:
     """What one call reads of each input; one reading for every time it reads an element."""
     operation = _embeddings(tape)[call]

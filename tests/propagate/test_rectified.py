@@ -1,5 +1,6 @@
 """Guided back-propagation and deconvnet: against autograd with another backward at rectifiers."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import pellucid as pl
+from pellucid.propagate import regions
+from pellucid.propagate.forms import Form
 from pellucid.propagate.rectified import DECONVNET, project
 from tests import zoo
 from tests.zoo.network import normal, seeded
@@ -125,6 +128,18 @@ def put(h: Tensor) -> Tensor:
     return h
 
 
+def put_where(h: Tensor) -> Tensor:
+    h = h.clone()
+    h[torch.where(h < 0)] = 0
+    return h
+
+
+def put_nonzero(h: Tensor) -> Tensor:
+    h = h.clone()
+    h[(h < 0).nonzero(as_tuple=True)] = 0
+    return h
+
+
 def masked_in_place(h: Tensor) -> Tensor:
     h = h * 1
     h *= h > 0
@@ -165,6 +180,28 @@ WAYS: dict[str, Callable[[Tensor], Tensor]] = {
     "where not": lambda h: torch.where(h <= 0, zeros(h), h),
     "masked_fill": lambda h: h.masked_fill(h < 0, 0),
     "index": put,
+    "index by where": put_where,
+    "index by nonzero": put_nonzero,
+    "mask of masks": lambda h: h * ((h > 0) & (h > 0)),
+    "mask of a difference": lambda h: h * (1 - (h <= 0).to(h.dtype)),
+    "mask by heaviside": lambda h: h * torch.heaviside(h, zeros(h)),
+    "mask by sign": lambda h: h * (h.sign() + 1) / 2,
+    "mask, nearly zero": lambda h: h * (h > 1e-12),
+    "mask of another shape": lambda h: torch.where((h.flatten(1) > 0).view_as(h), h, 0.0),
+    "mask in an einsum": lambda h: torch.einsum(
+        "i,i->i", h.flatten(), (h > 0).double().flatten()
+    ).view_as(h),
+    "addcmul": lambda h: torch.addcmul(zeros(h), h, (h > 0).to(h.dtype)),
+    "masked_scatter": lambda h: h.masked_scatter(h < 0, torch.zeros_like(h)),
+    "cat, amax": lambda h: torch.cat([h[None], zeros(h)[None]]).amax(0),
+    "prelu": lambda h: F.prelu(h, torch.zeros(1, dtype=h.dtype)),
+    "elu": lambda h: F.elu(h, 0.0),
+    "rrelu": lambda h: F.rrelu(h, 0.0, 0.0),
+    "absolute value": lambda h: (h + h.abs()) / 2,
+    "negative minimum": lambda h: -torch.minimum(-h, zeros(h)),
+    "negative clamp": lambda h: -torch.clamp(-h, max=0),
+    "less its negative part": lambda h: h - h.clamp(max=0),
+    "clamp by two tensors": lambda h: h.clamp(min=zeros(h), max=1e3 + zeros(h)),
     "TorchScript": lambda h: torch.jit.trace(F.relu, torch.ones(2))(h),
 }
 
@@ -193,11 +230,14 @@ def test_the_three_differ():
 
 
 HIDDEN: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
-    "absolute value": (lambda h: (h + h.abs()) / 2, "abs"),
-    "negative minimum": (lambda h: -torch.minimum(-h, zeros(h)), "minimum"),
-    "less its negative part": (lambda h: h - h.clamp(max=0), "clamp"),
-    "maxout": (lambda h: torch.maximum(h, 0.1 * h), "maximum"),
-    "leaky, by where": (lambda h: torch.where(h > 0, h, 0.1 * h), "where"),
+    "absolute value": (Tensor.abs, "abs"),
+    "maxout": (lambda h: torch.maximum(h, h.flip(-1)), "maximum"),
+    "mask of another": (lambda h: h * (h.flip(-1) > 0), "mul"),
+    "masks of others": (lambda h: h * ((h.flip(-1) > 0) & (h.flip(-2) > 0)), "mul"),
+    "choice by another": (lambda h: torch.where(h.flip(-1) > 0, h, 0.0), "where"),
+    "shifted threshold": (lambda h: F.threshold(h, 0.1, 0.0), "threshold"),
+    "shifted maximum": (lambda h: torch.maximum(h, 0.1 + zeros(h)), "maximum"),
+    "of the elements in another order": (lambda h: (h.mT * (h.mT > 0)).mT, "mul"),
     "shifted mask": (lambda h: h * (h > 0.1), "mul"),
 }
 
@@ -209,6 +249,12 @@ def test_what_may_be_a_hidden_rectifier_is_said(way, name):
     found = pl.explain(Net(function), X, name, target=1)
     note = f"`{operation}` in `the model itself` is not known as a rectifier; the gradient passes"
     assert any(each.startswith(note) for each in found.notes)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_guard_that_changes_nothing_is_not_mentioned(name):
+    found = pl.explain(lambda x: F.normalize(x, eps=1e-9), normal(2, 3), name, target=0)
+    assert found.notes == ()
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -248,15 +294,163 @@ ACTIVATIONS = {
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_other_activations(name):
     """Guided gates them, by what goes in and comes out; for deconvnet they are their adjoint."""
-    function = ACTIVATIONS[name]
+    against_autograd(ACTIVATIONS[name], ACTIVATIONS[name])
+
+
+def against_autograd(written: Callable[[Tensor], Tensor], function: Callable[[Tensor], Tensor]):
     x = X.clone().requires_grad_()
     score = Net(guided_activation(function))(x)[:, 1].sum()
     (expected,) = torch.autograd.grad(score, x)
-    found = pl.explain(Net(function), X, "guided_backprop", target=1)
+    found = pl.explain(Net(written), X, "guided_backprop", target=1)
     assert_close(found.values, expected, rtol=1e-6, atol=1e-12)
-    found = pl.explain(Net(function), X, "deconvnet", target=1)
+    assert found.notes == ()
+    found = pl.explain(Net(written), X, "deconvnet", target=1)
     (expected,) = torch.autograd.grad(Net(function)(x)[:, 1].sum(), x)
     assert_close(found.values, expected, rtol=1e-6, atol=1e-12)
+    assert found.notes == ()
+
+
+def gelu_new(h: Tensor) -> Tensor:
+    return 0.5 * h * (1 + torch.tanh(math.sqrt(2 / math.pi) * (h + 0.044715 * h**3)))
+
+
+def gelu_fast(h: Tensor) -> Tensor:
+    return 0.5 * h * (1 + torch.tanh(h * 0.7978845608 * (1 + 0.044715 * h * h)))
+
+
+BY_HAND = {
+    "gelu": (lambda h: 0.5 * h * (1 + torch.erf(h / math.sqrt(2))), F.gelu),
+    "gelu_new": (gelu_new, gelu_new),
+    "gelu_fast": (gelu_fast, gelu_fast),
+    "quick_gelu": (lambda h: h * (1.702 * h).sigmoid(), lambda h: h * (1.702 * h).sigmoid()),
+    "silu": (lambda h: h / (1 + torch.exp(-h)), F.silu),
+    "mish": (lambda h: h * torch.tanh(F.softplus(h)), F.mish),
+    "hardswish": (lambda h: h * F.relu6(h + 3) / 6, F.hardswish),
+    "hardsigmoid": (lambda h: h * F.hardsigmoid(h), lambda h: h * F.hardsigmoid(h)),
+    "tanh by sigmoid": (lambda h: 2 * torch.sigmoid(2 * h) - 1, torch.tanh),
+    "tanh by exp": (
+        lambda h: (h.exp() - (-h).exp()) / (h.exp() + (-h).exp()),
+        torch.tanh,
+    ),
+    "leaky by where": (lambda h: torch.where(h > 0, h, 0.1 * h), lambda h: F.leaky_relu(h, 0.1)),
+    "leaky by maximum": (lambda h: torch.maximum(h, 0.1 * h), lambda h: F.leaky_relu(h, 0.1)),
+    "elu": (lambda h: torch.where(h > 0, h, h.exp() - 1), F.elu),
+    "clipped by tensors": (lambda h: h.clamp(zeros(h) - 1, zeros(h) + 1), F.hardtanh),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_activations_by_hand(name):
+    """An activation is a function of one value, however many operations it is written as."""
+    against_autograd(*BY_HAND[name])
+
+
+AROUND = {
+    "a connection around it": lambda act: lambda h: h + act(h),
+    "two in a row": lambda act: lambda h: act(act(h)),
+    "a product with another": lambda act: lambda h: act(h) * h.flip(-1),
+    "its square": lambda act: lambda h: act(h).square(),
+    "its mean": lambda act: lambda h: act(h) - act(h).mean(-1, keepdim=True),
+    "with a minus": lambda act: lambda h: -act(h),
+}
+TWINS = {"relu": (F.relu, WAYS["mask"]), "silu": (F.silu, lambda h: h * h.sigmoid())}
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("twin", TWINS)
+@pytest.mark.parametrize("around", AROUND)
+def test_what_is_around_an_activation_is_no_part_of_it(around, twin, name):
+    expected, found = (
+        pl.explain(Net(AROUND[around](act)), X, name, target=1).values for act in TWINS[twin]
+    )
+    assert_close(found, expected, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_normalization_by_hand_is_no_activation(name):
+    def norm(h: Tensor) -> Tensor:
+        centred = h - h.mean(-1, keepdim=True)
+        return centred / ((centred * centred).mean(-1, keepdim=True) + 1e-5).sqrt()
+
+    expected = pl.explain(Net(lambda h: F.layer_norm(h, h.shape[-1:])), X, name, target=1)
+    found = pl.explain(Net(norm), X, name, target=1)
+    assert_close(found.values, expected.values, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_at_a_layer_inside_of_an_activation_by_hand(name):
+    class Gate(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense, self.gate = seeded(nn.Linear(4, 4)), nn.Sigmoid()
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.dense(x)
+            return h * self.gate(h)
+
+    model, x = Gate(), normal(3, 4)
+    h = model.dense(x)
+    found = pl.explain(model, x, name, at="gate", target=1).values
+    expected = torch.zeros_like(h)
+    expected[:, 1] = h[:, 1] * ((h[:, 1] > 0) if name == "guided_backprop" else 1)
+    assert_close(found, expected)
+
+
+@pytest.mark.parametrize("way", ["absolute value", "mask by sign", "less its negative part"])
+@pytest.mark.parametrize("name", METHODS)
+def test_by_hand_in_half_precision(way, name):
+    model = Net(WAYS[way]).to(torch.bfloat16)
+    expected = pl.explain(Net(F.relu).to(torch.bfloat16), X.bfloat16(), name, target=1).values
+    found = pl.explain(model, X.bfloat16(), name, target=1).values
+    assert_close(found, expected, rtol=0.05, atol=0.05)
+
+
+def test_regions_are_not_tried_where_activations_are_known(monkeypatch):
+    monkeypatch.setattr(regions.Region, "__call__", lambda region, x: pytest.fail("tried"))
+    monkeypatch.setattr(regions, "_users", lambda operations: pytest.fail("searched"))
+    for rectify in (F.relu, F.relu6, lambda h: h.clamp(min=0)):
+        pl.explain(Net(rectify), X, "deconvnet", target=1)
+
+
+# What could be wrong in it, and a way to write a rectifier that notices.
+MUTANTS = {
+    "regions are not looked for": ("_region", lambda end: None, "mask"),
+    "a region is only its end": (
+        "_sources",
+        lambda operation: {v for v in operation.slots if v.carries},
+        "mask of masks",
+    ),
+    "positive points only": ("_probes", lambda x: iter([x.new_ones(x.shape)]), "positive part"),
+    "a constant is a signal": ("_is_constant", lambda value: False, "zeros of another"),
+    "the sign is forgotten": (
+        "_clipped",
+        lambda low, high, scale: Form("rectifier", scale=scale),
+        "negative minimum",
+    ),
+    "the slope is forgotten": (
+        "_clipped",
+        lambda low, high, scale: Form("rectifier"),
+        "absolute value",
+    ),
+}
+
+
+def bent(h: Tensor) -> Tensor:
+    """One as a rectifier at one, near zero and far out, and none."""
+    return torch.where(h < 0, 0.0, torch.where((h > 1.5) & (h < 1e3), h * 0.5, h))
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_mutants_of_the_search_are_noticed(mutant, monkeypatch):
+    name, broken, way = MUTANTS[mutant]
+    ways = WAYS | {
+        "zeros of another": lambda h: torch.maximum(h, torch.zeros_like(h.flip(-1))),
+        "positive part": bent,
+    }
+    answer = lambda: pl.explain(Net(ways[way]), 4 * X, "deconvnet", target=1).values  # noqa: E731
+    before = answer()
+    monkeypatch.setattr(regions, name, broken)
+    assert not torch.allclose(answer(), before)
 
 
 def unpool(signal: Tensor, switches: Tensor, size: tuple[int, ...]) -> Tensor:

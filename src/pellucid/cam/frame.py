@@ -17,12 +17,14 @@ BATCH, CHANNEL = 0, 1  # of a convolution; positions follow
 class Frame:
     """The axes of an input that hold its positions, in the order of the grid, and their sizes.
 
-    `channel` is the axis of its channels, `None` if it has none.
+    `channel` is the axis of its channels, `None` if it has none; `mirrored` are the axes on which
+    maps lie the other way round than the input.
     """
 
     channel: int | None
     axes: Sizes
     size: Sizes
+    mirrored: Sizes = ()
 
     @property
     def rare(self) -> bool:
@@ -35,7 +37,8 @@ class Frame:
         if self.channel is None:
             values = values.squeeze(1)
         source |= {axis: len(source) + k for k, axis in enumerate(self.axes)}
-        return values.permute([source[axis] for axis in range(values.ndim)])
+        turned = values.permute([source[axis] for axis in range(values.ndim)])
+        return turned.flip(self.mirrored) if self.mirrored else turned
 
 
 def frames(shape: Size) -> list[Frame]:
@@ -69,7 +72,7 @@ def traced(tape: Tape, entry: Value) -> Frame | None:
     """The frame that the first convolution of an input tells, by the axes that lead to it."""
     for operation in tape.operations:
         if operation.name in CONVOLUTIONS:
-            labels = _back(operation.slots[0], entry)
+            labels = back(operation.slots[0], entry)
             if labels is not None:
                 return _frame(labels, Size(entry.shape))
     return None
@@ -85,8 +88,8 @@ def _frame(labels: list[int], shape: Size) -> Frame | None:
     return Frame(channel, axes, tuple(shape[axis] for axis in axes))
 
 
-def _back(value: Value, entry: Value) -> list[int] | None:
-    """Follow the axes of what a convolution reads back to an input, if nothing mixes them."""
+def back(value: Value, entry: Value) -> list[int] | None:
+    """The axis of a value that each axis of an input became, if nothing mixes them on the way."""
     labels = list(range(len(value.shape)))
     while value is not entry:
         made = value.producer

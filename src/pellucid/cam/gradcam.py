@@ -7,7 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pellucid.cam.maps import Choice, Maps, Spots, distinct, find_maps, gradient_at
+from pellucid.cam.choice import Choice, settle
+from pellucid.cam.maps import Maps, Spots, distinct, find_maps, gradient_at
 from pellucid.cam.upsample import render
 from pellucid.case import Case
 from pellucid.method import Attribution, Method, register
@@ -17,6 +18,9 @@ Combine = Callable[[Tensor, Tensor], Tensor]
 
 ZERO_NOTE = "A map is zero everywhere: no channel of `{}` speaks for the score there."
 UNREAD_NOTE = "The score reads no position of `{}`; its map is zero."
+AROUND_NOTE = "Other paths from the input go around `{}`, through {}; its maps do not show them."
+MOVED_NOTE = "Between the input and `{}` stands `{}`: the maps do not lie as the input does."
+SHARED_NOTE = "The maps of `{}` are of several inputs together; each is given all of them."
 
 
 @register("gradcam")
@@ -30,7 +34,8 @@ class GradCAM(Method):
     layer's grid with `upsample=False`. `layer=None` takes the last maps that all of an input
     passes, after norm, residual sum and activation and before pooling; of tokens, the last of
     which a patch counts. How a layer's output stands for positions is inferred; `layout` and
-    `grid` choose where that is ambiguous. The backward walk stops at the maps.
+    `grid` choose where that is ambiguous. The backward walk stops at the maps. A map of an input
+    that the model mirrors is mirrored back; a note tells of paths that go around the layer.
     Laws: on a global average pooling head, without the relu, it is CAM.
     Source: Selvaraju et al. (2017), Grad-CAM: Visual Explanations from Deep Networks.
 
@@ -51,10 +56,10 @@ class GradCAM(Method):
     relu: bool = True
     upsample: bool = True
     layout: str | None = None
-    grid: Sequence[int] | None = None
+    grid: int | Sequence[int] | None = None
 
     def __post_init__(self) -> None:
-        Choice.of(self)
+        settle(self)
 
     def attribute(self, case: Case) -> Attribution:
         """One forward pass, and a backward walk from the score to the layer."""
@@ -94,10 +99,10 @@ class GradCAMPlusPlus(Method):
     relu: bool = True
     upsample: bool = True
     layout: str | None = None
-    grid: Sequence[int] | None = None
+    grid: int | Sequence[int] | None = None
 
     def __post_init__(self) -> None:
-        Choice.of(self)
+        settle(self)
 
     def attribute(self, case: Case) -> Attribution:
         """One forward pass and one backward walk: the higher derivatives are powers of it."""
@@ -133,10 +138,10 @@ class LayerCAM(Method):
     relu: bool = True
     upsample: bool = True
     layout: str | None = None
-    grid: Sequence[int] | None = None
+    grid: int | Sequence[int] | None = None
 
     def __post_init__(self) -> None:
-        Choice.of(self)
+        settle(self)
 
     def attribute(self, case: Case) -> Attribution:
         """One forward pass and one backward walk to the layer."""
@@ -149,7 +154,7 @@ def _answer(
     spots = find_maps(case, Choice.of(method))
     answers = combined(case, spots, combine, relu=method.relu)
     values = render(case.inputs.leaves, spots, answers, upsample=method.upsample)
-    return Attribution(values=values, notes=notes_on(answers))
+    return Attribution(values=values, notes=notes_on(spots, answers))
 
 
 def combined(case: Case, spots: Spots, combine: Combine, *, relu: bool) -> dict[Maps, Tensor]:
@@ -175,14 +180,19 @@ def gradient_of(case: Case, maps: Maps) -> Tensor:
     return on_grid
 
 
-def notes_on(answers: dict[Maps, Tensor]) -> tuple[str, ...]:
-    """Which maps were taken, of what size, and whether one of them is dead."""
+def notes_on(spots: Spots, answers: dict[Maps, Tensor]) -> tuple[str, ...]:
+    """Which maps were taken, of what size, what they leave out, and whether one is dead."""
     notes = []
+    found = [spot for spot in spots if spot is not None]
     for maps, values in answers.items():
         size = " x ".join(map(str, maps.layout.grid))
         notes.append(f"The maps are those of `{maps.path}`, {size}.")
         if not values.flatten(1).any(1).all():
             notes.append(ZERO_NOTE.format(maps.path))
+        if sum(spot.maps is maps for spot in found) > 1:
+            notes.append(SHARED_NOTE.format(maps.path))
+    notes += [AROUND_NOTE.format(spot.maps.path, spot.around) for spot in found if spot.around]
+    notes += [MOVED_NOTE.format(spot.maps.path, spot.moved) for spot in found if spot.moved]
     return tuple(notes)
 
 

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 import torch
 
+from pellucid.cam.choice import Choice, settle
 from pellucid.cam.gradcam import combined, mean_gradient, notes_on
-from pellucid.cam.maps import Choice, find_maps
+from pellucid.cam.maps import find_maps
 from pellucid.cam.upsample import enlarge
 from pellucid.case import Case
 from pellucid.method import Attribution, Method, register
@@ -43,10 +44,10 @@ class GuidedGradCAM(Method):
     relu: bool = True
     upsample: bool = True
     layout: str | None = None
-    grid: Sequence[int] | None = None
+    grid: int | Sequence[int] | None = None
 
     def __post_init__(self) -> None:
-        Choice.of(self)
+        settle(self)
 
     def attribute(self, case: Case) -> Attribution:
         """One recording; a walk to the layer, and a guided one to the input."""
@@ -59,4 +60,4 @@ class GuidedGradCAM(Method):
             else fine * enlarge(coarse[spot.maps], fine, spot.frame, smooth=self.upsample)
             for spot, fine in zip(spots, guided.values, strict=True)
         ]
-        return Attribution(values=values, notes=(*notes_on(coarse), *guided.notes))
+        return Attribution(values=values, notes=(*notes_on(spots, coarse), *guided.notes))

@@ -22,8 +22,9 @@ LAYOUTS = ("channels_first", "channels_last", "tokens")
 FEW_EXTRA = 2
 MOST_EXTRA = 8
 # How far-fetched a candidate is: the grid and tokens of a value whose layout is known, a grid that
-# is known, one stride on all axes, the same rounded, anything else; more for unusual orders.
-SAME, SEEN, EXACT, ROUNDED, NEAR = range(5)
+# is known, one stride on all axes, the same beside one more token, the same rounded, anything else;
+# more for unusual orders.
+SAME, SEEN, EXACT, BESIDE, ROUNDED, NEAR = range(6)
 UNUSUAL = 10
 # How much the strides of the axes may differ where a grid is compared with the input's size.
 UNEVEN = 1.25
@@ -185,7 +186,7 @@ def _grids(
 def _rank_of_tokens(extra: int, *, exact: bool) -> int:
     """One token beside the grid is usual, and two or strides that do not divide are less so."""
     if exact and extra <= 1:
-        return EXACT
+        return BESIDE if extra else EXACT
     return ROUNDED if extra <= FEW_EXTRA else NEAR
 
 

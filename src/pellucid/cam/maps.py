@@ -1,18 +1,21 @@
 """Which activation a class activation map is made of: a layer that is named, or found."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
 import torch
 from torch import Size, Tensor
 
+from pellucid.cam.choice import Choice
 from pellucid.cam.frame import Frame, fitting, frames, traced
-from pellucid.cam.layout import LAYOUTS, Layout, Wish, choose
+from pellucid.cam.layout import Layout, choose
 from pellucid.cam.lineage import Layouts, layouts, resizes
+from pellucid.cam.paths import Motions, around, descendants
 from pellucid.case import Case
-from pellucid.errors import InputError, UnknownNameError
+from pellucid.errors import InputError
 from pellucid.program import untouched
 from pellucid.structure import Inputs, leaves
 from pellucid.tape.adjoints import CONVOLUTIONS, kind
@@ -23,33 +26,10 @@ from pellucid.tape.walk import carriers, walk
 # Operations that only move elements; what joins maps (`cat`) makes maps of its own.
 JOINS = {"cat", "stack", "index_put", "select_scatter", "slice_scatter", "as_strided_scatter"}
 POOLS = ("mean", "sum", "amax", "max", "constant_pad_nd", "expand")
+SQUASHING = {"sigmoid", "_softmax", "_log_softmax", "tanh"}
+FOLDED_HINT = "Maps of parts of a sample, as of the frames of a film, are not put together."
+NO_LAYER_HINT = "A layer of a model without such maps has no CAM."
 DENSE = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "linear", "matmul"}
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Choice:
-    """Where a method looks: the options `layer`, `layout` and `grid`, checked.
-
-    `pooled` takes the last maps even where a max-pooling made them.
-    """
-
-    layer: str | None = None
-    wish: Wish = field(default_factory=Wish)
-    pooled: bool = False
-
-    @classmethod
-    def of(cls, method: Any, *, pooled: bool = False) -> "Choice":
-        """Read the options of a method."""
-        if method.layout is not None and method.layout not in LAYOUTS:
-            raise UnknownNameError(f"`layout` of {method.name}", method.layout, LAYOUTS)
-        grid = None if method.grid is None else tuple(method.grid)
-        if grid is not None and not (1 <= len(grid) <= 3 and all(map(_is_size, grid))):
-            raise InputError(
-                "`grid` must be one to three positive whole numbers",
-                got=method.grid,
-                hint="For example grid=(14, 14).",
-            )
-        return cls(layer=method.layer, wish=Wish(layout=method.layout, grid=grid), pooled=pooled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,10 +52,16 @@ class Maps:
 
 @dataclass(frozen=True, eq=False)
 class Spot:
-    """Maps, and the axes of one input that they stand for."""
+    """Maps, and the axes of one input that they stand for.
+
+    `around` names a path from the input to the score that does not pass the maps, `moved` an
+    operation that puts positions elsewhere, in a way that the frame does not undo.
+    """
 
     maps: Maps
     frame: Frame
+    around: str = ""
+    moved: str = ""
 
 
 Spots = list[Spot | None]
@@ -118,11 +104,11 @@ def find_maps(case: Case, choice: Choice) -> Spots:
         spot = search.named(entry) if choice.layer is not None else search.default(entry)
         if spot is not None:
             maps = made.setdefault((spot.maps.value, spot.maps.layout), spot.maps)
-            spot = Spot(maps, spot.frame)
+            frame, moved = Motions(tape, search.layouts, entry, spot.frame).placed(maps.value)
+            spot = Spot(maps, frame, around(tape, entry, maps.value), moved)
         found.append(spot)
     found += [None] * (len(tape.entries) - own)  # embeddings that are read for integers
-    if search.walked:
-        case.count(backward=len(case))
+    case.count(backward=search.walks * len(case))
     if not made:
         raise _nothing(search)
     return found
@@ -130,7 +116,14 @@ def find_maps(case: Case, choice: Choice) -> Spots:
 
 def gradient_at(tape: Tape, value: Value) -> Tensor | None:
     """The gradient of the score at a value; `None` if the score does not depend on it."""
-    start = {tape.score_value: torch.ones_like(tape.score_value.tensor)}
+    return _carried(tape, _start(tape), value)
+
+
+def _start(tape: Tape) -> dict[Value, Tensor]:
+    return {tape.score_value: torch.ones_like(tape.score_value.tensor)}
+
+
+def _carried(tape: Tape, start: dict[Value, Tensor], value: Value) -> Tensor | None:
     with torch.no_grad():
         return walk(tape, start, [value]).get(value)
 
@@ -147,7 +140,8 @@ class _Search:
             for value, layout in self.layouts.items()
             if layout.fits(value.shape, self.rows)
         }
-        self.walked = False
+        self.walks = 0
+        self._gradients: dict[Value, Tensor] = {}  # where the walk for one input has come to
         self._frames: dict[Value, list[Frame]] = {}
 
     def read(self, value: Value, entry: Value) -> tuple[Layout, Frame] | None:
@@ -174,7 +168,7 @@ class _Search:
         """The last output of the named layer that depends on an input."""
         path = self.choice.layer or ""
         self.tape.layer(path)  # raises, with the nearest name, where there is none
-        below = _descendants(self.tape, entry)
+        below = descendants(self.tape, entry)
         values = [value for value in self.tape.recorder.layers[path] if value in below]
         found = self.read(values[-1], entry) if values and entry.carries else None
         return None if found is None else Spot(Maps(path, values[-1], found[0]), found[1])
@@ -187,7 +181,8 @@ class _Search:
         """
         if not entry.carries or len(entry.shape) < 2:
             return None
-        below = _descendants(self.tape, entry)
+        self._gradients = {}
+        below = descendants(self.tape, entry)
         leading = [op for op in carriers(self.tape) if any(value in below for value in op.slots)]
         last = self._last_convolution(leading, entry)
         for value in self._cuts(leading, below):
@@ -217,7 +212,7 @@ class _Search:
         They are those that are alone in being waited for. What a model returns is none, nor what
         comes before its first operation with weights.
         """
-        returned = {self.tape.recorder.value_of(leaf) for _, leaf in leaves(self.tape.output)}
+        returned = self._shown
         weighted = [op.number for op in leading if _is_weighted(op)]
         waiting = {self.tape.score_value}
         for operation in leading:
@@ -229,14 +224,35 @@ class _Search:
                 yield next(iter(waiting))
 
     def _last_convolution(self, leading: list[Operation], entry: Value) -> Operation | None:
-        """The last convolution with more than one position, whose result is not returned."""
-        returned = {self.tape.recorder.value_of(leaf) for _, leaf in leaves(self.tape.output)}
+        """The last convolution with more than one position, whose result is not returned.
+
+        One whose maps lie as the input does comes before those that are mirrored.
+        """
+        returned, first = self._shown, None
         for op in leading:
             if op.name in CONVOLUTIONS and op.output not in returned:
                 layout = self.layouts[op.output]
-                if layout.fits(op.output.shape, self.rows) and self.read(op.output, entry):
-                    return op
-        return None
+                fits = layout.fits(op.output.shape, self.rows)
+                found = self.read(op.output, entry) if fits else None
+                if found is not None:
+                    motions = Motions(self.tape, self.layouts, entry, found[1])
+                    if motions.placed(op.output) == (found[1], ""):
+                        return op
+                    first = first or op
+        return first
+
+    @cached_property
+    def _shown(self) -> set[Value | None]:
+        """What the model returns; and of maps that it returns, what is nearly the same.
+
+        That is what becomes them by being added, resized, cut or squashed.
+        """
+        found = {self.tape.recorder.value_of(leaf) for _, leaf in leaves(self.tape.output)}
+        found.discard(None)
+        for op in reversed(self.tape.operations):
+            if op.outputs[:1] and op.outputs[0] in found and _is_map(op.output) and _shows(op):
+                found.update(value for value in op.slots if value.carries)
+        return found
 
     def _moved(self, value: Value) -> bool:
         """Whether a value only holds, pooled or in other places, what an earlier value has."""
@@ -256,8 +272,11 @@ class _Search:
         unrolled = made is not None and len(made.slots) == prod(layout.grid)
         if layout.count(value.shape) == prod(layout.grid) and not unrolled:
             return True, None
-        self.walked = True
-        gradient = gradient_at(self.tape, value)
+        # What an input passes later is on all paths from what it passes earlier: the walk goes on.
+        self.walks += not self._gradients
+        gradient = _carried(self.tape, self._gradients or _start(self.tape), value)
+        if gradient is not None:
+            self._gradients = {value: gradient}
         if gradient is None or not gradient.any():
             return True, gradient
         places = layout.maps(gradient).flatten(2).any(1).any(0)
@@ -268,15 +287,6 @@ class _Search:
         paths = [path for path, values in self.tape.recorder.layers.items() if value in values]
         made = "" if value.producer is None else value.producer.path
         return made if made in paths or not paths else paths[0]
-
-
-def _descendants(tape: Tape, entry: Value) -> set[Value]:
-    """All values that depend on one input, itself included."""
-    found = {entry}
-    for operation in tape.operations:
-        if any(value in found for value in operation.slots):
-            found.update(value for value in operation.outputs if value is not None)
-    return found
 
 
 def _after(following: list[Operation], maps: Value, known: Layouts) -> Value:
@@ -315,22 +325,47 @@ def _nothing(search: _Search) -> InputError:
     hint = f"Layers that do: {', '.join(layers[-5:])}." if layers else ""
     words = [str(part) for part in (wish.layout, wish.grid) if part is not None]
     asked = f" as {' '.join(words)}" if words else ""
+    folded = _folded(search, layer)
     if layer is not None:
         return InputError(
             f"The layer `{layer}` must return maps of a grid of positions{asked}",
-            got=list(search.tape.layer(layer).shape),
-            hint=hint or "A layer of a model without such maps has no CAM.",
+            found=folded or str(list(search.tape.layer(layer).shape)),
+            hint=hint or (FOLDED_HINT if folded else NO_LAYER_HINT),
         )
     return InputError(
         f"A CAM must find feature maps: an activation with a grid of positions{asked}",
-        found="a model without one that the score reads",
-        hint=f"Name a layer by `layer=`. {hint}".rstrip(),
+        found=folded or "a model without one that the score reads",
+        hint=FOLDED_HINT if folded else f"Name a layer by `layer=`. {hint}".rstrip(),
     )
+
+
+def _folded(search: _Search, layer: str | None) -> str:
+    """Say that maps have other axes folded into their batch, as frames of a film; "" if none."""
+    rows, values = (
+        search.rows,
+        [op.output for op in search.tape.operations if op.name in CONVOLUTIONS],
+    )
+    if layer is not None:
+        values = search.tape.recorder.layers[layer][-1:]
+    for value in values[::-1]:
+        count = value.shape[0] if len(value.shape) > 3 and value.carries else 0
+        if count > rows and count % rows == 0:
+            several = f"{count // rows} for each of {rows} samples"
+            return f"maps of shape {list(value.shape)}, with {several}"
+    return ""
+
+
+def _is_map(value: Value) -> bool:
+    return len(value.shape) > 2 and prod(value.shape[2:]) > 1
+
+
+def _shows(operation: Operation) -> bool:
+    """Whether an operation returns the maps that it reads, and no features of them."""
+    if operation.name in SQUASHING:
+        return True
+    pools = operation.name in ("mean", "sum", "amax", "max") or "pool" in operation.name
+    return kind(operation) in ("linear", "route", "scale") and not pools
 
 
 def _is_weighted(operation: Operation) -> bool:
     return operation.name in CONVOLUTIONS or operation.name in DENSE
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from pellucid.batching import wide
+from pellucid.cam.choice import Choice, settle
 from pellucid.cam.frame import Frame
 from pellucid.cam.gradcam import notes_on, summed
-from pellucid.cam.maps import Choice, Maps, Spots, distinct, find_maps
+from pellucid.cam.maps import Maps, Spots, distinct, find_maps
 from pellucid.cam.upsample import enlarge, render
 from pellucid.case import Case
 from pellucid.errors import InputError
@@ -55,10 +56,10 @@ class ScoreCAM(Method):
     upsample: bool = True
     channels: int | None = None
     layout: str | None = None
-    grid: Sequence[int] | None = None
+    grid: int | Sequence[int] | None = None
 
     def __post_init__(self) -> None:
-        Choice.of(self)
+        settle(self)
         whole = isinstance(self.channels, int) and not isinstance(self.channels, bool)
         if self.channels is not None and not (whole and self.channels > 0):
             raise InputError(
@@ -73,7 +74,7 @@ class ScoreCAM(Method):
             deque(case.tape.consume(), maxlen=0)
         answers = {maps: self._map(case, spots, maps, chosen[maps]) for maps in chosen}
         values = render(case.inputs.leaves, spots, answers, upsample=self.upsample)
-        return Attribution(values=values, notes=notes_on(answers))
+        return Attribution(values=values, notes=notes_on(spots, answers))
 
     def _map(self, case: Case, spots: Spots, maps: Maps, activations: Tensor) -> Tensor:
         """The map of one activation, (batch, 1, *grid), from its masks on the inputs it is of."""

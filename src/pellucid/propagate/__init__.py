@@ -6,4 +6,7 @@ rules.py       how one operation shares relevance among its inputs
 composites.py  which rule goes to which operation: data, no code
 plan.py        rules assigned to the operations of a tape, and the walk with a ledger
 lrp.py         layer-wise relevance propagation, the method
+forms.py       what one operation is: a rectifier, another activation
+regions.py     activations that are written as several operations
+rectified.py   guided back-propagation and deconvnet, the methods
 """

@@ -15,6 +15,7 @@ from pellucid.at import Site, ones
 from pellucid.case import Case
 from pellucid.method import Attribution, Method, register
 from pellucid.propagate.forms import Form, FormName, bends, form_of
+from pellucid.propagate.regions import regions
 from pellucid.tape.adjoints import Signals, adjoint
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.record import Tape
@@ -41,13 +42,14 @@ def project(
     zero (Zeiler and Fergus): `{value: value.tensor * mask}`.
     """
     notes: dict[str, None] = {}
+    of_regions = regions(tape, {*start, *until})
 
     def step(operation: Operation, signals: Signals) -> Signals:
-        form, signal = form_of(operation), signals[0]
+        form, signal = of_regions.get(operation.number) or form_of(operation), signals[0]
+        if bends(operation) if form is None else form.doubtful:
+            notes[BEND_NOTE.format(operation.name, operation.path or "the model itself")] = None
         if form is not None and form.name in table and signal is not None:
             return table[form.name](operation, form, signal)
-        if form is None and bends(operation):
-            notes[BEND_NOTE.format(operation.name, operation.path or "the model itself")] = None
         return adjoint(operation, signals)
 
     with torch.no_grad():
@@ -64,16 +66,23 @@ def _gate(operation: Operation, form: Form, signal: Tensor) -> Tensor:
 
 
 def _guided_rectifier(operation: Operation, form: Form, signal: Tensor) -> Signals:
-    return form.place(operation, _gate(operation, form, signal))
+    if form.shape is None:
+        return form.place(operation, _gate(operation, form, signal))
+    return _guided_activation(operation, form, signal)
 
 
 def _guided_activation(operation: Operation, form: Form, signal: Tensor) -> Signals:
+    """What the gate lets pass, by the adjoint; a rectifier with a minus has a mirrored gate."""
     rest: Signals = [None] * (len(operation.outputs) - 1)
-    return adjoint(operation, [_gate(operation, form, signal), *rest])
+    if form.scale > 0:
+        return adjoint(operation, [_gate(operation, form, signal), *rest])
+    active = operation.output.tensor < 0
+    return adjoint(operation, [signal.clamp(max=0) * active, *rest])
 
 
 def _positive(operation: Operation, form: Form, signal: Tensor) -> Signals:
-    return form.place(operation, signal.clamp(min=0))
+    kept = signal.clamp(min=0) if form.scale > 0 else signal.clamp(max=0)
+    return form.place(operation, kept if abs(form.scale) == 1 else kept * abs(form.scale))
 
 
 def _unchanged(operation: Operation, form: Form, signal: Tensor) -> Signals:
@@ -81,7 +90,8 @@ def _unchanged(operation: Operation, form: Form, signal: Tensor) -> Signals:
 
 
 GUIDED: Table = {"rectifier": _guided_rectifier, "activation": _guided_activation}
-DECONVNET: Table = {"rectifier": _positive, "bound": _unchanged}
+# The signal of a rectifier goes to the value it starts from as it is, whatever is in between.
+DECONVNET: Table = {"rectifier": _positive, "bound": _unchanged, "route": _unchanged}
 
 
 def _attribute(case: Case, at: str | None, table: Table) -> Attribution:
@@ -101,8 +111,9 @@ class GuidedBackprop(Method):
         S_in = S_out * (S_out > 0) * (y > 0) * dy/dx     at any other activation
 
     Axes: values have the axes of the input, or with `at` those of what that layer returned. The
-    signal S starts from one at the score. Every way to write a rectifier counts as one: a ReLU,
-    a clamp, a maximum, a product with the mask, a choice by it. A rectifier that is clipped above
+    signal S starts from one at the score. An activation is an elementwise function of one
+    value, and a rectifier is one that answers as a rectifier, as however many operations either is
+    written; notes name what may be one and is not known. A rectifier that is clipped above
     (ReLU6) passes nothing where it is clipped.
     Laws: an ignored input gets zero; equal functions get equal answers, as far as their
     rectifiers are the same. It does not sum to the score.
