@@ -5,6 +5,7 @@ python gallery/_index.py lrp      # one
 """
 
 import ast
+import difflib
 import re
 import subprocess
 import sys
@@ -74,7 +75,14 @@ def page():
 
 def main(names):
     """Run the scripts of these names, or all, and write the page."""
-    chosen = [script for script in scripts() if not names or script.stem in names]
+    known = {script.stem: script for script in scripts()}
+    if {"-h", "--help"} & set(names):
+        sys.exit(print(__doc__, "The scripts: ", ", ".join(known), sep="\n"))
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4) or known
+            sys.exit(f"no script {name!r} in gallery/; perhaps: {', '.join(near)}")
+    chosen = [known[name] for name in names or known]
     for script in chosen:
         run(script)
     (HERE / "README.md").write_text(page())

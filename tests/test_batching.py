@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 import pellucid as pl
 from pellucid.batching import Batcher, is_out_of_memory
-from pellucid.errors import InputError
+from pellucid.errors import IncompleteError, IncompleteWarning, InputError
 from tests import zoo
 from tests.counting import Counting, Limited, out_of_memory
 
@@ -166,3 +166,38 @@ def test_long_work_shows_no_progress_where_there_is_no_terminal(capsys):
     pl.explain(perceptron(), INPUTS, "smoothgrad", samples=50, batch_size=5)
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""
+
+
+def answers(name: str, size: int | str, **options: object) -> pl.Explanation:
+    options = {"target": lambda y: y[:, 0] ** 2 + 1} | options
+    return pl.explain(perceptron(), INPUTS[:5], name, batch_size=size, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("integrated_gradients", {"tolerance": 1e-9}),
+        ("integrated_gradients", {"tolerance": 1e-9, "baseline": INPUTS[5:8]}),
+        ("integrated_gradients", {"steps": 5}),
+        ("taylor", {}),
+        ("taylor", {"target": 1}),
+        ("lrp", {"target": 1}),
+        ("gradient_shap", {"target": 1, "samples": 3, "baseline": INPUTS[5:8]}),
+        ("smoothgrad", {"method": "taylor", "samples": 3}),
+        ("smoothgrad", {"method": pl.IntegratedGradients(tolerance=1e-9), "samples": 2}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::pellucid.errors.IncompleteWarning")
+def test_what_is_said_does_not_depend_on_the_batch_size(name, options):
+    whole = answers(name, "auto", **options)
+    for size in (1, 2, 3):
+        assert answers(name, size, **options).notes == whole.notes
+
+
+def test_what_is_said_counts_all_samples():
+    with pytest.warns(IncompleteWarning, match=r"none was found for 5 of 5 samples"):
+        answers("taylor", 2)
+    with pytest.raises(
+        IncompleteError, match=r"none was found for 15 of 15 noisy copies.*steps\.$"
+    ):
+        answers("smoothgrad", 2, method="taylor", samples=3, on_incomplete="raise")

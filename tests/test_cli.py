@@ -12,7 +12,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 import pellucid as pl
-from pellucid.cli import DEFAULT_METHODS, _methods, main
+from pellucid.choices import DEFAULT_METHODS, chosen
+from pellucid.cli import main
+from pellucid.errors import InputError
 
 MODULE = """
 import torch
@@ -188,6 +190,8 @@ def test_a_model_of_ones_own_is_shown_imagenet_photos(folder):
         (["photo.png", "--out", "no/report.html"], r"folder of no/report\.html must exist.*mkdir"),
         (["photo.png", "--out", "report.txt"], r"`--out` must end in \.html; got 'report\.txt'"),
         (["photo.png", "--target", "goldfsh"], r"A class .*Did you mean 'goldfish'\?"),
+        (["photo.png", "--target", "-1"], r"a class by name, or by number from 0; got -1"),
+        ([""], r"A photo must be named by its path; got an empty name"),
         (["photo.png", "--target", "3"], r"a class of the output, from 0 to 2; got 3"),
         (["photo.png", "--option", "saliency.reduc=1"], r"option of saliency.*mean 'reduce'\?"),
         (["photo.png", "--option", "saliency"], r"must be METHOD\.KEY=VALUE; got 'saliency'"),
@@ -224,6 +228,7 @@ def test_warnings_are_sentences(folder):
 def test_a_missing_argument_and_a_bad_number():
     assert "Missing argument 'PHOTO...'" in run("explain", code=2)
     assert "0 is not in the range x>=1" in run("explain", "a.png", "--batch-size", "0", code=2)
+    assert "21 is not in the range 1<=x<=20" in run("explain", "a.png", "--top", "21", code=2)
 
 
 def test_methods_lists_the_registry():
@@ -235,9 +240,8 @@ def test_methods_lists_the_registry():
 
 
 def test_the_default_methods_exist():
-    chosen = _methods(None, ())
-    assert [method.name for method in chosen] == list(DEFAULT_METHODS)
-    (refined,) = (m for m in _methods(None, ["lrp.composite=epsilon"]) if m.name == "lrp")
+    assert [method.name for method in chosen(None, ())] == list(DEFAULT_METHODS)
+    (refined,) = (m for m in chosen(None, ["lrp.composite=epsilon"]) if m.name == "lrp")
     assert refined.composite == "epsilon"
 
 
@@ -262,7 +266,73 @@ def test_a_photo_is_not_overwritten_by_the_picture_of_it(folder):
 def test_an_option_of_the_wrong_type_is_a_message(folder):
     options = ["--method", "smoothgrad", "--option", "smoothgrad.noise=abc"]
     text = run("explain", "photo.png", "--model", "models_of_mine:entry", *options, code=2)
-    assert "must have the types that `pellucid methods` shows" in text
+    assert "`smoothgrad.noise` must be a finite number; got 'abc'. The default is 0.15." in text
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [("false", False), ("No", False), ("off", False), ("YES", True), ("on", True)],
+)
+def test_an_option_that_is_on_or_off(given, read):
+    (made,) = chosen("gradcam", (f"gradcam.relu={given}",))
+    assert made.relu is read
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("gradcam.relu=perhaps", "`gradcam.relu` must be true or false; got 'perhaps'. Or: yes"),
+        ("gradcam.relu=0", "`gradcam.relu` must be true or false; got 0"),
+        ("smoothgrad.noise=nan", "`smoothgrad.noise` must be a finite number; got 'nan'"),
+        ("smoothgrad.noise=-1e999", "`smoothgrad.noise` must be a finite number; got -inf"),
+        ("smoothgrad.samples=inf", "`smoothgrad.samples` must be a whole number; got 'inf'"),
+    ],
+)
+def test_an_option_that_is_neither(option, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        chosen("gradcam,smoothgrad", (option,))
+
+
+def test_a_picture_of_somebody_else_is_kept(folder):
+    explain("photo.png", "--out", "mine.html")
+    explain("photo.png", "--out", "mine.html")  # its own picture may be drawn anew
+    drawn = (folder / "mine.png").read_bytes()
+    (folder / "cat.png").write_bytes((folder / "photo.png").read_bytes())
+    text = explain("photo.png", "--out", "cat.html", code=2)
+    assert "cat.png, where the picture of the report goes, must not hold another picture" in text
+    assert (folder / "cat.png").read_bytes() == (folder / "photo.png").read_bytes() != drawn
+    assert not (folder / "cat.html").exists()
+
+
+def test_the_report_is_written_before_the_words(folder, monkeypatch):
+    def stop(section):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("pellucid.cli._say", stop)
+    CliRunner().invoke(main, ["explain", "photo.png", "--model", "models_of_mine:entry"])
+    assert (folder / "report.html").exists()
+    assert (folder / "report.png").exists()
+
+
+def test_a_factory_that_fails_is_a_message(folder):
+    (folder / "models_of_mine.py").write_text(MODULE + "\ndef boom(): raise RuntimeError('why')\n")
+    text = explain(model="models_of_mine:boom", code=2)
+    assert "models_of_mine:boom must return a model" in text
+    assert "RuntimeError: why" in text
+    (folder / "broken_of_mine.py").write_text("import models_that_are_nowhere")
+    text = explain(model="broken_of_mine:make", code=2)
+    assert "The module broken_of_mine must run when it is imported" in text
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "pellucid", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(pl.__file__).parents[1],
+    )
+    assert done.stdout == f"pellucid, version {pl.__version__}\n"
 
 
 @pytest.mark.parametrize(("mode", "top"), [("F", 1.0), ("I", 200)])

@@ -109,6 +109,37 @@ def test_the_strongest_elements_come_first():
     assert top["value"].tolist() == [-5, 3, 2, -1]
 
 
+@pytest.mark.parametrize("k", [-1, 1.5, None, "a", True])
+def test_so_many_strongest_are_none(k):
+    with pytest.raises(InputError, match="`k` must be a whole number, 0 or more; got"):
+        table().top(k)
+
+
+def test_channels_that_come_last_are_pooled_and_named():
+    values = torch.randn(2, 6, 7, 3)
+    found = dataclasses.replace(image(), values=values)
+    assert_close(found.pool().values, values.sum(-1, keepdim=True))
+    names = ["sample", "height", "width", "channel", "value"]
+    assert list(found.to_frame().columns) == names
+
+
+def test_three_axes_at_a_layer_need_to_be_told():
+    values = torch.randn(2, 4, 5)
+    found = dataclasses.replace(image(), values=values, at="blocks")
+    with pytest.raises(InputError, match="`axis` must say which of three axes at a layer"):
+        found.pool()
+    assert_close(found.pool(axis=2).values, values.sum(2, keepdim=True))
+    assert_close(found.pool(axis=1).values, values.sum(1, keepdim=True))
+    for axis in (0, 3, True, "a"):
+        with pytest.raises(InputError, match="`axis` must be from 1 to 2; got"):
+            found.pool(axis=axis)
+
+
+def test_a_file_to_save_must_be_a_path():
+    with pytest.raises(InputError, match="`path` must be a path; got 3"):
+        table().save(3)
+
+
 def test_completeness_is_relative_to_what_is_expected():
     record = Completeness(torch.tensor([1.0, 0.0, 0.0]), torch.tensor([2.0, 0.0, 1.0]))
     assert record.residual.tolist() == [1, 0, 1]

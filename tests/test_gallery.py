@@ -56,6 +56,19 @@ def test_what_names_a_method_is_found():
     }
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [("lpr", "no script 'lpr' in gallery/; perhaps: lrp"), ("--help", "The scripts: \ncam_top5, ")],
+)
+def test_a_name_that_is_none_and_help_run_nothing(asked, said, monkeypatch, capsys):
+    module = index()
+    monkeypatch.setattr(module, "run", lambda script: pytest.fail("ran"))
+    monkeypatch.setattr(Path, "write_text", lambda *_: pytest.fail("wrote"))
+    with pytest.raises(SystemExit) as stopped:
+        module.main([asked])
+    assert said in f"{stopped.value.code or ''}{capsys.readouterr().out}"
+
+
 def test_the_index_is_what_the_scripts_say():
     assert index().page() == (GALLERY / "README.md").read_text(), "run gallery/_index.py"
 

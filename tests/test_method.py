@@ -1,6 +1,8 @@
 """The registry, `explain` and `compare`."""
 
 import dataclasses
+import inspect
+import warnings
 
 import pytest
 import torch
@@ -8,7 +10,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import pellucid as pl
+from pellucid.errors import IncompleteWarning, InputError
 from pellucid.method import named
+from pellucid.remarks import Share, Span, joined, sentences
 from tests import zoo
 from tests.counting import Counting
 
@@ -157,3 +161,128 @@ def test_a_scalar_regressor_of_any_scale_does_not_alarm():
 
         for name in ("integrated_gradients", "lrp"):
             pl.explain(model, net.inputs, name, target=0)
+
+
+class DeadBranch(nn.Module):
+    """A layer, `aux`, whose output is not used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.aux, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = self.conv(x).relu()
+        self.aux(maps)
+        return self.head(maps.mean((2, 3)))
+
+
+BRANCHES = [pl.Saliency(at="aux"), pl.GradCAM(layer="aux"), "saliency", "gradcam"]
+
+
+@pytest.mark.parametrize("order", [BRANCHES, BRANCHES[::-1], BRANCHES[2:] + BRANCHES[:2]])
+def test_compared_methods_say_what_they_say_alone(order):
+    net, x = DeadBranch().eval(), torch.randn(2, 3, 8, 8)
+    found = pl.compare(net, x, order)
+    assert sum(bool(each.notes) for each in found) == 3
+    for each, method in zip(found, order, strict=True):
+        assert each.notes == pl.explain(net, x, method).notes
+
+
+@pytest.mark.parametrize("cut", [lambda x: x, lambda x: x + x.detach().mean()])
+def test_notes_on_what_is_shared_are_those_of_every_method_that_reads_it(cut):
+    linear = nn.Linear(4, 3)
+
+    def model(x: Tensor) -> Tensor:
+        return linear(cut(x)).softmax(1)
+
+    names = ["lrp", "saliency", "gradient_x_input", "integrated_gradients", "guided_backprop"]
+    for order in (names, names[::-1]):
+        for each in pl.compare(model, torch.randn(2, 4), order, on_incomplete="ignore"):
+            alone = pl.explain(model, torch.randn(2, 4), each.method, on_incomplete="ignore")
+            assert "softmax" in each.notes[0]
+            about = [n for n in each.notes if "detach" in n or "softmax" in n]
+            assert about == [n for n in alone.notes if "detach" in n or "softmax" in n]
+
+
+def never(output: Tensor) -> Tensor:
+    """A score without a root."""
+    return output[:, 0] ** 2 + 1
+
+
+@pytest.mark.parametrize("ask", ["explain", "compare", "call", "smoothgrad"])
+def test_a_warning_points_at_the_line_that_asked(ask):
+    """Python shows a warning once for each line: two lines of the user's give two."""
+    net, x = nn.Linear(3, 2), torch.randn(2, 3)
+    ways = {
+        "explain": lambda: pl.explain(net, x, "taylor", target=never),
+        "compare": lambda: pl.compare(net, x, ["saliency", "taylor"], target=never),
+        "call": lambda: pl.SimpleTaylor()(net, x, target=never),
+        "smoothgrad": lambda: pl.SmoothGrad(method="taylor", samples=2)(net, x, target=never),
+    }
+    again = {
+        "explain": lambda: pl.explain(net, x, "taylor", target=never),
+        "compare": lambda: pl.compare(net, x, ["saliency", "taylor"], target=never),
+        "call": lambda: pl.SimpleTaylor()(net, x, target=never),
+        "smoothgrad": lambda: pl.SmoothGrad(method="taylor", samples=2)(net, x, target=never),
+    }
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        for _ in range(2):
+            ways[ask]()
+            again[ask]()
+    assert [w.category for w in seen] == [IncompleteWarning] * 2
+    assert {w.filename for w in seen} == {inspect.getfile(never)}
+    lines = [function[ask].__code__.co_firstlineno for function in (ways, again)]
+    assert [w.lineno for w in seen] == lines
+
+
+def test_batches_that_share_statistics_are_announced():
+    def functional(x: Tensor) -> Tensor:
+        return nn.functional.batch_norm(x, None, None, training=True)
+
+    norm = nn.BatchNorm1d(3, track_running_stats=False).eval()
+    x = torch.randn(4, 3)
+    for name in ("saliency", "guided_backprop", "integrated_gradients"):
+        found = pl.explain(norm, x, name, target=0, on_incomplete="ignore")
+        assert any("statistics of its batch" in note for note in found.notes)
+    found = pl.explain(functional, x, "guided_backprop", target=0)
+    assert any("statistics of its batch" in note for note in found.notes)
+    for model in (nn.BatchNorm1d(3).eval(), nn.InstanceNorm2d(3).eval()):
+        z = x if isinstance(model, nn.BatchNorm1d) else torch.randn(4, 3, 2, 2)
+        target = 0 if z.ndim == 2 else pl.Target.of(lambda y: y[:, 0, 0, 0])
+        found = pl.explain(model, z, "guided_backprop", target=target)
+        assert not any("statistics" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (["gradcam"], r"A method must be a name, or made of its class; got \['gradcam'\]"),
+        (None, r"A method must be a name, or made of its class; got None"),
+        (pl.Saliency, r"got Saliency\. Pass Saliency\(\)\."),
+    ],
+)
+def test_what_is_no_method(name, message):
+    with pytest.raises(InputError, match=message):
+        pl.explain(nn.Linear(2, 1), torch.ones(1, 2), name)
+
+
+@pytest.mark.parametrize("names", [None, 3, "saliency", pl.Saliency(), []])
+def test_what_is_no_list_of_methods(names):
+    with pytest.raises(InputError, match="`names` must"):
+        pl.compare(nn.Linear(2, 1), torch.ones(1, 2), names)
+
+
+def test_values_without_a_number_sum_to_zero():
+    from pellucid.method import _total
+
+    assert_close(_total([torch.ones(3, 2, dtype=torch.long)]), torch.zeros(3).double())
+
+
+def test_remarks_on_batches_become_those_on_all():
+    share, span = Share(text="{} leak.", some=0, of=2), Span(text="{} steps.", low=9, high=27)
+    parts = ["Once.", share, span, "Once.", dataclasses.replace(share, some=1, of=3)]
+    parts.append(dataclasses.replace(span, low=3, high=3))
+    assert sentences(parts) == ["Once.", "1 of 5 samples leak.", "3 to 27 steps."]
+    assert sentences([share]) == []
+    assert joined(joined(parts[:2]) + joined(parts[2:])) == joined(parts)

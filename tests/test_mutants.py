@@ -214,7 +214,7 @@ def test_relevance_doubled_at_joins_is_announced(monkeypatch):
     """An addition that hands all to both, as a gradient does: the fault of many libraries."""
     from pellucid.propagate import rules
 
-    def to_both(operation: object, signals: list[Tensor]) -> Share:
+    def to_both(operation: object, signals: list[Tensor], layout: object) -> Share:
         return Share([signals[0] if value.depends else None for value in operation.slots])
 
     monkeypatch.setitem(rules.FIXED, "linear", ("Epsilon", to_both))

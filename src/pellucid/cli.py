@@ -3,7 +3,6 @@
 Whatever needs torch is imported inside the commands, so that help comes at once.
 """
 
-import ast
 import functools
 import os
 import warnings
@@ -14,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pellucid import __version__
-from pellucid.errors import InputError, PellucidError, PellucidWarning
+from pellucid import __version__, choices
+from pellucid.choices import DEFAULT_METHODS
+from pellucid.errors import FileError, InputError, PellucidError, PellucidWarning
 
 if TYPE_CHECKING:
     from pellucid.explanation import Explanation
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from pellucid.zoo import Entry
 
 DEFAULT_MODEL = "efficientnet_lite0"
-DEFAULT_METHODS = ("gradcam", "lrp", "integrated_gradients", "smoothgrad")
+
+# A report of more classes than this nobody reads, and few pages hold.
+MOST_CLASSES = 20
 
 MODEL_HELP = (
     "A model of the zoo, or package.module:factory. The factory is called without arguments and "
@@ -81,7 +83,7 @@ def main() -> None:
 )
 @click.option(
     "--top",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=MOST_CLASSES),
     help="Explain this many of the most likely classes; the report switches between them.",
 )
 @click.option(
@@ -113,13 +115,13 @@ def explain(
     # All that can be wrong with the request is found before the work.
     page = check_writable(_page(out))
     image = check_writable(page.with_suffix(".png"))
-
     _keep_photos(photos, (page, image))
+    _keep_picture(image)
 
     from pellucid.zoo import find, open_photo
 
     opened = [open_photo(photo) for photo in photos]
-    chosen = _methods(methods, options)
+    chosen = choices.chosen(methods, options)
     entry = find(model)
     aim = _target(target, entry)
 
@@ -127,9 +129,12 @@ def explain(
         _explain_one(entry, photo, name, chosen, aim, top or 1, batch_size)
         for photo, name in _progress(list(zip(opened, _names(photos), strict=True)))
     ]
+    # Written first: what is printed may go to a reader that stops listening.
+    _write(page, image, sections, entry, opened[0])
     for section in sections:
         _say(section)
-    _write(page, image, sections, entry, opened[0])
+    click.echo(f"report   {page}")
+    click.echo(f"picture  {image}")
 
 
 @main.command("methods")
@@ -141,7 +146,7 @@ def list_methods() -> None:
     for name in sorted(known):
         click.echo(f"{click.style(name, bold=True)}  {known[name].__name__}")
         click.echo(f"    {known[name].answers}")
-        options = _options(known[name])
+        options = choices.described(known[name])
         click.echo(f"    options: {options}" if options else "    no options")
 
 
@@ -247,8 +252,6 @@ def _write(page: Path, image: Path, sections: "list[Section]", entry: "Entry", p
     tape = record(entry.model, entry.preprocess(photo))
     write(page, sections, about=f"Model: {entry.name}", credits=credits, tape=tape)
     write_whole(image, png(figure))
-    click.echo(f"report   {page}")
-    click.echo(f"picture  {image}")
 
 
 def _keep_photos(photos: tuple[str, ...], written: tuple[Path, ...]) -> None:
@@ -263,51 +266,16 @@ def _keep_photos(photos: tuple[str, ...], written: tuple[Path, ...]) -> None:
                 )
 
 
-def _methods(names: str | None, options: tuple[str, ...]) -> "list[Method]":
-    """Make the methods that are named, with their options."""
-    asked = DEFAULT_METHODS if names is None else names.split(",")
-    wanted = list(dict.fromkeys(name.strip() for name in asked if name.strip()))
-    if not wanted:
-        raise InputError("`--method` must name at least one method", got=names)
-    given: dict[str, dict[str, Any]] = {}
-    for option in options:
-        name, key, value = _option(option)
-        if name not in wanted:
-            raise InputError(
-                "`--option` must be for a method that `--method` names",
-                got=option,
-                hint=f"Those are: {', '.join(wanted)}.",
-            )
-        given.setdefault(name, {})[key] = value
-    return [_method(name, given.get(name, {})) for name in wanted]
+def _keep_picture(path: Path) -> None:
+    """Raise if a picture that nobody named, and that is not a former report's, would be lost."""
+    from pellucid.report import is_ours
 
-
-def _method(name: str, options: dict[str, Any]) -> "Method":
-    """Make one method; an option of the wrong type is the user's mistake, not a crash."""
-    from pellucid.method import named
-
-    try:
-        return named(name, **options)
-    except (TypeError, AttributeError) as error:
-        raise InputError(
-            f"The options of {name} must have the types that `pellucid methods` shows",
-            got=options,
-            hint=str(error),
-        ) from error
-
-
-def _option(text: str) -> tuple[str, str, Any]:
-    """Read METHOD.KEY=VALUE; the value is a Python number, word, tuple or None, else a string."""
-    left, equals, right = text.partition("=")
-    name, dot, key = left.partition(".")
-    if not (name and dot and key and equals):
-        raise InputError(
-            "`--option` must be METHOD.KEY=VALUE", got=text, hint="Such as smoothgrad.samples=20."
+    if path.exists() and not is_ours(path):
+        raise FileError(
+            f"{path}, where the picture of the report goes, must not hold another picture",
+            got="a file that pellucid did not draw",
+            hint="Move it, or choose another name: --out explanation.html.",
         )
-    try:
-        return name, key, ast.literal_eval(right)
-    except (ValueError, SyntaxError):
-        return name, key, right
 
 
 def _target(given: str | None, entry: "Entry") -> int | None:
@@ -315,21 +283,12 @@ def _target(given: str | None, entry: "Entry") -> int | None:
     if given is None:
         return None
     try:
-        return int(given)
+        number = int(given)
     except ValueError:
         return entry.index(given)
-
-
-def _options(method: "type[Method]") -> str:
-    from dataclasses import MISSING, fields
-
-    shown = []
-    for field in fields(method):
-        default = field.default
-        if field.default_factory is not MISSING:
-            default = field.default_factory()
-        shown.append(f"{field.name}={default!r}")
-    return ", ".join(shown)
+    if number < 0:
+        raise InputError("`--target` must be a class by name, or by number from 0", got=number)
+    return number
 
 
 def _page(out: str) -> Path:

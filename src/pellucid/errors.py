@@ -18,8 +18,15 @@
 A message has three parts: what must hold, what was given, what to do.
 """
 
+import contextlib
 import difflib
+import os
+import sys
+import warnings
 from collections.abc import Iterable
+
+# Frames that do not belong to the caller: ours, and those of the context managers between them.
+INSIDE = (os.path.dirname(__file__) + os.sep, contextlib.__file__)
 
 
 class PellucidError(Exception):
@@ -48,7 +55,7 @@ class UnknownNameError(InputError, KeyError):
     def __init__(self, what: str, name: object, known: Iterable[str], *, hint: str = "") -> None:
         names = list(known)
         help_ = " ".join(part for part in (nearest(str(name), names), hint) if part)
-        super().__init__(f"{what} must be one that exists", got=name, hint=help_)
+        super().__init__(f"{what} must be one that exists", found=show(name), hint=help_)
 
     # KeyError shows the repr of its argument; a sentence should be shown as it is.
     __str__ = Exception.__str__
@@ -99,6 +106,17 @@ class TrainingModeWarning(PellucidWarning):
     """The model is in training mode, so dropout and batch statistics are part of the answer."""
 
 
+def warn(message: str, category: type[PellucidWarning]) -> None:
+    """Warn at the caller's line outside of the package, however deep in it the reason is.
+
+    Python shows a warning once for each line; a line of ours would hide all but the first.
+    """
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(INSIDE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
+
+
 def show(value: object) -> str:
     """Describe a value in a few words: a tensor by type, shape and device, all else by its repr.
 
@@ -122,7 +140,7 @@ def show(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
-def nearest(name: str, known: Iterable[str], *, most: int = 12) -> str:
+def nearest(name: str, known: Iterable[str], *, most: int = 20) -> str:
     """Say which known name is meant, or which names there are.
 
     >>> nearest("gradcma", ["gradcam", "lrp"])

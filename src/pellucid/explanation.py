@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import operator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
@@ -103,12 +105,11 @@ class Explanation:
     def __len__(self) -> int:
         return len(self.score)
 
-    def __getitem__(self, row: int) -> Explanation:
-        """One sample of the batch, still with a batch axis."""
-        if not -len(self) <= row < len(self):
-            raise InputError(f"A sample must be from 0 to {len(self) - 1}", got=row)
-        index = torch.tensor([row % len(self)])
+    def __getitem__(self, row: int | slice) -> Explanation:
+        """One sample of the batch, or a slice of them, still with a batch axis."""
+        index = torch.tensor(self._rows(row))
         axes, whole = batch_axes(self.inputs, self.batch_axis), self.completeness
+        ledger = self.ledger and self.ledger.select(index.tolist())
         return dataclasses.replace(
             self,
             values=self._rows_of(self.values, index),
@@ -120,8 +121,34 @@ class Explanation:
             and Completeness(_kept(whole.explained, 0, index), _kept(whole.expected, 0, index)),
             error=self._rows_of(self.error, index),
             baseline=self.baseline and self.baseline.select(index, len(self), axes),
-            ledger=self.ledger if len(self) == 1 else None,
+            notes=self._notes_of(ledger),
+            ledger=ledger,
         )
+
+    def _rows(self, row: int | slice) -> list[int]:
+        """The positions of the samples that are asked for."""
+        try:
+            found = range(len(self))[row]
+        except TypeError as error:
+            raise InputError("A sample must be a whole number or a slice", got=row) from error
+        except IndexError as error:
+            raise InputError(f"A sample must be from 0 to {len(self) - 1}", got=row) from error
+        if isinstance(found, int):
+            return [found]
+        if not found:
+            raise InputError("A slice must hold at least one sample", got=row)
+        return list(found)
+
+    def _notes_of(self, ledger: Ledger | None) -> tuple[str, ...]:
+        """The notes, with what they say of the ledger said of that of some samples."""
+        if ledger is None or self.ledger is None:
+            return self.notes
+        said, own = (self.method.judge(each, self.score.dtype) for each in (self.ledger, ledger))
+        judged = (*said[0], said[1])
+        notes = [note for note in self.notes if note not in judged]
+        place = next((i for i, note in enumerate(self.notes) if note in said[0]), len(notes))
+        notes[place:place] = own[0]
+        return (*notes, own[1]) if own[1] else tuple(notes)
 
     def _rows_of(self, values: Structure, index: Tensor) -> Structure:
         """Some samples of the values, or of what has their layout."""
@@ -156,23 +183,42 @@ class Explanation:
     def __iter__(self) -> Iterator[Explanation]:
         return (self[row] for row in range(len(self)))
 
-    def pool(self, how: Pooling = "sum") -> Explanation:
+    def pool(self, how: Pooling = "sum", *, axis: int | None = None) -> Explanation:
         """Join the channels of every map: `sum`, `max`, `abs_sum`, `l2`, `positive`, `negative`.
 
-        Maps of shape (batch, channel, ...) become (batch, 1, ...); tables stay as they are.
+        Maps of shape (batch, channel, ...) become (batch, 1, ...), images of shape (batch, height,
+        width, 3) become (batch, height, width, 1); tables stay as they are. `axis` says where the
+        channels are, counted with the samples on axis 0; it must where values at a layer have
+        three axes, which may be those of a signal or of tokens.
         """
         if how not in POOLINGS:
             raise UnknownNameError("`how` to pool channels", how, POOLINGS)
         pool, axes = POOLINGS[how], self._value_axes(self.values)
+
+        def pooled(keys: Keys, values: Tensor) -> Tensor:
+            samples = axes[keys]
+            if samples is None or values.ndim < 3:
+                return values
+            first = values.movedim(samples, 0)
+            channels = self._channel_axis(first) if axis is None else _axis(first, axis)
+            joined = pool(first.movedim(channels, 1)).movedim(1, channels)
+            return joined.movedim(0, samples)
+
         return dataclasses.replace(
             self,
-            values=transform_at(lambda keys, v: _pooled(v, axes[keys], pool), self.values),
+            values=transform_at(pooled, self.values),
             error=None,
             notes=(*self.notes, f"Channels are pooled by {how}."),
         )
 
     def top(self, k: int = 10) -> pd.DataFrame:
         """The k elements of each sample with the largest absolute value, strongest first."""
+        try:
+            wanted = -1 if isinstance(k, bool) else operator.index(k)
+        except TypeError:
+            wanted = -1
+        if wanted < 0:
+            raise InputError("`k` must be a whole number, 0 or more", found=repr(k))
         frame = self.to_frame()
         order = frame["value"].abs().sort_values(ascending=False, kind="stable").index
         ranked = frame.loc[order].groupby("sample", sort=True).head(k)
@@ -188,7 +234,9 @@ class Explanation:
 
         frames = []
         for path, leaf in leaves(self.batch_first().values):
-            names = axis_names(leaf.ndim, inputs=self.at is None)
+            names = axis_names(
+                leaf.ndim, inputs=self.at is None, channels_last=self._channel_axis_of(leaf) == -1
+            )
             index = pd.MultiIndex.from_product([range(n) for n in leaf.shape], names=names)
             frame = pd.DataFrame({"value": _array(leaf).ravel()}, index=index).reset_index()
             if path:
@@ -206,12 +254,27 @@ class Explanation:
         """Write one safetensors file with JSON metadata; `pellucid.load` gives it back equal."""
         from pellucid.archive import save
 
+        if not isinstance(path, str | os.PathLike):
+            raise InputError("`path` must be a path", got=path)
         return save(self, path)
 
     def _repr_html_(self) -> str:
         from pellucid.report import panel
 
         return panel(self)
+
+    def _channel_axis(self, values: Tensor) -> int:
+        """Where the channels of values are that have the samples first; where that is known."""
+        if self.at is not None and values.ndim == 3:
+            raise InputError(
+                "`axis` must say which of three axes at a layer are the channels",
+                got=values,
+                hint="pool(how, axis=1) for a signal, axis=2 for tokens of some features.",
+            )
+        return self._channel_axis_of(values)
+
+    def _channel_axis_of(self, values: Tensor) -> int:
+        return -1 if self.at is None and channels_last(values.shape[1:]) else 1
 
     def __eq__(self, other: object) -> bool:
         """Equal in every tensor, bit by bit, and in every field but the seconds it took."""
@@ -245,7 +308,16 @@ class Explanation:
         return "\n".join(lines)
 
 
-def axis_names(ndim: int, *, inputs: bool = True) -> list[str]:
+def channels_last(shape: Sequence[int]) -> bool:
+    """Whether an input's shape, without the batch, is (height, width, 1 or 3 channels).
+
+    >>> channels_last((32, 32, 3)), channels_last((3, 32, 32)), channels_last((64, 3, 3))
+    (True, False, False)
+    """
+    return len(shape) == 3 and shape[2] in (1, 3) and min(shape[:2]) > 4
+
+
+def axis_names(ndim: int, *, inputs: bool = True, channels_last: bool = False) -> list[str]:
     """Name the axes of an input by their number, batch first.
 
     At a layer, three axes may be those of a signal or of tokens, and get no names.
@@ -262,6 +334,8 @@ def axis_names(ndim: int, *, inputs: bool = True) -> list[str]:
     }
     if ndim == 3 and not inputs:
         named.pop(3)
+    if channels_last:
+        named[4] = ["height", "width", "channel"]
     return ["sample", *named.get(ndim, [f"axis {i}" for i in range(1, ndim)])]
 
 
@@ -279,11 +353,11 @@ def input_name(keys: Keys) -> str | int:
     return keys[0] if len(keys) == 1 else ".".join(map(str, keys))
 
 
-def _pooled(values: Tensor, axis: int | None, pool: Callable[[Tensor], Tensor]) -> Tensor:
-    """Values of maps (batch, channel, ...) with their channels joined; others as they are."""
-    if axis is None or values.ndim < 3:
-        return values
-    return pool(values.movedim(axis, 0)).movedim(0, axis)
+def _axis(values: Tensor, axis: int) -> int:
+    """An axis of values (sample, ...) that is not that of the samples."""
+    if isinstance(axis, bool) or not isinstance(axis, int) or not 1 <= axis < values.ndim:
+        raise InputError(f"`axis` must be from 1 to {values.ndim - 1}", got=axis)
+    return axis
 
 
 def _kept(tensor: Tensor, axis: int | None, index: Tensor) -> Tensor:

@@ -9,10 +9,9 @@ import dataclasses
 import importlib
 import pkgutil
 import time
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
 
@@ -22,10 +21,19 @@ from torch import Tensor
 from pellucid.baseline import Baseline
 from pellucid.batching import Batcher, BatchSize, auto_rows, wide
 from pellucid.case import Case, Counter
-from pellucid.errors import IncompleteError, IncompleteWarning, InputError, UnknownNameError
+from pellucid.errors import (
+    IncompleteError,
+    IncompleteWarning,
+    InputError,
+    UnknownNameError,
+    show,
+    warn,
+)
 from pellucid.explanation import Completeness, Evaluations, Explanation
 from pellucid.outputs import concatenate
 from pellucid.program import Program, untouched
+from pellucid.remarks import Remark, sentences
+from pellucid.sharing import SharedCase, batch_notes
 from pellucid.structure import Inputs
 from pellucid.target import Outcome, Target, TargetLike
 
@@ -50,7 +58,8 @@ class Attribution:
 
     `values` and `error` have one tensor for each input. `expected` is what the values of a sample
     should sum to, of shape (sample,), or `None` where the method claims no such law. `leak` says
-    what is wrong, where the method itself sees that its law does not hold. `at` is the layer whose
+    what is wrong, where the method itself sees that its law does not hold. Of notes and leaks with
+    numbers of samples in them see `pellucid.remarks`. `at` is the layer whose
     output the one tensor of `values` belongs to, `None` for the inputs; `reference` the point of
     each sample that the values start from, where the method itself has found it.
     """
@@ -59,8 +68,8 @@ class Attribution:
     expected: Tensor | None = None
     error: list[Tensor] | None = None
     ledger: "Ledger | None" = None
-    notes: tuple[str, ...] = ()
-    leak: str = ""
+    notes: tuple[Remark, ...] = ()
+    leak: Remark = ""
     at: str | None = None
     reference: list[Tensor] | None = None
 
@@ -84,6 +93,14 @@ class Method(ABC):
     @abstractmethod
     def attribute(self, case: Case) -> Attribution:
         """Compute the values for one batch of samples."""
+
+    def check(self, inputs: Inputs) -> None:
+        """Raise, before any run of the model, unless the options fit the inputs."""
+        Baseline.of(getattr(self, "baseline", None)).check(inputs)
+
+    def judge(self, ledger: "Ledger", dtype: torch.dtype) -> tuple[tuple[str, ...], str]:
+        """Notes on a ledger, and its leak: of each batch, and again of all batches together."""
+        return (), ""
 
     def __call__(
         self,
@@ -139,6 +156,7 @@ def named(name: "str | Method", **options: Any) -> Method:
                 found=", ".join(options),
             )
         return name
+    _check_name(name)
     known = methods()
     if name not in known:
         raise UnknownNameError("A method", name, known)
@@ -147,6 +165,16 @@ def named(name: "str | Method", **options: Any) -> Method:
         if option not in fields:
             raise UnknownNameError(f"An option of {name}", option, fields)
     return known[name](**options)
+
+
+def _check_name(name: object) -> None:
+    """Raise for what cannot be the name of a method, a class of methods, say."""
+    if isinstance(name, str):
+        return
+    hint = 'For example "saliency", or Saliency().'
+    if isinstance(name, type) and issubclass(name, Method):
+        hint = f"Pass {name.__name__}()."
+    raise InputError("A method must be a name, or made of its class", found=show(name), hint=hint)
 
 
 def explain(
@@ -194,9 +222,12 @@ def compare(
     Methods share one recording, and those that read the gradient one gradient. The answers are
     those of `explain`; methods come in the order given, for each model in turn.
     """
-    if isinstance(names, str):
-        raise InputError("`names` must be a list of methods", got=names, hint=f"Pass [{names!r}].")
+    if isinstance(names, str | Method) or not isinstance(names, Iterable):
+        hint = f"Pass [{names!r}]." if isinstance(names, str | Method) else ""
+        raise InputError("`names` must be a list of methods", found=show(names), hint=hint)
     chosen = [named(name) for name in names]
+    if not chosen:
+        raise InputError("`names` must hold at least one method", got=names)
     models = list(model) if isinstance(model, Sequence) else [model]
     taken = Inputs.of(inputs, batch_axis)
     answers = [_answer(chosen, m, taken, target, batch_size, on_incomplete) for m in models]
@@ -210,7 +241,7 @@ class _Part:
     method: Method
     rows: int
     outcome: Outcome
-    notes: tuple[str, ...]
+    notes: list[str]
     attribution: Attribution
     evaluations: Evaluations
     seconds: float
@@ -230,38 +261,37 @@ def _answer(
     program, taken, aim = Program(model), inputs.copied(), Target.of(target)
     aim = aim.check_rows(taken.rows)
     for each in chosen:
-        Baseline.of(getattr(each, "baseline", None)).check(taken)
+        each.check(taken)
     batcher = Batcher(batch_size, start=auto_rows(taken.leaves[0], taken.rows))
 
     def work(start: int, stop: int) -> list[_Part]:
         rows = torch.arange(start, stop)
-        case = Case(
+        case = SharedCase(
             program=program,
             inputs=taken.select(slice(start, stop)),
             target=aim.select(rows),
             rows=rows,
             total=taken.rows,
             batcher=batcher,
-            counter=Counter(),
+            counter=Counter(notes=batch_notes(model)),
             shared=len(chosen) > 1,
         )
         return _run_all(chosen, case.of_embeddings())
 
-    with untouched(model):
+    with untouched(model) as program.states:
         parts = list(batcher.run(taken.rows, work))
     return [_join(taken, aim, list(column), on_incomplete) for column in zip(*parts, strict=True)]
 
 
 def _run_all(chosen: list[Method], case: Case) -> list[_Part]:
-    """Run methods on one batch; the first pays for what they share."""
-    parts, before = [], Evaluations()
-    for each in chosen:
-        parts.append(_run(each, case, before))
-        before = case.counter.spent()
-    return parts
+    """Run methods on one batch; the first pays for what they share, each has its own notes."""
+    known = list(case.counter.notes)
+    counters = [case.counter, *(Counter(notes=list(known)) for _ in chosen[1:])]
+    views = [replace(case, counter=counter) for counter in counters]
+    return [_run(each, view) for each, view in zip(chosen, views, strict=True)]
 
 
-def _run(chosen: Method, case: Case, before: Evaluations) -> _Part:
+def _run(chosen: Method, case: Case) -> _Part:
     """Run one method on one batch, and measure what it cost."""
     started = time.perf_counter()
     attribution = chosen.attribute(case)
@@ -269,14 +299,13 @@ def _run(chosen: Method, case: Case, before: Evaluations) -> _Part:
         attribution = case.embedded.lower(attribution)
     outcome = case.outcome
     seconds = time.perf_counter() - started
-    spent = [after - earlier for after, earlier in zip(case.counter.spent(), before, strict=True)]
     return _Part(
         method=chosen,
         rows=len(case),
         outcome=outcome,
-        notes=(*case.counter.notes, *attribution.notes),
+        notes=case.counter.notes,
         attribution=attribution,
-        evaluations=Evaluations(*spent),
+        evaluations=case.counter.spent(),
         seconds=seconds,
     )
 
@@ -288,12 +317,13 @@ def _join(
     outcomes = [part.outcome for part in parts]
     found = [part.attribution for part in parts]
     values = _stack([each.values for each in found])
-    leaks = [each.leak for each in found if each.leak]
+    ledgers = [each.ledger for each in found if each.ledger is not None]
+    ledger = ledgers[0].join(ledgers) if ledgers else None
+    remarks, leaks = _findings(parts, ledger)
     _act_on_leaks(leaks, on_incomplete)
-    notes = [note for part in parts for note in part.notes]
+    notes = [*(note for part in parts for note in part.notes), *remarks]
     expected = [each.expected for each in found if each.expected is not None]
     errors = [each.error for each in found if each.error is not None]
-    ledgers = [each.ledger for each in found if each.ledger is not None]
     at = found[0].at
     pack = inputs.pack_values if at is None else _only
     rows = [part.rows for part in parts]
@@ -310,10 +340,24 @@ def _join(
         evaluations=Evaluations(*map(sum, zip(*(p.evaluations for p in parts), strict=True))),
         seconds=sum(part.seconds for part in parts),
         notes=tuple(dict.fromkeys([*notes, *inputs.notes(), *leaks])),
-        ledger=ledgers[0].join(ledgers) if ledgers else None,
+        ledger=ledger,
         at=at,
         batch_axis=inputs.batch_axis,
     )
+
+
+def _findings(parts: list[_Part], ledger: "Ledger | None") -> tuple[list[str], list[str]]:
+    """Notes and leaks of a method, such as they are of all batches in one."""
+    method, found = parts[0].method, [part.attribution for part in parts]
+    notes = [note for each in found for note in each.notes]
+    leaks = [each.leak for each in found]
+    if ledger is not None and len(parts) > 1:
+        dtype = parts[0].outcome.score.dtype
+        old = [method.judge(each.ledger, dtype)[0] for each in found if each.ledger is not None]
+        new, leak = method.judge(ledger, dtype)
+        notes = [*(note for note in notes if not any(note in judged for judged in old)), *new]
+        leaks = [leak]
+    return sentences(notes), sentences(leaks)
 
 
 def _baseline(inputs: Inputs, parts: list[_Part]) -> Baseline | None:
@@ -339,11 +383,11 @@ def _stack(parts: list[list[Tensor]]) -> list[Tensor]:
 def _total(values: list[Tensor]) -> Tensor:
     """Sum the values of each sample, in double precision, shape (sample,)."""
     sums = [v.reshape(len(v), -1).sum(1, dtype=wide(v)) for v in values if v.is_floating_point()]
-    return torch.stack(sums).sum(0)
+    return torch.stack(sums).sum(0) if sums else torch.zeros(len(values[0]), dtype=torch.float64)
 
 
 def _act_on_leaks(leaks: list[str], on_incomplete: OnIncomplete) -> None:
     if leaks and on_incomplete == "raise":
-        raise IncompleteError(leaks[0])
+        raise IncompleteError(leaks[0].rstrip("."))
     if leaks and on_incomplete == "warn":
-        warnings.warn(leaks[0], IncompleteWarning, stacklevel=5)
+        warn(leaks[0], IncompleteWarning)

@@ -1,6 +1,5 @@
 """The user's model as a program: how it is run, and how it is left exactly as it was."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pellucid.errors import (
     ModelError,
     PellucidError,
     TrainingModeWarning,
+    warn,
 )
 from pellucid.structure import Inputs, leaves, outline, transform
 from pellucid.target import Outcome
@@ -220,6 +220,7 @@ class State:
 
     @classmethod
     def of(cls, module: nn.Module) -> "State":
+        """Remember a module as it is now."""
         held = [*module._buffers.values(), *module.__dict__.values()]
         if getattr(module, "max_norm", None) is not None:  # an embedding that shrinks its rows
             held += module._parameters.values()
@@ -309,12 +310,11 @@ def _modules(model: Callable[..., Any]) -> list[nn.Module]:
 def _warn_of_training(modules: list[nn.Module]) -> None:
     random = [m for m in modules if isinstance(m, _DropoutNd | _NormBase) and m.training]
     if random:
-        warnings.warn(
+        warn(
             f"The model is in training mode ({type(random[0]).__name__} and "
             f"{len(random) - 1} more): dropout and batch statistics are part of the explanation. "
             "Call model.eval() first.",
             TrainingModeWarning,
-            stacklevel=6,
         )
 
 

@@ -127,7 +127,7 @@ def test_a_score_that_bends_is_not_explained_in_silence():
     assert_close(root_of(found), rows([1.0]), rtol=0, atol=1e-4)
     assert_close(found.values, rows([4.0]), rtol=1e-3, atol=0)
     assert_close(found.completeness.expected, torch.tensor([8.0]).double(), rtol=1e-4, atol=0)
-    assert any("of 1 samples, 1 have terms of higher order" in note.lower() for note in found.notes)
+    assert any("1 of 1 samples have terms of higher order" in note for note in found.notes)
     assert not taylor(dense(rows([1, 2])), rows([1, 1])).notes
 
 
@@ -194,9 +194,24 @@ def test_an_image_and_several_inputs():
 def test_wrong_options():
     with pytest.raises(UnknownNameError, match=r"`root` of taylor .*'edge'.*boundary, zero"):
         pl.SimpleTaylor(root="edge")
-    with pytest.raises(InputError, match="`steps` must be a positive whole number; got 0"):
+    with pytest.raises(InputError, match="`steps` must be a whole number, at least 1; got 0"):
         pl.SimpleTaylor(steps=0)
-    with pytest.raises(InputError, match=r"one reference a sample; got a background of 3 rows"):
+    with pytest.raises(InputError, match=r"`root` must be one point for each sample.*\[3, 4\]"):
         taylor(SMOOTH, X, root=X[:3])
-    with pytest.raises(InputError, match=r"must have the shape of one sample, \[4\]"):
-        taylor(SMOOTH, X, root=torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize("root", [None, "edge", True, [1, "a"], torch.tensor([float("nan")])])
+def test_what_is_no_root(root):
+    with pytest.raises(InputError, match="`root`"):
+        pl.SimpleTaylor(root=root)
+
+
+@pytest.mark.parametrize("root", [X[:3], torch.zeros(1, 3), (X, X)])
+def test_a_root_is_checked_before_the_model_runs(root):
+    def model(x: Tensor) -> Tensor:
+        raise AssertionError
+
+    with pytest.raises(InputError, match="`root` must be one point for each sample, or one for al"):
+        pl.explain(model, X, "taylor", root=root)
+    with pytest.raises(InputError, match="`root` must be one point"):
+        pl.explain(model, X, "smoothgrad", method=pl.SimpleTaylor(root=root))

@@ -193,4 +193,8 @@ def test_ordinals(value, text):
 
 
 def test_numbers_have_three_digits():
-    assert [number(v) for v in (0.123456, 12.0, -1e-9)] == ["0.123", "12", "-1e-09"]
+    assert [number(v) for v in (0.123456, 12.0, -1e-9)] == [
+        "0.123",
+        "12",
+        "\N{MINUS SIGN}1e\N{MINUS SIGN}09",
+    ]

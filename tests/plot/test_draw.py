@@ -124,18 +124,60 @@ def test_a_table_names_its_strongest_features():
     ax = draw(made(values), names=[f"column {i}" for i in range(30)])
     assert ax.get_yticklabels()[0].get_text() == "column 17"
     assert "the 20 largest of 30 features" in words(ax.figure)
-    with pytest.raises(InputError, match="`names` must name all 30 features; got 2"):
+    with pytest.raises(
+        InputError, match=r"`names` \(in a report: `features`\) must name all 30 features; got 2"
+    ):
         draw(made(values), names=["a", "b"])
 
 
-def test_a_volume_is_refused_with_advice():
-    with pytest.raises(InputError, match=r"image .*; got float32\[1, 1, 2, 2, 2\].*Draw a slice"):
-        draw(made(torch.zeros(1, 1, 2, 2, 2)))
+def test_of_a_volume_the_middle_is_drawn():
+    values = ramp(1, 2, 5, 3, 4)
+    shown = Map.of(made(values))
+    assert shown.kind == "image"
+    assert np.allclose(shown.values, values[0, :, 2].sum(0))
+    assert shown.picture.shape == (3, 4, 3)
+    assert "the middle: slice 3 of 5" in words(draw(made(values)).figure)
+    assert Map.of(made(torch.tensor([2.0]))).values.tolist() == [2.0]
+
+
+def test_channels_may_come_last():
+    values, photo = ramp(1, 6, 7, 3), torch.rand(1, 6, 7, 3)
+    shown = Map.of(made(values, inputs=photo))
+    assert np.allclose(shown.values, values[0].sum(-1), atol=1e-6)
+    first = Map.of(made(values.movedim(-1, 1), inputs=photo.movedim(-1, 1)))
+    assert np.allclose(shown.values, first.values)
+    assert (shown.picture == first.picture).all()
+
+
+def test_three_axes_at_a_layer_have_no_names():
+    found = made(ramp(1, 4, 6), at="blocks")
+    ax = draw(found)
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("axis 1", "axis 2")
+    with pytest.raises(InputError, match=r"which of three axes .*explanation\.pool\(how, axis=1\)"):
+        draw(found, pool="sum")
+    assert draw(made(ramp(1, 4, 6))).get_ylabel() == "channel"
+
+
+@pytest.mark.parametrize("given", ["abc", [3], 3, [[image(ramp(2, 2)), None]]])
+def test_a_grid_of_what_is_no_explanation(given):
+    with pytest.raises(InputError, match="`explanations` must"):
+        grid(given)
+
+
+def test_axes_must_be_axes():
+    with pytest.raises(InputError, match="`ax` must be axes of matplotlib; got 3"):
+        draw(image(ramp(2, 2)), ax=3)
+
+
+def test_maps_of_one_method_are_told_apart():
+    line = [image(ramp(2, 2), method=pl.Saliency(reduce=how)) for how in ("signed", "squared")]
+    titles = [ax.get_title() for ax in grid(line).axes]
+    assert titles == ["input", "Saliency, reduce='signed'", "Saliency, reduce='squared'"]
 
 
 @pytest.mark.parametrize("scale", ["mine", 0.0, -1.0, float("inf"), True])
 def test_a_scale_that_is_none(scale):
-    with pytest.raises(InputError, match='`scale` must be "own" or a positive number; got'):
+    with pytest.raises(InputError, match='`scale` must be "own" or a positive number, .*; got'):
         draw(image(ramp(2, 2)), scale=scale)
 
 
@@ -284,7 +326,7 @@ def test_a_signal_names_its_channels_and_seconds():
     words(ax.figure)
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "1", "2", "3"]
     assert ax.get_xlabel() == "seconds"
-    with pytest.raises(InputError, match="`names` must name all 2 channels; got 1"):
+    with pytest.raises(InputError, match=r"`names` .* must name all 2 channels; got 1"):
         draw(signal, names=["one"])
     with pytest.raises(InputError, match="`rate` must be a positive number .* got 0"):
         draw(signal, rate=0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pellucid.plot.tokens import BLANK, NEWLINE, pieces
+from pellucid.plot.tokens import BLANK, NEWLINE, isolated, pieces
 
 
 def read(tokens):
@@ -40,3 +40,8 @@ def test_marks_of_the_tokenizer_are_special(token):
 @pytest.mark.parametrize("token", ["<", "[", "a<b>", "<3", "[x]"])
 def test_words_are_not_special(token):
     assert not pieces([token])[0].special
+
+
+def test_what_turns_the_line_around_is_isolated():
+    assert isolated("word") == "word"
+    assert isolated("مرحبا") == "\N{FIRST STRONG ISOLATE}مرحبا\N{POP DIRECTIONAL ISOLATE}"

@@ -64,6 +64,8 @@ def folder():
         signal = made(noise(1, 2, 50, seed=0), inputs=torch.rand(1, 2, 50))
         write(folder / "signal.html", signal, features=["left", "right"], rate=25.0)
         write(folder / "table.html", made(noise(1, 30, seed=0)))
+        tape = pl.record(torch.nn.Linear(2, 2), torch.ones(1, 2))
+        write(folder / "tape.html", image(ramp(2, 2)), tape=tape, title="long" * 90)
         yield folder
 
 
@@ -313,7 +315,7 @@ def test_a_map_is_opened_and_zoomed_by_mouse(show):
     tab.mouse("mouseReleased", x + 50, y, button="left", clickCount=1)
     assert tab.run("view().x") < before, "the map follows the pointer"
     said = "document.querySelector('dialog .readout').textContent"
-    tab.until(f"/^column \\d+, row \\d+: -?[\\d.e-]+$/.test({said})")
+    tab.until(f"/^column \\d+, row \\d+: \u2212?[\\d.e\u2212]+$/.test({said})")
     tab.click(*tab.center("dialog [name=close]"))
     tab.until("!document.querySelector('dialog').open")
 
@@ -339,7 +341,7 @@ def test_a_signal_says_when_and_where(show):
     tab.mouse("mouseMoved", x, y + 60)
     said = "document.querySelector('dialog .readout').textContent"
     tab.until(f"{said} !== ''")
-    assert re.match(r"channel right, 1(\.\d+)? s: -?[\d.e-]+$", tab.run(said))
+    assert re.match(r"channel right, 1(\.\d+)? s: \u2212?[\d.e\u2212]+$", tab.run(said))
 
 
 def test_a_link_restores_the_view(show, folder):
@@ -364,7 +366,8 @@ def test_a_link_restores_the_view(show, folder):
 
 BROKEN = [
     *("scale=none", "class=x", "zoom=nothing", "opacity=900", "at=a,b", "sample=99", "%", "a=b&&="),
-    *("class=9.9", "zoom=controls", "__proto__=1", "nowhere"),
+    *("class=9.9", "zoom=controls", "__proto__=1", "nowhere", "sample-9", "sample-", "at=2,.,."),
+    *("sample-1]", "at=1e999,0,0", "at=2,0.5", "class=99999999999999999999"),
 ]
 
 
@@ -375,6 +378,14 @@ def test_a_link_that_is_broken_shows_the_page(show):
         tab.settle()
         assert len(shown(tab)) == 6, bad
         assert not tab.run("document.querySelector('dialog').open"), bad
+
+
+def test_a_broken_place_opens_the_map_whole(show):
+    tab = show("photos")
+    tab.run("location.hash = 'zoom=1.1.gradcam&at=2,.,.'")
+    tab.until("document.querySelector('dialog').open")
+    tab.settle()
+    assert tab.run("state.at") == ""
 
 
 def test_the_index_leads_to_a_sample_and_keeps_the_view(show):
@@ -480,6 +491,17 @@ def test_the_page_is_printed_on_white_with_all_classes(show):
     assert not tab.run("document.querySelector('.controls').checkVisibility()")
     light = Map.of(sample(0)[3])
     assert close_to(pixels(tab, "1.2.saliency"), light.values, light.scale, dark=False)
+
+
+def test_no_heading_is_printed_above_nothing(show):
+    tab = show("tape", width=400)
+    assert tab.run("document.documentElement.scrollWidth") <= 400, "a long title is broken"
+    heading = "[...document.querySelectorAll('h2')].at(-2).checkVisibility()"
+    assert tab.run(heading)
+    tab.color_scheme("light", media="print")
+    assert not tab.run(heading)
+    tab.run("document.querySelector('main details').open = true")
+    assert tab.run(heading)
 
 
 def pdf_of(tab):

@@ -295,6 +295,48 @@ def test_the_same_method_twice_is_numbered(tmp_path):
     assert "Saliency 2" in shown.text
 
 
+def test_one_method_with_two_options_is_told_apart(tmp_path):
+    maps = [image(ramp(3, 3), method=pl.Saliency(reduce=how)) for how in ("signed", "squared")]
+    shown = page(tmp_path, maps)
+    assert "Saliency, reduce='squared'" in shown.text
+    keys = [a["data-method"] for a in shown.all("article")]
+    assert keys == ["saliency-reduce-signed", "saliency-reduce-squared"]
+
+
+def test_a_section_needs_explanations():
+    for given in ([], image(ramp(2, 2)), ["saliency"], 3):
+        with pytest.raises(InputError, match="must have at least one explanation, in a list"):
+            Section(explanations=given)
+
+
+def test_a_path_must_be_one():
+    with pytest.raises(InputError, match="`path` must be a path; got 3"):
+        write(3, image(ramp(2, 2)))
+
+
+def test_tokens_are_seen_and_stand_alone(tmp_path):
+    shown = page(tmp_path, [text_of(1.0, -2.0)], tokens=[["", "مرحبا"]])
+    assert "“␣” (+1)" in shown.text
+    assert len(shown.all("bdi")) == 2
+    assert "\N{FIRST STRONG ISOLATE}" in shown.text
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 5, 6, 7), (1, 2, 3, 4, 5, 6), (1, 9, 9, 3), (1,)])
+@pytest.mark.parametrize("at", [None, "layer"])
+def test_a_notebook_shows_values_of_any_shape(shape, at):
+    shown = Page(made(ramp(*shape), at=at)._repr_html_())
+    assert len(shown.all("article")) == 1
+    assert ("the middle: slice" in shown.text) == (len(shape) > 4)
+    assert ("in the slice shown, half of" in shown.text) == (len(shape) > 4)
+
+
+def test_words_at_a_layer_are_not_of_pixels():
+    notes = ("Relevance of single pixels.",)
+    found = image(ramp(3, 3), at="conv", notes=notes)
+    assert "pixel" not in Page(found._repr_html_()).text
+    assert "pixel" in Page(image(ramp(3, 3), notes=notes)._repr_html_()).text
+
+
 def test_an_index_of_several_samples(tmp_path):
     both = made(torch.stack([ramp(1, 3, 3), -ramp(1, 3, 3)]))
     shown = page(tmp_path, both, names=["first", "second"])

@@ -39,17 +39,27 @@ def test_where_evidence_lies(spot, place):
 def test_how_much_is_negative():
     values = torch.tensor([[3.0, 0.0], [0.0, -1.0]])
     assert where(image(values)).endswith("around the upper left; 25 % of all is negative")
-    assert where(image(-values.abs())) == "all values are negative or zero"
+    against = where(image(-values))
+    assert against == (
+        "half of the negative part in 25 % of the pixels, around the upper left; "
+        "25 % of all is positive"
+    )
+    assert where(image(-values.abs())).startswith("half of the negative part in 25 %")
     assert where(image(values * 0)) == "all values are zero"
     assert where(image(values * torch.nan)) == "no value is finite"
 
 
 def test_where_evidence_lies_in_signals_and_tables():
     assert "of the positions, around the right" in where(made([[[0.0, 0, 0, 0, 0, 1]]]))
-    assert where(made([[0.5, -2.0, 0.0]])).startswith("feature 1 (-2), feature 0 (+0.5)")
+    two = made([[[0.0, 0, 3], [1, 0, 0]]])
+    assert where(two).endswith("of the positions, around the right, the largest share in channel 0")
+    assert "of the units" in where(image(ramp(3, 3), at="conv"))
+    assert where(made([[0.5, -2.0, 0.0]])).startswith(
+        "feature 1 (\N{MINUS SIGN}2), feature 0 (+0.5)"
+    )
     assert where(made([[0.5, torch.nan, 3.0]])).startswith("feature 2 (+3), feature 0 (+0.5)")
     ids = torch.tensor([[7, 8]])
-    assert where(made([[0.5, -2.0]], inputs=ids)) == "“8” (-2), “7” (+0.5)"
+    assert where(made([[0.5, -2.0]], inputs=ids)) == "“8” (\N{MINUS SIGN}2), “7” (+0.5)"
 
 
 @pytest.mark.parametrize(
@@ -58,8 +68,12 @@ def test_where_evidence_lies_in_signals_and_tables():
         (1.9, 2.0, "values sum to 1.9 of 2; residual 0.1 (5 %)"),
         (2.0, 2.0, "values sum to 2 of 2; residual 0 (0 %)"),
         (0.0, 0.0, "values sum to 0 of 0; residual 0 (0 %)"),
-        (1.0, 0.0, "values sum to 1 of 0; residual -1 (of nothing expected)"),
-        (2.00001, 2.0, "values sum to 2 of 2; residual -1e-05 (below 0.01 %)"),
+        (1.0, 0.0, "values sum to 1 of 0; residual \N{MINUS SIGN}1 (of nothing expected)"),
+        (
+            2.00001,
+            2.0,
+            "values sum to 2 of 2; residual \N{MINUS SIGN}1e\N{MINUS SIGN}05 (below 0.01 %)",
+        ),
     ],
 )
 def test_completeness(explained, expected, said):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pellucid.errors import FileError, InputError
+from pellucid.errors import FileError, InputError, PellucidWarning
 from pellucid.zoo import photo
 from pellucid.zoo.photo import open_photo
 
@@ -109,6 +109,13 @@ def test_sixteen_bits_are_scaled_and_not_cut(tmp_path):
     Image.fromarray(np.array([[0, 32768, 65535]], dtype=np.uint16)).save(path)
     opened = open_photo(path)
     assert [opened.getpixel((x, 0))[0] for x in range(3)] == [0, 127, 255]
+
+
+def test_twelve_bits_in_sixteen_are_warned_of(tmp_path):
+    path = tmp_path / "deep.tif"
+    Image.fromarray(np.array([[0, 4000]], dtype=np.uint16)).save(path)
+    with pytest.warns(PellucidWarning, match="brightest value is 4000 of 65535. If it has 12 bits"):
+        open_photo(path)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK", "YCbCr", "HSV"])

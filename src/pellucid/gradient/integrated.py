@@ -14,7 +14,10 @@ from pellucid.baseline import Baseline, BaselineLike
 from pellucid.batching import wide
 from pellucid.case import Case
 from pellucid.errors import InputError
+from pellucid.gradient.references import scores_of
 from pellucid.method import Attribution, Method, register
+from pellucid.options import number, whole
+from pellucid.remarks import Share, Span
 from pellucid.structure import Inputs
 
 # A refined integral begins with this many steps, and is tripled at most this often.
@@ -31,6 +34,11 @@ ROUGH = 3.0
 LENGTH_SHARE = 0.5
 # Values cannot add up better than their rounding; where f(x) = f(x0) nothing else is allowed.
 ROUNDING = 1e-6
+LEAK = (
+    "Integrated gradients must sum to f(x) - f(baseline) within {:.3g} of it; {{}} did not after "
+    f"{CELLS * 3**LEVELS} steps. Choose a nearer baseline, a larger tolerance, or a fixed number "
+    "of steps."
+)
 
 
 @register("integrated_gradients")
@@ -65,28 +73,31 @@ class IntegratedGradients(Method):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "baseline", Baseline.of(self.baseline))
-        if self.steps is not None and not (isinstance(self.steps, int) and self.steps > 0):
-            raise InputError("`steps` must be a positive whole number or None", got=self.steps)
-        if not self.tolerance > 0:
-            raise InputError("`tolerance` must be positive", got=self.tolerance)
+        if self.steps is not None:
+            object.__setattr__(self, "steps", whole(self.steps, "steps"))
+        tolerance = number(self.tolerance, "tolerance", "a positive number", above=0)
+        object.__setattr__(self, "tolerance", tolerance)
 
     def attribute(self, case: Case) -> Attribution:
         """Integrate from every reference, and average."""
         end = case.outcome.score
-        parts, expected, leaks, notes = [], [], [], []
-        for reference in case.background(self.baseline):
-            path = Path(case, reference, case.score_at(reference), end)
-            totals, steps = self._fixed(path) if self.steps else self._refined(path)
+        references = case.background(self.baseline)
+        parts, expected, steps = [], [], []
+        off = torch.zeros(len(case), dtype=torch.bool)
+        for reference, start in zip(references, scores_of(case, references), strict=True):
+            path = Path(case, reference, start.to(end), end)
+            totals, taken = self._fixed(path) if self.steps else self._refined(path)
             parts.append(path.scaled(totals))
             expected.append(path.whole)
-            notes.append(f"The integral took {_span(steps)} steps.")
-            leaks.append("" if self.steps else self._leak(path, totals))
+            steps.append(taken)
+            if not self.steps:
+                off |= self._open(path, totals).cpu()
         values = [torch.stack(column).mean(0) for column in zip(*parts, strict=True)]
         return Attribution(
             values=[v.to(leaf) for v, leaf in zip(values, case.inputs.leaves, strict=True)],
             expected=torch.stack(expected).mean(0),
-            notes=tuple(dict.fromkeys(notes)),
-            leak=next((leak for leak in leaks if leak), ""),
+            notes=(_span(torch.cat(steps)),),
+            leak=Share(text=LEAK.format(self.tolerance), some=int(off.sum()), of=len(off)),
         )
 
     def _fixed(self, path: Path) -> tuple[list[Tensor], Tensor]:
@@ -125,16 +136,6 @@ class IntegratedGradients(Method):
         rounding = ROUNDING * sum(v.abs().sum(1) for v in values)
         return (explained - path.whole).abs() > self.tolerance * path.whole.abs() + rounding
 
-    def _leak(self, path: Path, totals: list[Tensor]) -> str:
-        unfinished = int(self._open(path, totals).sum())
-        if not unfinished:
-            return ""
-        return (
-            f"Integrated gradients must sum to f(x) - f(baseline) within {self.tolerance:.3g} of "
-            f"it; {unfinished} of {len(path.case)} samples did not after {CELLS * 3**LEVELS} "
-            "steps. Choose a nearer baseline, a larger tolerance, or a fixed number of steps."
-        )
-
 
 @register("interior_gradient")
 @dataclass(frozen=True, kw_only=True)
@@ -159,11 +160,13 @@ class InteriorGradient(Method):
     alpha: float | Sequence[float] = 0.1
 
     def __post_init__(self) -> None:
-        given = self.alpha if isinstance(self.alpha, Sequence) else (self.alpha,)
-        if not given or not all(0 < a <= 1 for a in given):
-            raise InputError("`alpha` must be in (0, 1], or several that are", got=self.alpha)
-        if isinstance(self.alpha, Sequence):
-            object.__setattr__(self, "alpha", tuple(self.alpha))
+        must = "a number in (0, 1], or several that are"
+        given = self.alpha.tolist() if hasattr(self.alpha, "tolist") else self.alpha
+        several = given if isinstance(given, list | tuple) else [given]
+        made = tuple(number(each, "alpha", must, above=0, most=1) for each in several)
+        if not made:
+            raise InputError(f"`alpha` must be {must}", got=given)
+        object.__setattr__(self, "alpha", made if isinstance(given, list | tuple) else made[0])
 
     def attribute(self, case: Case) -> Attribution:
         """One forward and one backward pass for each alpha."""
@@ -305,6 +308,6 @@ def added_nodes(count: int) -> Tensor:
     return fine[torch.arange(3 * count) % 3 != 1]
 
 
-def _span(steps: Tensor) -> str:
-    low, high = int(steps.min()), int(steps.max())
-    return str(low) if low == high else f"{low} to {high}"
+def _span(steps: Tensor) -> Span:
+    """Say how many steps the samples took."""
+    return Span(text="The integral took {} steps.", low=int(steps.min()), high=int(steps.max()))

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from pellucid.at import Site
 from pellucid.case import Case
-from pellucid.errors import UnknownNameError
 from pellucid.method import Attribution, Method, register
+from pellucid.options import one_of
 
 REDUCTIONS = {"signed": lambda g: g, "absolute": Tensor.abs, "squared": Tensor.square}
 
@@ -42,8 +42,7 @@ class Saliency(Method):
     at: str | None = None
 
     def __post_init__(self) -> None:
-        if self.reduce not in REDUCTIONS:
-            raise UnknownNameError("`reduce` of saliency", self.reduce, REDUCTIONS)
+        one_of(self.reduce, "`reduce` of saliency", REDUCTIONS)
 
     def attribute(self, case: Case) -> Attribution:
         """One forward and one backward pass."""

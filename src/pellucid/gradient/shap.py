@@ -9,9 +9,11 @@ from torch import Tensor
 from pellucid.baseline import Baseline, BaselineLike
 from pellucid.batching import wide
 from pellucid.case import Case
-from pellucid.errors import InputError
-from pellucid.gradient.smooth import add_powers, noise_like, standard_error, value_range
+from pellucid.gradient.references import scores_of
+from pellucid.gradient.smooth import NOISE, add_powers, noise_like, standard_error, value_range
 from pellucid.method import Attribution, Method, register
+from pellucid.options import number, whole
+from pellucid.remarks import Remark, Share
 from pellucid.structure import Inputs
 
 # Sums further from what they should be than this many standard errors are no accident.
@@ -55,10 +57,9 @@ class GradientSHAP(Method):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "baseline", Baseline.of(self.baseline))
-        if not isinstance(self.samples, int) or self.samples < 1:
-            raise InputError("`samples` must be a whole number, at least 1", got=self.samples)
-        if not 0 <= self.noise < float("inf"):
-            raise InputError("`noise` must be a fraction of the range of the input", got=self.noise)
+        object.__setattr__(self, "samples", whole(self.samples, "samples"))
+        object.__setattr__(self, "noise", number(self.noise, "noise", NOISE, least=0))
+        object.__setattr__(self, "seed", whole(self.seed, "seed", least=None))
 
     def attribute(self, case: Case) -> Attribution:
         """Stream the points through the gradient, keeping running sums and sums of squares."""
@@ -74,7 +75,7 @@ class GradientSHAP(Method):
             whole = [v.reshape(len(v), -1).sum(1).to(totals[0]) for v in found]
             add_powers(totals, torch.stack(whole).sum(0), rows)
         pairs = [_mean_and_error(powers, self.samples) for powers in sums]
-        expected = score - draws.mean_score()
+        expected = score - scores_of(case, draws.references).mean(0)
         likes = list(zip(pairs, case.inputs.leaves, strict=True))
         return Attribution(
             values=[mean.to(leaf) for (mean, _), leaf in likes],
@@ -83,19 +84,17 @@ class GradientSHAP(Method):
             leak=self._leak(*_mean_and_error(totals, self.samples), expected),
         )
 
-    def _leak(self, total: Tensor, error: Tensor, expected: Tensor) -> str:
+    def _leak(self, total: Tensor, error: Tensor, expected: Tensor) -> Remark:
         """Say which sums are further off than chance explains; noise moves them for a reason."""
         if self.noise > 0 or self.samples < 2:
             return ""
         rounding = torch.finfo(expected.dtype).eps ** 0.5 * expected.abs()
         off = int(((total - expected).abs() > SIGMAS * error + rounding).sum())
-        if not off:
-            return ""
-        return (
-            "Expected gradients must sum to f(x) - mean f(baseline) within chance; "
-            f"{off} of {len(expected)} samples are more than {SIGMAS} standard errors off after "
-            f"{self.samples} draws. Take more samples."
+        text = (
+            "Expected gradients must sum to f(x) - mean f(baseline) within chance; {} are more "
+            f"than {SIGMAS} standard errors off after {self.samples} draws. Take more samples."
         )
+        return Share(text=text, some=off, of=len(expected))
 
 
 @dataclass(frozen=True)
@@ -122,18 +121,6 @@ class Draws:
         """How far the line of each row goes: x' - x0, for every input."""
         parts = [self._drawn(int(d), rows[draws == d])[2] for d in draws.unique()]
         return [torch.cat(column) for column in zip(*parts, strict=True)]
-
-    def mean_score(self) -> Tensor:
-        """The mean score of the references, shape (sample,)."""
-        total = torch.zeros_like(self.case.outcome.score, dtype=wide(self.case.outcome.score))
-        steps = self.case.stream(len(self.references), self._reference, "baselines")
-        for part, rows, _ in steps:
-            with torch.no_grad():
-                total.index_add_(0, rows.to(total.device), part.outcome.score.to(total.dtype))
-        return total / len(self.references)
-
-    def _reference(self, number: int, rows: Tensor) -> Inputs:
-        return self.references[number].select(rows)
 
     def _drawn(self, draw: int, rows: Tensor) -> tuple[float, list[Tensor], list[Tensor]]:
         """Alpha, the references and how far it is from there to the noisy input."""

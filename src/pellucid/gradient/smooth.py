@@ -1,6 +1,6 @@
 """Average any method over noisy copies of the input."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -8,11 +8,13 @@ from torch import Tensor
 
 from pellucid.batching import wide
 from pellucid.case import Case
-from pellucid.errors import InputError, UnknownNameError
 from pellucid.gradient.saliency import Saliency
-from pellucid.method import Attribution, Method, register
+from pellucid.method import Attribution, Method, named, register
+from pellucid.options import number, one_of, whole
+from pellucid.remarks import Remark, Share, joined
 from pellucid.structure import Inputs
 
+NOISE = "a fraction of the range of the input"
 REDUCTIONS = ("mean", "squared", "variance")
 
 
@@ -27,7 +29,8 @@ class SmoothGrad(Method):
     Axes: values have those of the smoothed method, which is the gradient unless `method` says
     otherwise. `samples` counts noisy copies. Every sample of the batch sees the same noise, drawn
     from `seed`, so that answers depend neither on the batch size nor on the order of the batch.
-    `error` is the standard error of each value.
+    `error` is the standard error of each value. What the smoothed method has to say of the noisy
+    copies, and that its values do not add up there, is passed on.
     Laws: on a quadratic form, its gradient in expectation; an ignored input gets zero.
     Source: Smilkov et al. (2017), SmoothGrad: removing noise by adding noise; for `squared`
     Hooker et al. (2019); for `variance` Adebayo et al. (2018).
@@ -48,19 +51,16 @@ class SmoothGrad(Method):
     seed: int = 0
 
     def __post_init__(self) -> None:
+        one_of(self.reduce, "`reduce` of smoothgrad", REDUCTIONS)
         least = 2 if self.reduce == "variance" else 1
-        if not isinstance(self.samples, int) or self.samples < least:
-            raise InputError(
-                f"`samples` must be a whole number, at least {least}", got=self.samples
-            )
-        if not 0 <= self.noise < float("inf"):
-            raise InputError("`noise` must be a fraction of the range of the input", got=self.noise)
-        if self.reduce not in REDUCTIONS:
-            raise UnknownNameError("`reduce` of smoothgrad", self.reduce, REDUCTIONS)
-        if isinstance(self.method, str):
-            from pellucid.method import named
+        object.__setattr__(self, "samples", whole(self.samples, "samples", least=least))
+        object.__setattr__(self, "noise", number(self.noise, "noise", NOISE, least=0))
+        object.__setattr__(self, "seed", whole(self.seed, "seed", least=None))
+        object.__setattr__(self, "method", named(self.method))
 
-            object.__setattr__(self, "method", named(self.method))
+    def check(self, inputs: Inputs) -> None:
+        """Raise unless the options of the smoothed method fit the inputs."""
+        self.method.check(inputs)
 
     def attribute(self, case: Case) -> Attribution:
         """Stream the noisy copies through the method, keeping running sums of powers."""
@@ -75,11 +75,14 @@ class SmoothGrad(Method):
             ])  # fmt: skip
 
         sums: list[list[Tensor]] = []
+        notes: tuple[Remark, ...] = ()
+        leaks: tuple[Remark, ...] = ()
         for part, rows, _ in case.stream(self.samples, point, "smoothgrad"):
             inner = self.method.attribute(part)
             sums = sums or [self._zeros(v, len(case)) for v in inner.values]
             for powers, values in zip(sums, inner.values, strict=True):
                 add_powers(powers, values, rows)
+            notes, leaks = joined([*notes, *inner.notes]), joined([*leaks, inner.leak])
         moments = [[power / self.samples for power in powers] for powers in sums]
         pairs = [self._reduced(m) for m in moments]
         likes = [leaf.dtype for leaf in (case.inputs.leaves if inner.at is None else inner.values)]
@@ -87,6 +90,8 @@ class SmoothGrad(Method):
             values=[value.to(dtype) for (value, _), dtype in zip(pairs, likes, strict=True)],
             error=[error.to(dtype) for (_, error), dtype in zip(pairs, likes, strict=True)],
             at=inner.at,
+            notes=tuple(_of_copies(note) for note in notes),
+            leak=next((_of_copies(leak) for leak in leaks if leak), ""),
         )
 
     def _zeros(self, values: Tensor, rows: int) -> list[Tensor]:
@@ -108,6 +113,13 @@ class SmoothGrad(Method):
         central = fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
         unbiased = variance.clamp(min=0) * n / (n - 1)
         return unbiased, standard_error(central - variance**2, n)
+
+
+def _of_copies(remark: Remark) -> Remark:
+    """A remark on noisy copies of the samples, which counts them as such."""
+    if isinstance(remark, Share):
+        return replace(remark, what="noisy copies")
+    return remark
 
 
 def value_range(leaf: Tensor) -> Tensor:

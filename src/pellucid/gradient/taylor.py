@@ -10,8 +10,10 @@ from torch import Tensor
 from pellucid.baseline import Baseline
 from pellucid.batching import wide
 from pellucid.case import Case
-from pellucid.errors import InputError, UnknownNameError
+from pellucid.errors import InputError, TargetError, show
 from pellucid.method import Attribution, Method, register
+from pellucid.options import one_of, whole
+from pellucid.remarks import Remark, Share
 from pellucid.structure import Inputs
 
 RootLike: TypeAlias = "str | Tensor | tuple[Tensor, ...] | dict[str, Tensor] | Baseline"
@@ -25,9 +27,14 @@ ROUNDS = 24
 CLOSE = 1e-6
 # Residuals above this share of f(x) - f(root) are worth a note.
 SHARE = 0.1
+BENT = (
+    f"{{}} have terms of higher order that make up more than {SHARE:.0%} of f(x) - f(root): their "
+    "scores bend between the root and the input."
+)
+ROOT = '`root` must be "boundary", "zero", a number, or finite tensors in the structure of inputs'
 NO_ROOT = (
-    "Simple Taylor decomposition must start from a root; none was found for {} of {} samples in "
-    "{} steps. Give a root, a different search, or more steps."
+    "Simple Taylor decomposition must start from a root; none was found for {{}} in {} steps. "
+    "Give a root, a different search, or more steps."
 )
 
 
@@ -74,12 +81,26 @@ a target without other classes: where the score is zero |
 
     def __post_init__(self) -> None:
         if isinstance(self.root, str):
-            if self.root not in SEARCHES:
-                raise UnknownNameError("`root` of taylor", self.root, SEARCHES)
-        elif not isinstance(self.root, Baseline):
-            object.__setattr__(self, "root", Baseline.of(self.root))
-        if not isinstance(self.steps, int) or self.steps < 1:
-            raise InputError("`steps` must be a positive whole number", got=self.steps)
+            one_of(self.root, "`root` of taylor", SEARCHES)
+        else:
+            object.__setattr__(self, "root", _point(self.root))
+        object.__setattr__(self, "steps", whole(self.steps, "steps"))
+
+    def check(self, inputs: Inputs) -> None:
+        """Raise unless a root that is given is one for each sample."""
+        if not isinstance(self.root, Baseline):
+            return
+        root = _one_each(self.root, inputs, inputs.rows)
+        try:
+            root.check(inputs)
+            alone = root.kind != "tensor" or root.single(inputs) is not None
+        except InputError:
+            alone = False
+        if not alone:
+            raise InputError(
+                "`root` must be one point for each sample, or one for all, as the inputs are",
+                found=f"{show(self.root.tensors)} for {show(inputs.leaves)}",
+            )
 
     def attribute(self, case: Case) -> Attribution:
         """Find the root, and take the gradient there."""
@@ -93,23 +114,34 @@ a target without other classes: where the score is zero |
             values=values,
             expected=expected,
             notes=_higher_order(values, expected),
-            leak=NO_ROOT.format(missing, len(case), self.steps) if missing else "",
+            leak=Share(text=NO_ROOT.format(self.steps), some=missing, of=len(case)),
             reference=None if case.embedded is not None else list(root.leaves),
         )
 
     def _root(self, case: Case) -> tuple[Inputs, int]:
         """The root of each sample, and for how many there is none."""
         if isinstance(self.root, Baseline):
-            return case.reference(_one_each(self.root, case)), 0
+            return case.reference(_one_each(self.root, case.inputs, case.total)), 0
         search = Search(_whose_zero(case) if self.root == "boundary" else case)
         return search.run(self.steps)
 
 
-def _one_each(root: Baseline, case: Case) -> Baseline:
+def _point(root: RootLike) -> Baseline:
+    """A root that is given, as a baseline is."""
+    try:
+        found = Baseline.of(root)
+    except InputError as error:
+        raise InputError(ROOT, got=root) from error
+    if root is None:
+        raise InputError(ROOT, found="None")
+    return found
+
+
+def _one_each(root: Baseline, inputs: Inputs, total: int) -> Baseline:
     """Rows that are as many as the samples are one for each."""
     each = root.kind == "tensor" and all(
-        given.ndim == leaf.ndim and len(given) == case.total > 1
-        for given, leaf in zip(root.tensors, case.inputs.leaves, strict=False)
+        given.ndim == leaf.ndim and given.shape[axis] == total > 1
+        for given, leaf, axis in zip(root.tensors, inputs.leaves, inputs.axes, strict=False)
     )
     return replace(root, kind="per_sample") if each else root
 
@@ -120,20 +152,18 @@ def _whose_zero(case: Case) -> Case:
     if target.kind not in ("index", "probability", "log_odds"):
         return case
     margin = replace(case, target=replace(target, kind="margin"), shared=False)
-    return margin if bool(margin.outcome.score.isfinite().all()) else case
+    try:
+        return margin if bool(margin.outcome.score.isfinite().all()) else case
+    except TargetError:  # of one score there is no margin: its own sign decides
+        return case
 
 
-def _higher_order(values: Sequence[Tensor], expected: Tensor) -> tuple[str, ...]:
+def _higher_order(values: Sequence[Tensor], expected: Tensor) -> tuple[Remark, ...]:
     """Say what the terms of first order miss, where that is worth a sentence."""
     explained = sum(v.reshape(len(v), -1).sum(1, dtype=wide(v)) for v in values)
     missed = (expected - explained).abs()
     off = int((missed > SHARE * expected.abs()).sum())
-    if not off:
-        return ()
-    return (
-        f"Of {len(expected)} samples, {off} have terms of higher order that make up more than "
-        f"{SHARE:.0%} of f(x) - f(root): their scores bend between the root and the input.",
-    )
+    return (Share(text=BENT, some=off, of=len(expected)),)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ NOT_FINITE = {False: ("yellow", (255, 213, 0)), True: ("white", (255, 255, 255))
 
 DEFAULT_PERCENTILE = 99.5
 
+MINUS = "\N{MINUS SIGN}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
@@ -198,7 +200,20 @@ def number(value: float) -> str:
     >>> number(0.012345), number(1234567.0), number(0.0)
     ('0.0123', '1.23e+06', '0')
     """
-    return f"{value:.3g}"
+    return f"{value:.3g}".replace("-", MINUS)
+
+
+def signed(value: float) -> str:
+    r"""A value with its sign, but zero without.
+
+    >>> signed(0.12345), signed(0.0), signed(float("nan"))
+    ('+0.123', '0', 'not finite')
+    >>> signed(-2.0) == "\N{MINUS SIGN}2"
+    True
+    """
+    if not np.isfinite(value):
+        return "not finite"
+    return ("+" if value > 0 else "") + number(float(value))
 
 
 def ordinal(value: float) -> str:

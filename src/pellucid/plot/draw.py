@@ -10,6 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
+from pellucid.errors import InputError
 from pellucid.explanation import Explanation, Pooling
 from pellucid.plot.color import DEFAULT_PERCENTILE, Bytes, colorize, gray, number, opacities
 from pellucid.plot.legend import INK, PAPER, colormap, ink, legend, norm
@@ -78,6 +79,8 @@ def draw(
         names=names,
         rate=rate,
     )
+    if ax is not None and not isinstance(ax, Axes):
+        raise InputError("`ax` must be axes of matplotlib", got=ax)
     title = type(explanation.method).__name__ if title is None else title
     ax = canvas(shown, 1, 1, dark).add_subplot() if ax is None else ax
     return draw_map(shown, ax, overlay, dark, title)
@@ -183,8 +186,8 @@ def _signal(shown: Map, ax: Axes, dark: bool) -> None:
     if shown.rate is not None:
         ax.xaxis.set_major_locator(FixedLocator([at for at, _ in ticks(length, shown.rate)]))
         ax.xaxis.set_major_formatter(lambda at, _: f"{at / (shown.rate or 1):g}")
-    ax.set_xlabel("position" if shown.rate is None else "seconds", labelpad=1, fontsize=8)
-    ax.set_ylabel("channel" if shown.pool is None else f"channels: {shown.pool}")
+    ax.set_xlabel(shown.along, labelpad=1, fontsize=8)
+    ax.set_ylabel(shown.across if shown.pool is None else f"channels: {shown.pool}")
     ink(ax, dark)
     legend(shown, ax, dark, below=-0.17)
 

@@ -1,7 +1,7 @@
 """Maps side by side, each sample on lines of its own, beside its picture."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -11,6 +11,7 @@ from pellucid.explanation import Explanation, Pooling
 from pellucid.plot.color import DEFAULT_PERCENTILE, Scale
 from pellucid.plot.draw import canvas, draw_map, draw_picture
 from pellucid.plot.map import GridScale, Map
+from pellucid.plot.titles import titles as told_apart
 
 Line = Sequence[Explanation]
 
@@ -73,10 +74,16 @@ def as_lines(explanations: Explanation | Line | Sequence[Line]) -> list[list[Exp
     """Take one explanation, a list of them, or a list of lists; give one list a sample."""
     if isinstance(explanations, Explanation):
         return [[explanations]]
-    lines = [[each] if isinstance(each, Explanation) else list(each) for each in explanations]
+    given: list[Any] = list(explanations) if isinstance(explanations, Iterable) else []
+    lines: list[list[Any]] = [
+        [each] if isinstance(each, Explanation) or not isinstance(each, Iterable) else list(each)
+        for each in given
+    ]
     if not lines or not all(lines):
         raise InputError("`explanations` must hold at least one explanation", got=explanations)
-    if all(isinstance(each, Explanation) for each in explanations):
+    if not all(isinstance(each, Explanation) for line in lines for each in line):
+        raise InputError("`explanations` must be explanations, or lists of them", got=explanations)
+    if all(isinstance(each, Explanation) for each in given):
         return [[line[0] for line in lines]]
     return lines
 
@@ -90,7 +97,7 @@ def share(lines: list[list[Map]], percentile: float) -> list[list[Map]]:
 
 def _panels(maps: list[Map], line: list[Explanation], title: str | None) -> list[tuple[Any, str]]:
     """The picture of a sample, if it has one, and its maps, each with a title."""
-    named = [(each, type(e.method).__name__) for each, e in zip(maps, line, strict=True)]
+    named = list(zip(maps, told_apart(line), strict=True))
     picture = maps[0].picture
     return named if picture is None else [(picture, title or "input"), *named]
 

@@ -3,13 +3,11 @@
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize
 
-from pellucid.plot.color import COLORS, number, table
+from pellucid.plot.color import COLORS, MINUS, number, table
 from pellucid.plot.map import Map
 
 INK = {False: "#1c1e21", True: "#e8e6e3"}
 PAPER = {False: "#ffffff", True: "#16181b"}
-
-MINUS = "\N{MINUS SIGN}"
 
 
 def colormap(dark: bool) -> ListedColormap:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.errors import InputError, UnknownNameError
-from pellucid.explanation import POOLINGS, Explanation, Pooling, input_name
+from pellucid.explanation import POOLINGS, Explanation, Pooling, channels_last, input_name
 from pellucid.plot.color import DEFAULT_PERCENTILE, Bytes, Floats, Scale
+from pellucid.plot.tokens import visible
 from pellucid.structure import leaves
 
 Kind: TypeAlias = Literal["image", "signal", "table", "text"]
@@ -26,10 +27,10 @@ class Map:
 
     `values` has the axes (height, width) for an image, (channel, position) for a signal,
     (feature,) for a table and (token,) for a text. `picture` is what lies under an image, of shape
-    (height, width, 3); `inputs` are the sample's inputs, in the axes of the user's tensor without
-    the batch. `labels` name tokens, features or channels, `rate` is the number of positions of a
+    (height, width, 3); `inputs` are the sample's inputs, with their channels first and without the
+    batch. `labels` name tokens, features or channels, `rate` is the number of positions of a
     signal in a second. `smooth` says that the map may be interpolated, `pool` how its channels
-    were joined.
+    were joined, `cut` which slice of a volume it is, and `at` of which layer.
     """
 
     kind: Kind
@@ -41,6 +42,8 @@ class Map:
     picture: Bytes | None = None
     labels: tuple[str, ...] = ()
     rate: float | None = None
+    cut: str = ""
+    at: str | None = None
 
     @classmethod
     def of(
@@ -60,10 +63,12 @@ class Map:
         """Take one sample of an explanation; the options are those of `draw`."""
         part = worth_drawing(explanation) if part is None else part
         values, inputs = _part(explanation.batch_first()[row], part)
+        values, cut = _drawable(values, at=explanation.at)
+        inputs, _ = _drawable(inputs, at=None)
         kind = _kind(values, inputs, tokens, names, rate)
         if kind == "signal" and values.ndim == 1:
             values, inputs = values[None], inputs[None]
-        pooled, how = _pooled(values, kind, pool)
+        pooled, how = _pooled(values, kind, pool, explanation.at)
         array = _array(pooled)
         return cls(
             kind=kind,
@@ -75,11 +80,25 @@ class Map:
             picture=_picture(picture, inputs) if kind == "image" else None,
             labels=_labels(kind, array, inputs, tokens, names),
             rate=rate,
+            cut=cut,
+            at=explanation.at,
         )
 
     def on(self, scale: Scale) -> "Map":
         """The same map on another scale."""
         return replace(self, scale=scale)
+
+    @property
+    def along(self) -> str:
+        """What runs along a signal; at a layer it may be another axis than that of positions."""
+        if self.at is not None:
+            return "axis 2"
+        return "position" if self.rate is None else "seconds"
+
+    @property
+    def across(self) -> str:
+        """What the lanes of a signal are."""
+        return "channel" if self.at is None else "axis 1"
 
     def strongest(self, most: int) -> NDArray[np.intp]:
         """The places of the largest absolute values of a table or text, strongest first."""
@@ -92,6 +111,7 @@ class Map:
         return [
             self.scale.source(),
             *([f"channels: {self.pool}"] if self.pool is not None else []),
+            *([self.cut] if self.cut else []),
             *([f"{bad} not finite"] if bad else []),
         ]
 
@@ -104,7 +124,9 @@ def make_scale(scale: ScaleLike, maps: Sequence[Floats], percentile: float) -> S
         return Scale.of(maps, percentile=percentile)
     if isinstance(scale, int | float) and not isinstance(scale, bool) and 0 < scale < float("inf"):
         return Scale(limit=float(scale))
-    raise InputError('`scale` must be "own" or a positive number', got=scale)
+    raise InputError(
+        '`scale` must be "own" or a positive number, or, for several maps, "shared"', got=scale
+    )
 
 
 def as_picture(picture: Any) -> Bytes:
@@ -145,6 +167,24 @@ def worth_drawing(explanation: Explanation) -> int | str:
     return next((name for name, leaf in parts if bool((leaf != 0).any())), parts[0][0])
 
 
+def _drawable(values: Tensor, *, at: str | None) -> tuple[Tensor, str]:
+    """One sample with its channels first and at most three axes, and what was cut out of it.
+
+    Of more axes than those of an image the middle slice is shown; a single number is a table.
+    """
+    if at is None and channels_last(values.shape):
+        return values.movedim(-1, 0), ""
+    if values.ndim == 0:
+        return values[None], ""
+    if values.ndim <= max(KINDS):
+        return values, ""
+    between = values.shape[1:-2]
+    places = " and ".join(f"slice {size // 2 + 1} of {size}" for size in between)
+    for size in between:
+        values = values[:, size // 2]
+    return values, f"the middle: {places}"
+
+
 def _kind(
     values: Tensor,
     inputs: Tensor,
@@ -153,14 +193,6 @@ def _kind(
     rate: float | None,
 ) -> Kind:
     """What the axes of one sample are, after what is said about them."""
-    if values.ndim not in KINDS:
-        raise InputError(
-            "A map must be that of an image (batch, channel, height, width), a signal "
-            "(batch, channel, position), a table (batch, feature) or a text (batch, token) "
-            "to be drawn",
-            got=values[None],
-            hint="Draw a slice of it, or use explanation.to_frame().",
-        )
     if rate is not None and not 0 < rate < float("inf"):
         raise InputError("`rate` must be a positive number of positions a second", got=rate)
     if values.ndim == 1 and rate is not None:
@@ -179,7 +211,9 @@ def _labels(
     names: Sequence[str] | None,
 ) -> tuple[str, ...]:
     """Name the tokens, features or channels: as the user does, else by number."""
-    option, given = ("tokens", tokens) if kind == "text" else ("names", names)
+    option, given = ("`tokens`", tokens)
+    if kind != "text":
+        option, given = "`names` (in a report: `features`)", names
     joined = kind == "signal" and len(values) == 1 and inputs.shape[:1] != (1,)
     if kind == "image" or joined:
         return ()
@@ -189,8 +223,8 @@ def _labels(
         return tuple(f"feature {i}" if kind == "table" else str(i) for i in range(len(values)))
     thing = {"text": "tokens", "table": "features", "signal": "channels"}[kind]
     if len(given) != len(values):
-        raise InputError(f"`{option}` must name all {len(values)} {thing}", got=len(given))
-    return tuple(map(str, given))
+        raise InputError(f"{option} must name all {len(values)} {thing}", got=len(given))
+    return tuple(visible(str(each)) if not str(each).strip() else str(each) for each in given)
 
 
 def _part(sample: Explanation, part: int | str) -> tuple[Tensor, Tensor]:
@@ -200,7 +234,7 @@ def _part(sample: Explanation, part: int | str) -> tuple[Tensor, Tensor]:
     """
     inputs = dict(leaves(sample.inputs))
     first = next(iter(inputs.values()))
-    if isinstance(sample.values, Tensor) and sample.at is not None and sample.values.ndim != 4:
+    if isinstance(sample.values, Tensor) and sample.at is not None and sample.values.ndim < 4:
         inputs, first = {}, sample.values.new_empty(1, 0)
     values = {
         input_name(path) if path else 0: (leaf, inputs.get(path, first))
@@ -215,12 +249,20 @@ def _part(sample: Explanation, part: int | str) -> tuple[Tensor, Tensor]:
     return value[0], given[0]
 
 
-def _pooled(values: Tensor, kind: Kind, pool: Pooling | None) -> tuple[Tensor, Pooling | None]:
+def _pooled(
+    values: Tensor, kind: Kind, pool: Pooling | None, at: str | None
+) -> tuple[Tensor, Pooling | None]:
     """Join the channels of an image, by default by their sum; those of a signal on request."""
     if pool is not None and pool not in POOLINGS:
         raise UnknownNameError("`pool`", pool, POOLINGS)
     if kind in ("table", "text") or (kind == "signal" and pool is None):
         return values, None
+    if kind == "signal" and at is not None:
+        raise InputError(
+            "`pool` cannot know which of three axes at a layer are the channels",
+            got=pool,
+            hint="Pool first: explanation.pool(how, axis=1).plot().",
+        )
     how: Pooling = pool or "sum"
     joined = POOLINGS[how](values[None])[0]
     return (joined[0] if kind == "image" else joined), (how if values.shape[0] > 1 else None)

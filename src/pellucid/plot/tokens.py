@@ -2,6 +2,7 @@
 
 import functools
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -45,7 +46,7 @@ def _continued(token: str) -> Piece:
     if SPECIAL.fullmatch(token):
         return Piece(text=token, spaced=True, special=True)
     glued = token.startswith("##") and len(token) > 2
-    return Piece(text=_visible(token[2:] if glued else token), spaced=not glued)
+    return Piece(text=visible(token[2:] if glued else token), spaced=not glued)
 
 
 def _after_space(token: str, mark: str) -> Piece:
@@ -53,11 +54,22 @@ def _after_space(token: str, mark: str) -> Piece:
         return Piece(text=token, spaced=True, special=True)
     spaced = token.startswith(mark)
     text = token[len(mark) :] if spaced else token
-    return Piece(text=_visible(_decoded(text) if mark == "Ġ" else text), spaced=spaced)
+    return Piece(text=visible(_decoded(text) if mark == "Ġ" else text), spaced=spaced)
 
 
-def _visible(text: str) -> str:
-    """Give white space a form: a token that nobody sees cannot be pointed at."""
+def isolated(text: str) -> str:
+    """Keep what is written from right to left from turning the words around it."""
+    if any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in text):
+        return f"\N{FIRST STRONG ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
+    return text
+
+
+def visible(text: str) -> str:
+    """Give white space a form: a token that nobody sees cannot be pointed at.
+
+    >>> visible("") == BLANK
+    True
+    """
     return re.sub(r"\s", BLANK, text.replace("\n", NEWLINE)) or BLANK
 
 

@@ -6,6 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from pellucid.propagate.samples import TOGETHER, Samples
 from pellucid.tape.adjoints import CONVOLUTIONS, norm_affine
 from pellucid.tape.operations import Operation, Value
 
@@ -17,11 +18,12 @@ class Linear:
     """z = W x + b of one recorded operation; `norm` is a batch norm that is folded into it.
 
     `x` has the shape of the operation's input, `z` that of its output. `forward` and `backward`
-    apply the map, and its transpose, with weights of the caller's.
+    apply the map, and its transpose, with weights of the caller's. `samples` are those of z.
     """
 
     operation: Operation
     norm: Operation | None = None
+    samples: Samples = TOGETHER
 
     @property
     def is_convolution(self) -> bool:
@@ -112,9 +114,11 @@ class Linear:
         return per_channel
 
     def bias_share(self, signal: Tensor, bias: Tensor | None) -> Tensor:
-        """The sum of bias times signal over the output."""
+        """The sum of bias times signal over the output, for each sample."""
         if bias is None:
             return signal.new_zeros(())
+        if self.samples.ids is not None:
+            return self.samples.sum(signal * self._on_output(bias, signal))
         if self.is_convolution:
             axes = [axis for axis in range(signal.ndim) if axis != 1]
             return signal.sum(axes) @ bias

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
 from pellucid.at import Site
 from pellucid.case import Case
@@ -70,14 +71,21 @@ class LRP(Method):
             made = plan(tape, chosen, until)
             found, ledger = propagate(tape, made, until, consume=not case.shared)
         case.count(backward=len(case))
+        notes, leak = self.judge(ledger, tape.outcome.score.dtype)
         return Attribution(
             values=site.read(found),
             at=self.at,
             expected=tape.outcome.score,
             ledger=ledger,
-            notes=tuple(part for part in (note, _kept(ledger), _around(ledger, self.at)) if part),
-            leak=_leak(ledger, max(LEAK, 4 * torch.finfo(tape.outcome.score.dtype).eps)),
+            notes=(note, *notes) if note else notes,
+            leak=leak,
         )
+
+    def judge(self, ledger: Ledger, dtype: torch.dtype) -> tuple[tuple[str, ...], str]:
+        """What was kept and what went around, and at which operation relevance leaks."""
+        notes = (_kept(ledger), _around(ledger, self.at))
+        leak = _leak(ledger, max(LEAK, 4 * torch.finfo(dtype).eps))
+        return tuple(note for note in notes if note), leak
 
     def _composite(self, tape: Tape) -> tuple[Composite, str]:
         if self.rules is None:
@@ -87,30 +95,61 @@ class LRP(Method):
 
 def _kept(ledger: Ledger) -> str:
     """Say what biases and stabilizers kept of the score, where that is worth a sentence."""
-    if abs(ledger.bias) + abs(ledger.stabilizer) <= 0.01 * abs(ledger.score):
+    bias, stabilizer = ledger.each_of("bias"), ledger.each_of("stabilizer")
+    much = bias.abs() + stabilizer.abs() > 0.01 * ledger.numbers[:, 0, 0].abs()
+    if not bool(much.any()):
         return ""
+    rest = "the values show how the rest is shared, and the ledger where it went."
+    if len(much) > 1:
+        return (
+            f"In {int(much.sum())} of {len(much)} samples biases and stabilizers kept more than "
+            f"1 % of the score, biases {_span(bias)} and stabilizers {_span(stabilizer, 2)}; {rest}"
+        )
     return (
-        f"Of the score {ledger.score:.4g}, biases kept {ledger.bias:.4g} and stabilizers "
-        f"{ledger.stabilizer:.2g}; the values show how the rest is shared, and the ledger where "
-        "it went."
+        f"Of the {_score(ledger)}, biases kept {ledger.bias:.4g} and stabilizers "
+        f"{ledger.stabilizer:.2g}; {rest}"
     )
 
 
 def _around(ledger: Ledger, path: str | None) -> str:
     """Say what went around a layer, through other branches."""
-    past = sum(row.stopped for row in ledger.rows if row.name == "around")
-    if path is None or abs(past) <= 0.01 * abs(ledger.score):
+    past = ledger.each_of("stopped", "around")
+    much = past.abs() > 0.01 * ledger.numbers[:, 0, 0].abs()
+    if path is None or not bool(much.any()):
         return ""
-    return f"Of the score {ledger.score:.4g}, {past:.4g} went around `{path}`."
+    if len(much) > 1:
+        return (
+            f"In {int(much.sum())} of {len(much)} samples more than 1 % of the score, "
+            f"{_span(past)}, went around `{path}`."
+        )
+    return f"Of the {_score(ledger)}, {past.item():.4g} went around `{path}`."
 
 
 def _leak(ledger: Ledger, tolerance: float) -> str:
     """Name the operation at which relevance got lost, or made, for no stated cause."""
-    row = ledger.leak()
-    if row is None or abs(ledger.residual) <= tolerance * ledger.largest:
+    leaking = ledger.leaking(tolerance)
+    if not ledger.rows or not leaking:
+        return ""
+    number = max(leaking, key=lambda n: abs(float(ledger.residuals[n])))
+    one = ledger.select([number]) or ledger
+    row = one.leak()
+    if row is None:
         return ""
     where = f"{row.name} (operation {row.number}, layer `{row.path}`, rule {row.rule})"
+    several = f" in sample {number}, the worst of {len(leaking)}," if one is not ledger else ""
     return (
-        f"Relevance must add up to the score; {ledger.residual:.3g} of {ledger.score:.3g} is "
+        f"Relevance must add up to the score;{several} {one.residual:.3g} of {one.score:.3g} is "
         f"missing, most of it at {where}. See explanation.ledger."
     )
+
+
+def _score(ledger: Ledger) -> str:
+    """The score of one sample, or of several that a model mixes."""
+    if ledger.samples == 1:
+        return f"score {ledger.score:.4g}"
+    return f"scores of all {ledger.samples} samples, {ledger.score:.4g} together"
+
+
+def _span(numbers: Tensor, digits: int = 4) -> str:
+    low, high = (f"{end.item():.{digits}g}" for end in (numbers.min(), numbers.max()))
+    return low if low == high else f"{low} to {high}"

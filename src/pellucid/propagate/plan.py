@@ -1,7 +1,7 @@
 """Rules assigned to the operations of a tape, and the walk that applies them and keeps books."""
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,21 +11,24 @@ from pellucid.errors import MissingRuleError
 from pellucid.propagate.canonize import folded_norms
 from pellucid.propagate.composites import COMPOSITES, Composite, composite
 from pellucid.propagate.linear import Linear
-from pellucid.propagate.rules import FIXED, REGISTERED, Rule, Share, first, fixed_kind
+from pellucid.propagate.rules import FIXED, REGISTERED, Rule, Share, Sharing, first, fixed_kind
+from pellucid.propagate.samples import Layout, Samples
 from pellucid.tape.adjoints import CONVOLUTIONS, Signals
 from pellucid.tape.ledger import Entry, Ledger
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.record import Tape
 from pellucid.tape.walk import carriers, walk
 
-Sharing = Callable[[Operation, Signals], Share]
-
 
 @dataclass(frozen=True)
 class Plan:
-    """For each operation that carries relevance: how it shares it, and what that is called."""
+    """For each operation that carries relevance: how it shares it, and what that is called.
+
+    `layout` says which sample it belongs to.
+    """
 
     steps: dict[Operation, tuple[str, Sharing]]
+    layout: Layout
 
 
 def choose(tape: Tape, given: "str | Composite") -> tuple[Composite, str]:
@@ -52,7 +55,7 @@ def plan(tape: Tape, rules: Composite, until: Collection[Value] = ()) -> Plan:
         if step is None:
             raise missing_rule(tape, operation)
         steps[operation] = step
-    return Plan(steps)
+    return Plan(steps, Layout.of(tape))
 
 
 def rule_names(tape: Tape, given: "str | Composite" = "auto") -> list[str]:
@@ -104,7 +107,7 @@ def propagate(
     start = {score: score.tensor} if score.depends else {}
     books = _Books.begin(made, start, ends, consume=consume)
     found = walk(tape, start, ends, books.step, consume=consume)
-    relevance = [found[value] for value in ends if value in found]
+    relevance = {value: found[value] for value in ends if value in found}
     return found, books.close(tape.outcome.score, relevance)
 
 
@@ -132,15 +135,18 @@ class _Weighted:
     rule: Rule
     linear: Linear
 
-    def __call__(self, operation: Operation, signals: Signals) -> Share:
-        share = self.rule.share(self.linear, first(signals))
+    def __call__(self, operation: Operation, signals: Signals, layout: Layout) -> Share:
+        linear = self.linear
+        if layout.apart:
+            linear = replace(linear, samples=layout[linear.output])
+        share = self.rule.share(linear, first(signals))
         (signal,) = share.signals
         entry = self.linear.entry
         slots: Signals = [signal if value is entry else None for value in operation.slots]
         return Share(slots, share.bias, share.stabilizer, share.stopped)
 
 
-def _share_folded(operation: Operation, signals: Signals) -> Share:
+def _share_folded(operation: Operation, signals: Signals, layout: Layout) -> Share:
     """A folded norm hands on what it gets: the operation before it accounts for both."""
     return Share([first(signals), *[None] * (len(operation.slots) - 1)])
 
@@ -169,7 +175,7 @@ class _Books:
         """Open the books with what waits at the score."""
         books = cls(made, consume, set(ends), min((value.number for value in ends), default=-1))
         for value, signal in start.items():
-            books._wait(value, _sum(signal))
+            books._wait(value, made.layout[value].sum(signal))
         return books
 
     def step(self, operation: Operation, signals: Signals) -> Signals:
@@ -179,11 +185,12 @@ class _Books:
         if sharing is None:
             return [None] * len(operation.slots)
         out = _plus([self.pending.pop(v) for v in operation.outputs if v in self.pending])
-        share = sharing(operation, signals)
+        share = sharing(operation, signals, self.plan.layout)
         sums = []
         for signal, value in zip(share.signals, operation.slots, strict=True):
             if signal is not None and value.carries:
-                sums.append(out if signal is signals[0] else _sum(signal))
+                held = signal is signals[0]
+                sums.append(out if held else self.plan.layout[value].sum(signal))
                 self._wait(value, sums[-1])
         head = {"number": operation.number, "name": operation.name, "path": operation.path}
         numbers = [out, _plus(sums), share.bias, share.stabilizer, share.stopped]
@@ -198,36 +205,37 @@ class _Books:
         held = self.pending.get(value)
         self.pending[value] = relevance if held is None else held + relevance
 
-    def close(self, score: Tensor, relevance: list[Tensor]) -> Ledger:
+    def close(self, score: Tensor, relevance: dict[Value, Tensor]) -> Ledger:
         """Read all sums at once, now that the walk is over."""
-        entries = [_entry(head, [float(x) for x in sums]) for head, sums in self.rows]
+        layout, count = self.plan.layout, len(score)
+        explained = [layout[value].sum(signal) for value, signal in relevance.items()]
+        start = score if layout.apart else Samples().sum(score)
+        lines = [[start, _plus(explained), 0.0, 0.0, 0.0], *(sums for _, sums in self.rows)]
+        heads = [head for head, _ in self.rows]
         if self.around:
-            head = {"number": self.last, "name": "around", "path": "", "rule": "Stop"}
-            past = float(_plus(self.around))
-            entries.append(_entry(head, [past, 0.0, 0.0, 0.0, past]))
-        explained = sum(float(_sum(r)) for r in relevance)
-        return Ledger(score=float(_sum(score)), explained=explained, rows=tuple(entries))
+            heads.append({"number": self.last, "name": "around", "path": "", "rule": "Stop"})
+            lines.append([_plus(self.around), 0.0, 0.0, 0.0, _plus(self.around)])
+        rows = tuple(Entry(**head, relevance_out=0.0, relevance_in=0.0) for head in heads)
+        return Ledger.of(rows, _numbers(lines, count, apart=layout.apart), count)
 
 
 def _plus(sums: list[Any]) -> Any:
     return sum(sums[1:], sums[0]) if sums else 0.0
 
 
-def _entry(head: dict[str, Any], sums: list[float]) -> Entry:
-    out, into, bias, stabilizer, stopped = sums
-    return Entry(
-        **head,
-        relevance_out=out,
-        relevance_in=into,
-        bias=bias,
-        stabilizer=stabilizer,
-        stopped=stopped,
-    )
+def _numbers(lines: list[list[Any]], count: int, *, apart: bool) -> Tensor:
+    """What was booked, of shape (sample, line, amount), or (1, line, amount) for all together.
 
-
-def _sum(tensor: Tensor) -> Tensor:
-    """In single precision at least; torch adds in blocks, so that many terms do no harm."""
-    return tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32))
+    A rule that books one sum over the batch leaves the samples together.
+    """
+    flat = [amount for line in lines for amount in line]
+    sums = [isinstance(x, Tensor) and x.ndim > 0 for x in flat]
+    if not apart or any(not each and float(x) for x, each in zip(flat, sums, strict=True)):
+        found = [float(x.sum() if each else x) for x, each in zip(flat, sums, strict=True)]
+        return torch.tensor(found, dtype=torch.float64).reshape(1, len(lines), -1)
+    blank = torch.zeros(count, dtype=torch.float64)
+    columns = [x.double().cpu() if each else blank for x, each in zip(flat, sums, strict=True)]
+    return torch.stack(columns, 1).reshape(count, len(lines), -1)
 
 
 def _rule_for(operation: Operation, rules: Composite, first: bool) -> Rule:

@@ -6,7 +6,7 @@ What a bias, a stabilizer or the rule itself keeps is booked beside the signals.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pellucid.errors import InputError, MissingRuleError
 from pellucid.propagate.linear import Linear
+from pellucid.propagate.samples import TOGETHER, Layout, Samples
 from pellucid.tape.adjoints import Signals, adjoint, is_training_norm, kind, norm_affine, sum_to
 from pellucid.tape.operations import Operation, Value
 
@@ -23,7 +24,10 @@ EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class Share:
-    """Relevance for each slot of an operation, and what was kept, summed over the batch."""
+    """Relevance for each slot of an operation, and what was kept of it.
+
+    What was kept has one number for each sample, as `linear.samples.sum(tensor)` gives it.
+    """
 
     signals: Signals
     bias: Any = 0.0
@@ -81,7 +85,7 @@ class Epsilon(Rule):
     def share(self, linear: Linear, signal: Tensor) -> Share:
         """One pass through the transposed weights."""
         z = preactivation(linear.output, signal)
-        ratio, stabilizer = divide(signal, z, self.epsilon)
+        ratio, stabilizer = divide(signal, z, self.epsilon, linear.samples)
         bias = linear.bias_share(ratio, linear.bias)
         return Share([linear.backward_plain(ratio).mul_(linear.x)], bias, stabilizer)
 
@@ -105,13 +109,14 @@ class ZPlus(Rule):
         positive = weight.clamp(min=0)
         bias = None if bias is None else bias.clamp(min=0)
         if x.min() >= 0:
-            ratio, stabilizer = divide(signal, linear.forward(x, positive, bias), self.epsilon)
+            z = linear.forward(x, positive, bias)
+            ratio, stabilizer = divide(signal, z, self.epsilon, linear.samples)
             shared = linear.backward(ratio, positive).mul_(x)
             return Share([shared], linear.bias_share(ratio, bias), stabilizer)
         negative = weight.clamp(max=0)
         above, below = x.clamp(min=0), x.clamp(max=0)
         z = linear.forward(above, positive, bias) + linear.forward(below, negative)
-        ratio, stabilizer = divide(signal, z, self.epsilon)
+        ratio, stabilizer = divide(signal, z, self.epsilon, linear.samples)
         shared = above * linear.backward(ratio, positive) + below * linear.backward(ratio, negative)
         return Share([shared], linear.bias_share(ratio, bias), stabilizer)
 
@@ -188,7 +193,9 @@ def preactivation(value: Value, signal: Tensor) -> Tensor:
     return result.tensor if torch.equal(needed, signal) else value.tensor
 
 
-def divide(signal: Tensor, z: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+def divide(
+    signal: Tensor, z: Tensor, epsilon: float, samples: Samples = TOGETHER
+) -> tuple[Tensor, Tensor]:
     """Signal / stabilize(z) with 0/0 = 0, and the relevance that the stabilizer keeps."""
     if epsilon == 0:
         ratio = torch.where(signal == 0, 0, signal / z)
@@ -196,36 +203,40 @@ def divide(signal: Tensor, z: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     if not (z.is_contiguous() and signal.is_contiguous() and z.dtype == signal.dtype):
         nudge = _nudge(z, epsilon)
         ratio = signal / (z + nudge)
-        return ratio, inner(ratio, nudge)
-    return _divide_in_blocks(signal, z, epsilon)
+        return ratio, samples.inner(ratio, nudge)
+    return _divide_in_blocks(signal, z, epsilon, samples)
 
 
 # Elements worked on at a time: few enough to stay in a core's cache from one step to the next.
 BLOCK = 2**16
 
 
-def _divide_in_blocks(signal: Tensor, z: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    if z.numel() <= BLOCK:
+def _divide_in_blocks(
+    signal: Tensor, z: Tensor, epsilon: float, samples: Samples
+) -> tuple[Tensor, Tensor]:
+    apart = samples.ids is not None
+    if z.numel() <= BLOCK or (apart and not samples.in_rows):
         nudge = _nudge(z, epsilon)
         stable = nudge + z
         ratio = torch.div(signal, stable, out=stable)
-        return ratio, inner(ratio, nudge)
+        return ratio, samples.inner(ratio, nudge)
     ratio = torch.empty_like(signal)
-    kept = signal.new_zeros(())
-    flat = (t.flatten().split(BLOCK) for t in (signal, z, ratio))  # type: ignore[no-untyped-call]  # of torch
-    for part, below, out in zip(*flat, strict=True):
+    kept = []
+    # Blocks of whole samples, where each has a sum of its own.
+    flat = [t.flatten(1) if apart else t.flatten() for t in (signal, z, ratio)]
+    size = max(1, BLOCK * len(z) // z.numel()) if apart else BLOCK
+    blocks = (t.split(size) for t in flat)  # type: ignore[no-untyped-call]  # of torch
+    for part, below, out in zip(*blocks, strict=True):
         nudge = _nudge(below, epsilon)
         torch.add(below, nudge, out=out)
         torch.div(part, out, out=out)
-        kept += inner(out, nudge)
-    return ratio, kept
+        kept.append(_by_rows(out, nudge) if apart else samples.inner(out, nudge))
+    return ratio, torch.cat(kept) if apart else torch.stack(kept).sum()
 
 
-def inner(a: Tensor, b: Tensor) -> Tensor:
-    """The sum of products of two tensors of one shape."""
-    if a.dtype in (torch.float32, torch.float64) and a.is_contiguous() and b.is_contiguous():
-        return torch.dot(a.flatten(), b.flatten())
-    return (a * b).sum(dtype=torch.float32)
+def _by_rows(a: Tensor, b: Tensor) -> Tensor:
+    """The sum of products in every row; `b` is overwritten."""
+    return b.mul_(a).sum(1, dtype=torch.promote_types(a.dtype, torch.float32))
 
 
 # -- rules that are fixed by the kind of the operation
@@ -239,38 +250,39 @@ def first(signals: Signals) -> Tensor:
     return signal
 
 
-def share_linear(operation: Operation, signals: Signals) -> Share:
+def share_linear(operation: Operation, signals: Signals, layout: Layout) -> Share:
     """Epsilon for sums, means and average pooling: by contribution to the output."""
     signal = first(signals)
-    z = preactivation(operation.output, signal)
-    ratio, stabilizer = divide(signal, z, EPSILON)
+    z, samples = preactivation(operation.output, signal), layout[operation.output]
+    ratio, stabilizer = divide(signal, z, EPSILON, samples)
     back = adjoint(operation, [ratio, *signals[1:]])
     pairs = list(zip(back, operation.slots, strict=True))
     shared = [s * v.tensor if s is not None and v.carries else None for s, v in pairs]
     if not _has_constant(operation):
         return Share(shared, 0.0, stabilizer)
-    rest = signal.sum() - sum(s.sum() for s in shared if s is not None)
-    return Share(shared, rest - stabilizer, stabilizer)
+    passed = [layout[v].sum(s) for s, v in _pairs(shared, operation.slots)]
+    return Share(shared, samples.sum(signal) - sum(passed) - stabilizer, stabilizer)
 
 
-def share_norm(operation: Operation, signals: Signals) -> Share:
+def share_norm(operation: Operation, signals: Signals, layout: Layout) -> Share:
     """Epsilon for a batch norm that could not be folded: x * scale against its shift."""
     signal = first(signals)
     scale, shift = norm_affine(operation)
     shape = (1, -1, *[1] * (signal.ndim - 2))
-    ratio, stabilizer = divide(signal, preactivation(operation.output, signal), EPSILON)
+    z, samples = preactivation(operation.output, signal), layout[operation.output]
+    ratio, stabilizer = divide(signal, z, EPSILON, samples)
     shared = ratio * operation.slots[0].tensor * scale.reshape(shape)
     rest = [None] * (len(operation.slots) - 1)
-    return Share([shared, *rest], (ratio * shift.reshape(shape)).sum(), stabilizer)
+    return Share([shared, *rest], samples.sum(ratio * shift.reshape(shape)), stabilizer)
 
 
-def share_pass(operation: Operation, signals: Signals) -> Share:
+def share_pass(operation: Operation, signals: Signals, layout: Layout) -> Share:
     """An activation hands its relevance on; a constant divisor or factor receives none."""
     shared = [sum_to(first(signals), v.shape) if v.carries else None for v in operation.slots]
     return Share(shared)
 
 
-def share_route(operation: Operation, signals: Signals) -> Share:
+def share_route(operation: Operation, signals: Signals, layout: Layout) -> Share:
     """Relevance moves with the elements; max-pooling sends all to the winner.
 
     Elements that were selected away, or written over, carried no relevance and get none. What
@@ -280,10 +292,15 @@ def share_route(operation: Operation, signals: Signals) -> Share:
     constants = [v for v in operation.slots if not v.depends and v.dtype.is_floating_point]
     if operation.name not in PUTS_IN_CONSTANTS and not constants:
         return Share(shared)
-    arrived = sum(signal.sum() for signal in signals if signal is not None)
-    pairs = zip(shared, operation.slots, strict=True)
-    passed = [s.sum() for s, v in pairs if s is not None and v.carries]
-    return Share(shared, bias=arrived - sum(passed))
+    arrived = [layout[v].sum(s) for s, v in _pairs(signals, operation.outputs)]
+    pairs = [(s, v) for s, v in _pairs(shared, operation.slots) if v.carries]
+    return Share(shared, bias=sum(arrived) - sum(layout[v].sum(s) for s, v in pairs))
+
+
+def _pairs(signals: Signals, values: Sequence[Value | None]) -> list[tuple[Tensor, Value]]:
+    """Signals with their values, where there are both."""
+    pairs = zip(signals, values, strict=True)
+    return [(s, v) for s, v in pairs if s is not None and v is not None]
 
 
 def _winner(operation: Operation, signals: Signals) -> Signals | None:
@@ -297,10 +314,11 @@ def _winner(operation: Operation, signals: Signals) -> Signals | None:
     return [torch.zeros_like(x).scatter(axes[0], place, signal)]
 
 
+Sharing = Callable[[Operation, Signals, Layout], Share]
 # Route operations with constants that are no tensors.
 PUTS_IN_CONSTANTS = {"constant_pad_nd", "masked_fill"}
 # Kind of operation -> what tables call its rule, and the rule.
-FIXED: dict[str, tuple[str, Callable[[Operation, Signals], Share]]] = {
+FIXED: dict[str, tuple[str, Sharing]] = {
     "linear": ("Epsilon", share_linear),
     "affine": ("Epsilon", share_norm),
     "scale": ("Pass", share_pass),
@@ -316,7 +334,7 @@ class Registered:
     name: str
     function: Any = field(compare=False)
 
-    def __call__(self, operation: Operation, signals: Signals) -> Share:
+    def __call__(self, operation: Operation, signals: Signals, layout: Layout) -> Share:
         """Wrap what the function returns."""
         return Share(list(self.function(operation, signals)))
 
@@ -333,7 +351,8 @@ def register_rule(operation: str, rule: Any) -> None:
     >>> register_rule("erfinv", Pass())
     """
     if isinstance(rule, Pass):
-        REGISTERED[operation] = Registered("Pass", lambda op, s: share_pass(op, s).signals)
+        alike = lambda op, signals: share_pass(op, signals, Layout()).signals  # noqa: E731
+        REGISTERED[operation] = Registered("Pass", alike)
     elif callable(rule):
         REGISTERED[operation] = Registered(getattr(rule, "__name__", "custom"), rule)
     else:

@@ -7,7 +7,7 @@ chosen in the address.
 
 from pellucid.report.document import Section, write
 from pellucid.report.file import check_writable, write_whole
-from pellucid.report.image import png
+from pellucid.report.image import is_ours, png
 from pellucid.report.panel import panel
 
-__all__ = ["Section", "check_writable", "panel", "png", "write", "write_whole"]
+__all__ = ["Section", "check_writable", "is_ours", "panel", "png", "write", "write_whole"]

@@ -15,6 +15,7 @@ from pellucid.errors import InputError
 from pellucid.explanation import Explanation
 from pellucid.plot.color import DEFAULT_PERCENTILE, Scale
 from pellucid.plot.map import GridScale, Map
+from pellucid.plot.titles import titles
 from pellucid.report import wording
 from pellucid.report.file import check_writable, write_whole
 from pellucid.report.image import picture_uri, thumb_uri
@@ -46,6 +47,12 @@ class Section:
     tokens: Sequence[str] | None = None
     features: Sequence[str] | None = None
     rate: float | None = None
+
+    def __post_init__(self) -> None:
+        given = self.explanations
+        found = list(given) if isinstance(given, Sequence) else []
+        if not found or not all(isinstance(each, Explanation) for each in found):
+            raise InputError("A section must have at least one explanation, in a list", got=given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,17 +230,10 @@ def _group(
             overlay=overlay,
             title=title,
         )
-        for each, made, title in zip(explanations, maps, _titles(explanations), strict=True)
+        for each, made, title in zip(explanations, maps, titles(explanations), strict=True)
     ]
     label = wording.aim(explanations[0], row=section.row, classes=section.classes)
     return Group(label=label, explains=panels[0].explains, panels=panels)
-
-
-def _titles(explanations: list[Explanation]) -> list[str]:
-    """The names of the methods, numbered where one was used several times."""
-    names = [type(each.method).__name__ for each in explanations]
-    seen = [names[:i].count(name) + 1 for i, name in enumerate(names)]
-    return [f"{name} {n}" if n > 1 else name for name, n in zip(names, seen, strict=True)]
 
 
 def _switches(

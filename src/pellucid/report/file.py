@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from pellucid.errors import FileError
+from pellucid.errors import FileError, InputError
 
 # A file is written under a longer name first; most systems end names at 255 bytes.
 LONGEST_NAME = 230
@@ -12,6 +12,8 @@ LONGEST_NAME = 230
 
 def check_writable(path: str | Path) -> Path:
     """Raise unless a file can be written at a path; nothing is left there by the check."""
+    if not isinstance(path, str | os.PathLike):
+        raise InputError("`path` must be a path", got=path)
     path = Path(path)
     folder = path.parent
     if path.is_dir():

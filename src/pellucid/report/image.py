@@ -8,11 +8,13 @@ import base64
 import io
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from pellucid import __version__
 from pellucid.plot.color import Bytes, Floats, indices, overlay, table
 from pellucid.plot.map import Map
 
@@ -20,6 +22,8 @@ from pellucid.plot.map import Map
 SMOOTH_SIDE = 224
 # The longer side of the small pictures in an index, twice as fine as they are shown.
 THUMB_SIDE = 144
+# What the file of a drawing says of who made it.
+MAKER = "pellucid"
 # Dots per inch of drawings that are not plain images.
 DPI = 130
 
@@ -112,8 +116,17 @@ def colors(dark: bool) -> str:
 def png(figure: Figure) -> bytes:
     """A figure as the content of a PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": f"{MAKER} {__version__}"})
     return buffer.getvalue()
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is a picture that `png` made."""
+    try:
+        with Image.open(path) as opened:
+            return str(opened.info.get("Software", "")).startswith(f"{MAKER} ")
+    except Exception:  # PIL's plugins fail in many ways on files that are no pictures
+        return False
 
 
 def _drawn_size(shown: Map) -> tuple[int, ...]:

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.plot.color import Floats, number
-from pellucid.plot.legend import MINUS
 from pellucid.plot.map import Map
 from pellucid.plot.signal import ticks, waves
 from pellucid.report.image import Raster, rasterize
@@ -47,7 +46,7 @@ class Lanes:
             ticks=[
                 (f"{100 * (at + 0.5) / length:.2f}", name) for at, name in ticks(length, shown.rate)
             ],
-            axis="position" if shown.rate is None else "seconds",
+            axis=shown.along,
             rate=shown.rate,
             height=height,
         )
@@ -82,5 +81,5 @@ def _names(shown: Map) -> list[tuple[str, str]]:
     if len(shown.inputs) != len(shown.labels) or shown.inputs.ndim != 2:
         return [(label, "") for label in shown.labels]
     ends = [(np.nan_to_num(line).min(), np.nan_to_num(line).max()) for line in shown.inputs]
-    ranges = [f"{number(low)} to {number(high)}".replace("-", MINUS) for low, high in ends]
+    ranges = [f"{number(low)} to {number(high)}" for low, high in ends]
     return list(zip(shown.labels, ranges, strict=True))

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pellucid.plot.color import Floats, Scale, colorize, ink_on, number
+from pellucid.plot.color import Floats, Scale, colorize, ink_on, signed
 from pellucid.plot.draw import MOST_BARS
-from pellucid.plot.legend import MINUS
 from pellucid.plot.map import Map
 from pellucid.plot.tokens import Piece, pieces
 
@@ -73,20 +72,6 @@ def swatches(values: Floats, scale: Scale) -> list[str]:
         f"--l:{_hex(a)};--li:{ink_on(a)};--d:{_hex(b)};--di:{ink_on(b)}"
         for a, b in zip(light, dark, strict=True)
     ]
-
-
-def signed(value: float) -> str:
-    r"""A value with its sign, but zero without.
-
-    >>> signed(0.12345), signed(0.0), signed(float("nan"))
-    ('+0.123', '0', 'not finite')
-    >>> signed(-2.0) == "\N{MINUS SIGN}2"
-    True
-    """
-    if not np.isfinite(value):
-        return "not finite"
-    sign = "+" if value > 0 else MINUS if value < 0 else ""
-    return sign + number(abs(float(value)))
 
 
 def _runs(found: list[Piece], values: Floats) -> Iterator[tuple[int, int]]:

@@ -1,6 +1,7 @@
 """One method's answer for one sample, ready to be shown: the map, its scale and the evidence."""
 
 import functools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -11,6 +12,7 @@ from markupsafe import Markup, escape
 from pellucid.explanation import Explanation
 from pellucid.plot.color import NOT_FINITE, Scale, number
 from pellucid.plot.map import Map
+from pellucid.plot.tokens import isolated
 from pellucid.report import marks, wording
 from pellucid.report.image import Raster, colors, rasterize, strip
 from pellucid.report.lanes import Lanes
@@ -91,19 +93,19 @@ class Panel:
         book = explanation.ledger
         return cls(
             title=title,
-            key=title.lower().replace(" ", "-"),
+            key=re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-"),
             kind=made.kind,
             explains=_explains(explanation, row, classes),
             options=repr(explanation.method),
-            answers=wording.worded(explanation.method.answers, made.kind),
-            weakness=wording.worded(explanation.method.weakness, made.kind),
+            answers=wording.worded(explanation.method.answers, made),
+            weakness=wording.worded(explanation.method.weakness, made),
             body=_body(drawn, alt, SMOOTH_OPACITY if made.smooth else overlay),
             alt=alt,
             ends=others if on_shared else own,
             own=own,
             shared=others,
             facts=_facts(explanation, row, evidence),
-            notes=explanation.notes,
+            notes=tuple(wording.worded(note, made) for note in explanation.notes),
             ledger=None if book is None else ledger_table(book, len(explanation)),
         )
 
@@ -133,6 +135,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters["code"] = _code
+    made.filters["isolated"] = isolated
     # All are our own text: the style sheet in the package, and gradients of color numbers.
     made.globals["style"] = Markup((room / "style.css").read_text("utf-8"))
     made.globals["strips"] = {"light": Markup(strip(False)), "dark": Markup(strip(True))}

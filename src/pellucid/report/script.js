@@ -81,7 +81,8 @@ function read() {
   const given = new URLSearchParams(location.hash.slice(1));
   const found = { ...DEFAULTS };
   if (/^#[\w-]+$/.test(location.hash)) {  // a link of the page itself
-    return { ...state, sample: /^#sample-(\d+)$/.exec(location.hash)?.[1] ?? "" };
+    const sample = /^#sample-(\d+)$/.exec(location.hash)?.[1] ?? "";
+    return { ...state, sample: possible("sample", sample) ? sample : "" };
   }
   for (const name of Object.keys(DEFAULTS)) {
     const value = given.get(name);
@@ -97,7 +98,7 @@ function possible(name, value) {
   if (name === "zoom") return Boolean(document.getElementById(value)?.matches(".panel"));
   if (name === "class") return /^\d+(\.\d+)*$/.test(value);
   if (name === "opacity") return /^\d{1,3}$/.test(value) && Number(value) <= 100;
-  return name === "at" && /^[\d.]+,-?[\d.]+,-?[\d.]+$/.test(value);
+  return name === "at" && /^\d+(\.\d+)?(,-?\d+(\.\d+)?){2}$/.test(value);
 }
 
 function write() {
@@ -190,7 +191,7 @@ function jump() {
   state = read();
   write();
   apply();
-  if (state.sample) one(`#sample-${state.sample}`).scrollIntoView();
+  if (state.sample) document.getElementById(`sample-${state.sample}`)?.scrollIntoView();
 }
 
 /** The values of classes that are not shown yet, so that they are there when they are wanted. */

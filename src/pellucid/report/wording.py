@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from pellucid.explanation import Explanation
-from pellucid.plot.color import Floats, number
+from pellucid.plot.color import MINUS, Floats, number, signed
 from pellucid.plot.map import Kind, Map
+from pellucid.plot.tokens import isolated
 from pellucid.structure import leaves
 from pellucid.target.place import Place
 
@@ -82,13 +83,17 @@ def aim(explanation: Explanation, *, row: int = 0, classes: Sequence[str] = ()) 
     return target(explanation, row=row, classes=classes).removeprefix("the ")
 
 
-def worded(text: str, kind: Kind) -> str:
-    """What a method says of pixels, said of the elements of another kind of input.
+def element(shown: Map) -> str:
+    """What one element is called: a pixel, a token; at a layer, where it may be either, a unit."""
+    return ELEMENTS[shown.kind] if shown.at is None else "unit"
 
-    >>> worded("Which pixels carry the score?", "text")
-    'Which tokens carry the score?'
+
+def worded(text: str, shown: Map) -> str:
+    """What a method says of pixels, said of the elements of what is shown.
+
+    "Which pixels carry the score?" asks of a text which tokens do.
     """
-    return text.replace("pixel", ELEMENTS[kind])
+    return text.replace("pixel", element(shown))
 
 
 def completeness(explanation: Explanation, *, row: int = 0) -> str:
@@ -125,30 +130,34 @@ def error(explanation: Explanation, *, row: int = 0) -> str:
 
 
 def where(shown: Map) -> str:
-    """Say in a line where the positive values lie, and how much is negative."""
+    """Say in a line where the values of the stronger sign lie, and how much is of the other."""
     if not np.isfinite(shown.values).any():
         return "no value is finite"
     values = np.where(np.isfinite(shown.values), shown.values, 0)
     positive, negative = float(values.clip(0).sum()), float(-values.clip(max=0).sum())
     if positive + negative == 0:
         return "all values are zero"
-    against = negative / (positive + negative)
-    share = f"; {percent(against)} of all is negative" if against > 0 else ""
-    if positive == 0:
-        return "all values are negative or zero"
     if shown.kind in ("table", "text"):
         return strongest(shown)
-    kept = _half(values.clip(0))
-    place = _place(values.clip(0) * kept)
-    things = f"{ELEMENTS[shown.kind]}s"
-    return f"half of the positive part in {percent(kept.mean())} of the {things}, {place}{share}"
+    sign, other = ("positive", "negative") if positive >= negative else ("negative", "positive")
+    part = values.clip(0) if sign == "positive" else -values.clip(max=0)
+    against = min(positive, negative) / (positive + negative)
+    share = f"; {percent(against)} of all is {other}" if against > 0 else ""
+    kept = _half(part)
+    place = _lane(shown, part * kept) if shown.kind == "signal" else _place(part * kept)
+    things = f"{element(shown)}s"
+    inside = "in the slice shown, " if shown.cut else ""
+    found = f"half of the {sign} part in {percent(kept.mean())} of the {things}, {place}{share}"
+    return inside + found
 
 
 def strongest(shown: Map, most: int = 3) -> str:
     """Name the features of a table, or the tokens of a text, with the largest values."""
     order = [i for i in shown.strongest(len(shown.values)) if np.isfinite(shown.values[i])][:most]
     quote = "“{}”" if shown.kind == "text" else "{}"
-    return ", ".join(f"{quote.format(shown.labels[i])} ({shown.values[i]:+.3g})" for i in order)
+    return ", ".join(
+        f"{isolated(quote.format(shown.labels[i]))} ({signed(shown.values[i])})" for i in order
+    )
 
 
 def significant(value: float) -> str:
@@ -157,14 +166,14 @@ def significant(value: float) -> str:
     >>> significant(8.12345)
     '8.123'
     """
-    return f"{value:.4g}"
+    return f"{value:.4g}".replace("-", MINUS)
 
 
 def percent(fraction: float) -> str:
     """A fraction as a percentage without digits that mean nothing; its space does not break.
 
-    >>> [percent(f).replace(SPACE, " ") for f in (0.12345, 0.0123, 0.00001, 0.0)]
-    ['12 %', '1.2 %', 'below 0.01 %', '0 %']
+    >>> [percent(f).replace(SPACE, " ") for f in (0.12345, 0.0123, 0.00001, 0.0, 0.996, 1.0)]
+    ['12 %', '1.2 %', 'below 0.01 %', '0 %', '99.6 %', '100 %']
     """
     if not math.isfinite(fraction):
         return "of nothing expected"
@@ -173,6 +182,8 @@ def percent(fraction: float) -> str:
     if abs(fraction) < 1e-4:
         return f"below 0.01{SPACE}%"
     shown = 100 * fraction
+    if 99.5 <= shown < 100:
+        return f"{min(shown, 99.99):.4g}{SPACE}%"  # all but a little is not all
     return f"{shown:.0f}{SPACE}%" if abs(shown) >= 9.95 else f"{shown:.2g}{SPACE}%"
 
 
@@ -227,12 +238,22 @@ def _half(values: Floats) -> Any:
 def _place(weights: Floats) -> str:
     """Name the third of each axis in which the middle of the weights lies."""
     across = _third(weights.sum(0), ("left", "center", "right"))
-    if weights.ndim == 1 or weights.shape[0] == 1:
+    if weights.shape[0] == 1:
         return f"around the {across}"
     down = _third(weights.sum(1), ("upper", "middle", "lower"))
     if down == "middle":
         return f"around the {across}"
     return f"around the {down} {across}"
+
+
+def _lane(shown: Map, weights: Floats) -> str:
+    """Where along a signal the middle of the weights lies, and in which of several channels."""
+    along = f"around the {_third(weights.sum(0), ('left', 'center', 'right'))}"
+    if len(weights) == 1:
+        return along
+    most = int(weights.sum(1).argmax())
+    name = isolated(shown.labels[most]) if shown.labels else str(most)
+    return f"{along}, the largest share in {shown.across} {name}"
 
 
 def _third(weights: Floats, names: tuple[str, str, str]) -> str:

@@ -62,7 +62,8 @@ async function point(event) {
   const y = Math.floor(((event.clientY - box.top) / box.height) * height);
   const inside = x >= 0 && y >= 0 && x < width && y < height;
   const value = inside ? values[y * width + x] : NaN;
-  const number = Number.isNaN(value) ? "not finite" : Number(value.toPrecision(3));
+  const number = Number.isNaN(value) ? "not finite"
+    : String(Number(value.toPrecision(3))).replaceAll("-", "−");
   one(".readout", dialog).textContent = inside ? `${spot(panel, x, y)}: ${number}` : "";
 }
 

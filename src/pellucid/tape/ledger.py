@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -47,7 +47,8 @@ class Entry:
 
     def having(self, amounts: list[float]) -> Entry:
         """The same operation with other numbers."""
-        return dataclasses.replace(self, **dict(zip(AMOUNTS, amounts, strict=True)))
+        changes: dict[str, Any] = dict(zip(AMOUNTS, amounts, strict=True))
+        return dataclasses.replace(self, **changes)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,7 +129,12 @@ class Ledger:
     @property
     def _largest(self) -> Tensor:
         """The largest sum of relevance on the walk of every sample."""
-        return self.numbers[:, :, 0].abs().amax(1)
+        return self.numbers.abs().amax((1, 2))
+
+    def each_of(self, amount: str, name: str = "") -> Tensor:
+        """One of `AMOUNTS` for every sample, over all operations or those of one name."""
+        rows = [1 + i for i, row in enumerate(self.rows) if name in ("", row.name)]
+        return self.numbers[:, rows, AMOUNTS.index(amount)].sum(1)
 
     def total(self) -> float:
         """The sum of relevance at the input and of all that was absorbed on the way."""
@@ -143,11 +149,13 @@ class Ledger:
         whole = self.residuals.abs() <= tolerance * self._largest
         return (~whole).nonzero().flatten().tolist()
 
-    def select(self, row: int) -> Ledger | None:
-        """The ledger of one sample; `None` where the model mixes the samples."""
-        if self.samples == 1:
+    def select(self, index: list[int]) -> Ledger | None:
+        """The ledger of some samples; `None` for a part of those that a model mixes."""
+        if index == list(range(self.samples)):
             return self
-        return None if self.each is None else Ledger.of(self.rows, self.each[row : row + 1], 1)
+        if self.each is None:
+            return None
+        return Ledger.of(self.rows, self.each[index], len(index))
 
     def join(self, parts: list[Ledger]) -> Ledger:
         """Put the samples of several batches of the same program together."""

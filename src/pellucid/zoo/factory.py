@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ def find(name: str) -> Entry:
             raise UnknownNameError("A model of the zoo", name, known, hint=hint)
         return _seeing(load(name))
     made = _attribute(*name.split(":", 1))
-    made = made() if not isinstance(made, nn.Module | Entry) and callable(made) else made
+    if not isinstance(made, nn.Module | Entry | TextEntry) and callable(made):
+        made = _made(name, made)
     if isinstance(made, Entry | TextEntry):
         return _seeing(made)
     if not callable(made):
@@ -37,6 +39,18 @@ def find(name: str) -> Entry:
             hint="A state dict must be loaded into a module first.",
         )
     return Entry(name=name, model=made, preprocess=Preprocessing())
+
+
+def _made(name: str, factory: Callable[[], Any]) -> Any:
+    """Call a factory; what it raises is the user's to mend, so it is said and not traced."""
+    try:
+        return factory()
+    except Exception as error:
+        raise InputError(
+            f"The factory {name} must return a model when it is called without arguments",
+            got=error,
+            hint="Call it in Python to see where it fails.",
+        ) from error
 
 
 def _seeing(entry: Entry | TextEntry) -> Entry:
@@ -59,7 +73,7 @@ def _attribute(module: str, name: str) -> Any:
     except ModuleNotFoundError as error:
         # A module that the user's own module lacks is not a slip in the name given here.
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise
+            raise _broken(module, error) from error
         raise InputError(
             "`--model` must name a module that can be imported",
             got=module,
@@ -69,7 +83,17 @@ def _attribute(module: str, name: str) -> Any:
         raise InputError(
             "`--model` must be a name of the zoo or package.module:factory", got=f"{module}:{name}"
         ) from error
+    except Exception as error:
+        raise _broken(module, error) from error
     if not hasattr(found, name):
         public = [known for known in dir(found) if not known.startswith("_")]
         raise UnknownNameError(f"A factory in {module}", name, public)
     return getattr(found, name)
+
+
+def _broken(module: str, error: Exception) -> InputError:
+    return InputError(
+        f"The module {module} must run when it is imported",
+        got=error,
+        hint=f'See where it fails: python -c "import {module}".',
+    )

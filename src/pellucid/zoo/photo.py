@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageOps
 
-from pellucid.errors import FileError, InputError
+from pellucid.errors import FileError, InputError, PellucidWarning
 
 Photo: TypeAlias = Image.Image | str | Path
 
@@ -32,6 +32,8 @@ def open_photo(photo: Photo) -> Image.Image:
             got=photo,
             hint="Make one of an array with PIL.Image.fromarray(array).",
         )
+    if not str(photo):
+        raise InputError("A photo must be named by its path", found="an empty name")
     path = Path(photo)
     _check_file(path)
     # PIL's plugins fail in many ways on broken files (OSError, SyntaxError, struct.error ...), so
@@ -105,9 +107,22 @@ def _as_rgb(opened: Image.Image) -> Image.Image:
         )
     if image.mode in SIXTEEN_BITS:
         # Converting clips at 255, where all of a 16-bit picture is white.
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+        values = np.asarray(image).clip(0, 65535)
+        _warn_if_dark(int(values.max()))
+        image = Image.fromarray((values // 257).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         layered = image.convert("RGBA")
         white = Image.new("RGBA", layered.size, "white")
         image = Image.alpha_composite(white, layered)
     return image.convert("RGB")
+
+
+def _warn_if_dark(brightest: int) -> None:
+    """Cameras and scanners store 10 or 12 bits in 16, and files do not say which."""
+    if 0 < brightest < 2**12:
+        warnings.warn(
+            f"The photo is read as almost black: its brightest value is {brightest} of 65535. "
+            f"If it has {brightest.bit_length()} bits, scale it up to 16 and save it again.",
+            PellucidWarning,
+            stacklevel=4,
+        )

@@ -53,6 +53,12 @@ class TextEntry:
 
     def tokens(self, ids: Tensor) -> list[str]:
         """The tokens of one text, for ids of shape (token,) or (1, token)."""
+        if not isinstance(ids, Tensor):
+            raise InputError(
+                "`ids` must be a tensor",
+                got=ids,
+                hint='Encode a text first: entry.tokens(entry.encode(text)["input_ids"]).',
+            )
         row = ids[0] if ids.ndim == 2 and len(ids) == 1 else ids
         if row.ndim != 1:
             raise InputError(

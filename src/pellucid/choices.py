@@ -1,0 +1,101 @@
+"""Methods and their options as words of the command line name them.
+
+Whatever needs torch is imported inside the functions, as in `cli`.
+"""
+
+import ast
+import math
+from typing import TYPE_CHECKING, Any
+
+from pellucid.errors import InputError
+
+if TYPE_CHECKING:
+    from pellucid.method import Method
+
+DEFAULT_METHODS = ("gradcam", "lrp", "integrated_gradients", "smoothgrad")
+
+# How an option says yes or no, in any case.
+ANSWERS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def chosen(names: str | None, options: tuple[str, ...]) -> "list[Method]":
+    """Make the methods that are named, with their options."""
+    asked = DEFAULT_METHODS if names is None else names.split(",")
+    wanted = list(dict.fromkeys(name.strip() for name in asked if name.strip()))
+    if not wanted:
+        raise InputError("`--method` must name at least one method", got=names)
+    given: dict[str, dict[str, Any]] = {}
+    for option in options:
+        name, key, value = _option(option)
+        if name not in wanted:
+            raise InputError(
+                "`--option` must be for a method that `--method` names",
+                got=option,
+                hint=f"Those are: {', '.join(wanted)}.",
+            )
+        given.setdefault(name, {})[key] = value
+    return [_method(name, given.get(name, {})) for name in wanted]
+
+
+def _method(name: str, options: dict[str, Any]) -> "Method":
+    """Make one method; an option of the wrong type is the user's mistake, not a crash."""
+    from pellucid.method import named
+
+    known = defaults(name)
+    options = {key: _typed(f"{name}.{key}", v, known.get(key)) for key, v in options.items()}
+    try:
+        return named(name, **options)
+    except (TypeError, AttributeError) as error:
+        raise InputError(
+            f"The options of {name} must have the types that `pellucid methods` shows",
+            got=options,
+            hint=str(error),
+        ) from error
+
+
+def _option(text: str) -> tuple[str, str, Any]:
+    """Read METHOD.KEY=VALUE; the value is a Python number, word, tuple or None, else a string."""
+    left, equals, right = text.partition("=")
+    name, dot, key = left.partition(".")
+    if not (name and dot and key and equals):
+        raise InputError(
+            "`--option` must be METHOD.KEY=VALUE", got=text, hint="Such as smoothgrad.samples=20."
+        )
+    try:
+        return name, key, ast.literal_eval(right)
+    except (ValueError, SyntaxError):
+        return name, key, right
+
+
+def _typed(option: str, value: Any, default: Any) -> Any:
+    """Read yes and no where the default is one of them, and a number where it is a number."""
+    if isinstance(default, bool) and not isinstance(value, bool):
+        answer = ANSWERS.get(str(value).casefold())
+        if answer is None:
+            raise InputError(
+                f"`{option}` must be true or false", got=value, hint="Or: yes, no, on, off."
+            )
+        return answer
+    unfit = isinstance(value, str) or (isinstance(value, float) and not math.isfinite(value))
+    if isinstance(default, int | float) and unfit:
+        kind = "a whole number" if isinstance(default, int) else "a finite number"
+        raise InputError(f"`{option}` must be {kind}", got=value, hint=f"The default is {default}.")
+    return value
+
+
+def described(method: "type[Method]") -> str:
+    """The options of a method with their defaults, as `METHOD.KEY=VALUE` takes them."""
+    return ", ".join(f"{name}={default!r}" for name, default in defaults(method.name).items())
+
+
+def defaults(name: str) -> dict[str, Any]:
+    """The options of a method with their defaults; none of a name that is not known."""
+    from dataclasses import MISSING, fields
+
+    from pellucid.method import methods
+
+    known = methods()
+    return {
+        field.name: field.default if field.default_factory is MISSING else field.default_factory()
+        for field in (fields(known[name]) if name in known else ())
+    }

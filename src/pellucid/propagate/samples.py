@@ -1,0 +1,284 @@
+"""Which sample each element of a value belongs to, so that books are kept for every sample.
+
+Samples need not be on the first axis: tokens and heads are folded into it, sequences come before
+it. Where they are is followed from the inputs to the score, mostly by the shapes alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from pellucid.tape.adjoints import CONVOLUTIONS, kind
+from pellucid.tape.operations import Operation, Value
+from pellucid.tape.record import Tape
+from pellucid.tape.walk import carriers
+
+# What stands for an element that belongs to no sample, such as padding.
+NOBODY = -1
+# Sample n is moved around as MARK + n, a number that no constant of a model is likely to be.
+MARK = 2.0**40 + 0.25
+# Moving operations that leave every element where it is, up to broadcasting.
+STAYING = {"_to_copy", "clone", "alias", "contiguous", "lift_fresh", "masked_fill", "where"}
+# Those that cut the elements up into other axes, in their order.
+VIEWS = {"view", "_unsafe_view", "reshape", "flatten", "_reshape_alias"}
+# Those that read the memory of their argument, whatever its shape.
+STRIDED = {"as_strided", "as_strided_scatter"}
+
+
+class MixedError(Exception):
+    """A value has an element that depends on several samples."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """To which of `count` samples the elements of one value belong.
+
+    `ids` has the axes of the value, of length one where the sample does not change. It is `None`
+    of one sample, or where samples are mixed; then all is summed.
+    """
+
+    count: int = 1
+    ids: Tensor | None = None
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum for each sample, of shape (sample,), or one sum of shape ().
+
+        In single precision at least; torch adds in blocks, so that many terms do no harm.
+        """
+        dtype = torch.promote_types(tensor.dtype, torch.float32)
+        if self.ids is None:
+            return tensor.sum(dtype=dtype)
+        if tensor.ndim != self.ids.ndim:
+            raise RuntimeError("A sum for each sample must be of a tensor with the value's axes.")
+        axes = [axis for axis, length in enumerate(self.ids.shape) if length == 1]
+        sums = (tensor.sum(axes, dtype=dtype) if axes else tensor.to(dtype)).flatten()
+        if self.in_rows:
+            return sums
+        return sums.new_zeros(self.count).index_add(0, self.ids.clamp(min=0).flatten(), sums)
+
+    def inner(self, a: Tensor, b: Tensor) -> Tensor:
+        """The sum of products of two tensors of one shape, as `sum`."""
+        if self.ids is not None:
+            return self.sum(a * b)
+        if a.dtype in (torch.float32, torch.float64) and a.is_contiguous() and b.is_contiguous():
+            return torch.dot(a.flatten(), b.flatten())
+        return (a * b).sum(dtype=torch.float32)
+
+    @cached_property
+    def in_rows(self) -> bool:
+        """Whether sample n is row n of the first axis."""
+        ids = self.ids
+        if ids is None or ids.shape[:1] != (self.count,) or ids.numel() != self.count:
+            return False
+        return torch.equal(ids.flatten(), torch.arange(self.count, device=ids.device))
+
+
+TOGETHER = Samples()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The samples of all values on a tape that carry relevance; none where they are mixed."""
+
+    count: int = 1
+    found: dict[Value, Samples] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tape: Tape) -> "Layout":
+        """Follow the samples from the inputs to the score; nothing is to be done for one."""
+        rows = tape.inputs.rows
+        if rows == 1:
+            return cls()
+        try:
+            ids = _followed(tape, rows)
+        except MixedError:
+            return cls(rows)
+        layout = cls(rows, {value: Samples(rows, found) for value, found in ids.items()})
+        score = layout.found.get(tape.score_value)
+        return layout if score is None or score.in_rows else cls(rows)
+
+    @property
+    def apart(self) -> bool:
+        """Whether what is summed is summed for each sample."""
+        return bool(self.found)
+
+    def __getitem__(self, value: Value) -> Samples:
+        return self.found.get(value, TOGETHER)
+
+
+def _followed(tape: Tape, rows: int) -> dict[Value, Tensor]:
+    """The samples of every value that a signal from the score may come to."""
+    found = {}
+    for entry in tape.entries:
+        if entry.shape[:1] == (rows,):
+            ids = torch.arange(rows, device=entry.tensor.device)
+            found[entry] = ids.reshape(-1, *[1] * (len(entry.shape) - 1))
+    for operation in reversed(carriers(tape)):
+        if any(value in found for value in operation.slots):
+            outputs = (value if value and value.carries else None for value in operation.outputs)
+            found.update(_Step(operation, found, rows).outputs(list(outputs)))
+    return found
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One operation, and the samples of the values before it."""
+
+    operation: Operation
+    found: dict[Value, Tensor]
+    rows: int
+
+    def outputs(self, values: list[Value | None]) -> dict[Value, Tensor]:
+        """The samples of those outputs that are wanted."""
+        known = {value: self._by_shape(value) for value in values if value is not None}
+        if any(ids is None for ids in known.values()):
+            moves = kind(self.operation) == "route"
+            made = self._moved() if moves else self._traced()
+            known = {
+                value: _narrow(ids)
+                for value, ids in zip(values, made, strict=False)
+                if value is not None
+            }
+        return {value: ids for value, ids in known.items() if ids is not None}
+
+    @cached_property
+    def given(self) -> list[Value]:
+        """The slots whose samples are known."""
+        return [value for value in self.operation.slots if value in self.found]
+
+    def _by_shape(self, output: Value) -> Tensor | None:
+        """The samples of an output of which the shapes tell."""
+        name = self.operation.name
+        product = name in ("mm", "bmm", "addmm", "baddbmm")
+        moves = kind(self.operation) == "route" and name not in STAYING
+        if moves and not name.startswith(("max_pool", "adaptive_max_pool")):
+            return self._still_in_rows(output)
+        if any(len(value.shape) > len(output.shape) for value in self.given):
+            return None
+        ids = _agreed([self.found[value] for value in self.given], len(output.shape))
+        same = _fits(ids.shape, output.shape)
+        shapes = [_front(value.shape, len(output.shape)) for value in self.given]
+        if same and not product and all(_fits(shape, output.shape) for shape in shapes):
+            return ids
+        keeps = name in CONVOLUTIONS or name.startswith(("max_pool", "avg_pool", "adaptive_"))
+        keeps = keeps or (product and not self._contracts())
+        return ids if same and keeps else None
+
+    def _contracts(self) -> bool:
+        """Whether a product sums over an axis along which samples change."""
+        left, right = self.operation.slots[-2:]
+        pairs = ((self.found.get(left), -1), (self.found.get(right), -2))
+        return any(ids is not None and ids.shape[axis] > 1 for ids, axis in pairs)
+
+    def _still_in_rows(self, output: Value) -> Tensor | None:
+        """The first axis, where views only cut up or join the others."""
+        name, shape = self.operation.name, output.shape
+        first = self.found[self.given[0]]
+        if name not in VIEWS or not shape or shape[0] != self.rows:
+            return None
+        if not Samples(self.rows, first).in_rows:
+            return None
+        return first.reshape(-1, *[1] * (len(shape) - 1))
+
+    def _moved(self) -> list[Tensor]:
+        """The samples themselves, moved by the operation as it moves the elements."""
+        strided = self.operation.name in STRIDED
+
+        def read(value: Value) -> Tensor:
+            if not value.dtype.is_floating_point and not value.dtype.is_complex:
+                return value.tensor
+            ids = self.found.get(value)
+            device = value.tensor.device if ids is None else ids.device
+            marks = torch.full((), 0.0, dtype=torch.float64, device=device)
+            marks = marks if ids is None else torch.where(ids == NOBODY, marks, ids.double() + MARK)
+            marks = marks.expand(value.shape)
+            if strided:
+                marks = torch.empty_like(value.tensor, dtype=torch.float64).copy_(marks)
+            return marks
+
+        if self.operation.name in VIEWS:
+            made = [read(self.given[0]).reshape(self.operation.output.shape)]
+        else:
+            made = self._again(read)
+        return [_read_back(out, self.rows) for out in made]
+
+    def _traced(self) -> list[Tensor]:
+        """The samples on which each output depends: what is no number before is none behind.
+
+        One bit of the number of the sample at a time: elements of samples that have it, and of
+        those that do not, are made no number, and seen again in the output.
+        """
+        made: list[Tensor] = []
+        for bit in range((self.rows - 1).bit_length()):
+            pairs = zip(self._depends(bit, 1), self._depends(bit, 0), strict=True)
+            for position, (one, zero) in enumerate(pairs):
+                if bool((one & zero).any()):
+                    raise MixedError
+                if bit == 0:
+                    made.append(torch.where(one | zero, 0, NOBODY))
+                made[position] += one.long() << bit
+        return made
+
+    def _depends(self, bit: int, wanted: int) -> list[Tensor]:
+        """Where the outputs depend on samples whose number has, or has not, a bit."""
+
+        def read(value: Value) -> Tensor:
+            ids = self.found.get(value)
+            if ids is None:
+                return value.tensor
+            chosen = (ids != NOBODY) & ((ids >> bit) & 1 == wanted)
+            return torch.where(chosen, torch.nan, value.tensor)
+
+        return [out.isnan() for out in self._again(read)]
+
+    def _again(self, read: Callable[[Value], Tensor]) -> list[Tensor]:
+        try:
+            return self.operation.again(read)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise MixedError from error
+
+
+def _front(shape: torch.Size, ndim: int) -> torch.Size:
+    """A shape with axes of length one in front."""
+    return torch.Size([1] * (ndim - len(shape)) + list(shape))
+
+
+def _fits(shape: torch.Size, whole: torch.Size) -> bool:
+    """Whether a tensor of one shape broadcasts to another."""
+    return all(a in (1, b) for a, b in zip(shape, whole, strict=True))
+
+
+def _read_back(marks: Tensor, rows: int) -> Tensor:
+    """Samples from their marks; what is no mark is a constant."""
+    ids = marks - MARK
+    known = (ids >= 0) & (ids < rows)
+    return torch.where(known, ids, NOBODY).long()
+
+
+def _agreed(ids: list[Tensor], ndim: int) -> Tensor:
+    """The samples of values that meet element by element."""
+    first, *others = (each.reshape(_front(each.shape, ndim)) for each in ids)
+    for other in others:
+        if first.shape == other.shape and torch.equal(first, other):
+            continue
+        try:
+            differ = (first != other) & (first != NOBODY) & (other != NOBODY)
+        except RuntimeError as error:
+            raise MixedError from error
+        if bool(differ.any()):
+            raise MixedError
+        first = torch.maximum(first, other)
+    return first
+
+
+def _narrow(ids: Tensor) -> Tensor:
+    """Length one for every axis along which the sample does not change."""
+    for axis in range(ids.ndim):
+        if ids.shape[axis] > 1:
+            one = ids.amax(axis, keepdim=True)
+            if bool(((ids == one) | (ids == NOBODY)).all()):
+                ids = one
+    return ids

@@ -1,0 +1,253 @@
+"""Books of every sample: the verdict on a sample does not depend on the others of its batch."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+import pellucid as pl
+from pellucid.propagate import rules, samples
+from pellucid.propagate.rules import Epsilon, Share
+from pellucid.tape.ledger import Entry, Ledger
+from tests import zoo
+from tests.propagate.test_rules import BLOCKS, RELEVANT, Block, Summed, dense_net
+from tests.zoo.network import normal, seeded
+
+
+@pytest.fixture
+def leaky(monkeypatch):
+    """A rule of a user's that keeps half of all relevance."""
+    half = rules.Registered("Half", lambda operation, signals: [s * 0.5 for s in signals])
+    monkeypatch.setitem(rules.REGISTERED, "sin", half)
+
+
+def sine(x: Tensor) -> Tensor:
+    return torch.sin(x).sum(1, keepdim=True)
+
+
+def shifted() -> nn.Linear:
+    layer = nn.Linear(2, 1)
+    nn.init.ones_(layer.weight)
+    nn.init.constant_(layer.bias, 5.0)
+    return layer
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, "auto"])
+@pytest.mark.parametrize("order", [[0, 1], [1, 0], [1, 0, 0, 1]])
+def test_opposite_leaks_do_not_cancel(leaky, order, batch_size):
+    x = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])[order]
+    options = {"target": 0, "batch_size": batch_size}
+    with pytest.raises(pl.errors.IncompleteError, match=r"worst of \d.* at sin .*rule Half"):
+        pl.explain(sine, x, "lrp", on_incomplete="raise", **options)
+    found = pl.explain(sine, x, "lrp", on_incomplete="ignore", **options)
+    assert_close(found.ledger.residuals, found.score.double() / 2, rtol=1e-5, atol=0)
+
+
+def test_the_leak_of_one_sample_is_that_sample_s(leaky):
+    x = torch.tensor([[torch.pi, torch.pi], [1.0, 1.0], [0.0, 0.0]])
+    with pytest.raises(pl.errors.IncompleteError, match="in sample 1, the worst of 1, 0.841 of"):
+        pl.explain(sine, x[[2, 1]], "lrp", target=0, on_incomplete="raise")
+    found = pl.explain(sine, x[[2, 1]], "lrp", target=0, on_incomplete="ignore")
+    assert not any("must add up" in note for note in found[0].notes)
+    assert sum("must add up" in note for note in found[1].notes) == 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, "auto"])
+def test_scores_that_cancel_are_no_leak(batch_size):
+    x = torch.tensor([[1.0, 1.0], [-6.0, -6.0]])
+    options = {"target": 0, "batch_size": batch_size, "on_incomplete": "raise"}
+    found = pl.explain(shifted(), x, "lrp", **options)
+    assert found.ledger.each_of("bias").tolist() == pytest.approx([5, 5])
+    assert any("In 2 of 2 samples biases" in note for note in found.notes)
+
+
+def alone(model: object, x: Tensor, **options: object) -> list[pl.Explanation]:
+    return [pl.explain(model, x[i : i + 1], "lrp", **options) for i in range(len(x))]
+
+
+def same_books(whole: pl.Explanation, parts: list[pl.Explanation]) -> None:
+    """The ledger, the notes and the verdict of each sample are those it has alone."""
+    assert len(whole) == len(parts) > 1
+    for one, part in zip(whole, parts, strict=True):
+        assert one.ledger.samples == 1
+        assert_close(one.ledger.numbers, part.ledger.numbers, rtol=1e-5, atol=1e-6)
+        assert [row.name for row in one.ledger.rows] == [row.name for row in part.ledger.rows]
+        assert len(one.notes) == len(part.notes)
+    total = sum(part.ledger.numbers for part in parts)
+    head = [whole.ledger.score, whole.ledger.explained]
+    assert_close(torch.tensor(head).double(), total[0, 0, :2], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("composite", ["epsilon", "epsilon-plus-flat"])
+@pytest.mark.parametrize("how", BLOCKS)
+def test_a_sample_has_the_books_it_has_alone(how, composite):
+    net, x = Block(how), normal(3, 2, 8, 8, seed=3)
+    options = {"target": 0, "composite": composite}
+    same_books(pl.explain(net, x, "lrp", **options), alone(net, x, **options))
+
+
+@pytest.mark.parametrize("name", RELEVANT)
+def test_books_do_not_depend_on_the_batch_size(name):
+    net = zoo.load(name)
+    options = {"target": net.target, "on_incomplete": "ignore"}
+    whole = pl.explain(net.model, net.inputs, "lrp", **options)
+    cut = pl.explain(net.model, net.inputs, "lrp", batch_size=1, **options)
+    assert (whole.ledger.each is None) == (len(whole) == 1)
+    assert_close(whole.ledger.numbers, cut.ledger.numbers, rtol=1e-6, atol=1e-9)
+    assert len(whole.notes) == len(cut.notes)
+
+
+class Folded(nn.Module):
+    """What models do with the axis of the samples."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.layer = seeded(nn.Linear(4, 4))
+        self.conv = seeded(nn.Conv1d(4, 4, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of shape (sample, token, feature)."""
+        return getattr(self, self.how)(x)
+
+    def tokens_in_rows(self, x: Tensor) -> Tensor:
+        h = self.layer(x.reshape(-1, 4)).relu()
+        return self.layer(h).reshape(len(x), -1, 4).mean(1)
+
+    def tokens_first(self, x: Tensor) -> Tensor:
+        h = self.layer(x.transpose(0, 1).contiguous()).relu()
+        return self.layer(h).sum(0)
+
+    def rows_of_tokens_first(self, x: Tensor) -> Tensor:
+        h = self.layer(x.transpose(0, 1).reshape(-1, 4)).relu()
+        return self.layer(h).reshape(-1, len(x), 4).amax(0)
+
+    def heads(self, x: Tensor) -> Tensor:
+        h = self.layer(x).reshape(len(x), -1, 2, 2).permute(2, 0, 1, 3).reshape(-1, x.shape[1], 2)
+        h = torch.bmm(h, torch.eye(2, dtype=x.dtype).expand(len(h), 2, 2)).relu() + 1
+        return F.avg_pool1d(h, 2).reshape(2, len(x), -1).permute(1, 0, 2).flatten(1)
+
+    def samples_last(self, x: Tensor) -> Tensor:
+        h = x[:, 0].t().contiguous()
+        return (self.layer.weight @ h + 1).relu().t()
+
+    def one_by_one(self, x: Tensor) -> Tensor:
+        return torch.cat([self.layer(each[None]).relu().sum(1) + 1 for each in x])
+
+    def turned(self, x: Tensor) -> Tensor:
+        return self.layer(x.flip(0)).relu().flip(0)[:, 1] + 1
+
+    def with_class_token(self, x: Tensor) -> Tensor:
+        token = self.layer.bias.expand(len(x), 1, 4)
+        h = self.conv(torch.cat([token, x], 1).transpose(1, 2)).relu()
+        return self.layer(h.mean(2))
+
+    def padded(self, x: Tensor) -> Tensor:
+        return self.layer(F.pad(x, (0, 0, 1, 1), value=0.5)).relu().amax(1)
+
+
+@pytest.mark.parametrize("how", [name for name in vars(Folded) if not name.startswith("_")][1:])
+def test_samples_are_found_wherever_a_model_puts_them(how):
+    net, x = Folded(how), normal(3, 6, 4, seed=3)
+    options = {"target": 0, "rules": Epsilon(epsilon=0.01)}
+    whole = pl.explain(net, x, "lrp", **options)
+    for i, one in enumerate(whole):
+        part = pl.explain(net, x[i : i + 1], "lrp", **options)
+        found, expected = one.ledger, part.ledger
+        for amount in ("bias", "stabilizer", "stopped"):
+            sums = (book.each_of(amount) for book in (found, expected))
+            assert_close(*sums, rtol=1e-6, atol=1e-9)
+        assert abs(found.residual) <= 1e-6 * found.largest
+        assert one.notes == part.notes
+
+
+def test_samples_on_another_axis():
+    net, x = Summed(nn.Linear(4, 4)), normal(4, 3, seed=3)
+
+    def model(x: Tensor) -> Tensor:
+        return net.layer.double()(x.t()).relu().sum(1, keepdim=True)
+
+    whole = pl.explain(model, x, "lrp", target=0, batch_axis=1)
+    assert whole.ledger.each.shape[0] == 3
+    assert_close(whole.ledger.residuals, torch.zeros(3).double(), atol=1e-6, rtol=0)
+
+
+def test_samples_that_a_model_mixes_have_one_ledger():
+    net, x = dense_net(bias=True), normal(3, 4, seed=5)
+
+    def model(x: Tensor) -> Tensor:
+        return net(x - x.mean(0))
+
+    found = pl.explain(model, x, "lrp", target=0, on_incomplete="raise")
+    assert found.ledger.each is None
+    assert found.ledger.samples == 3
+    assert found[0].ledger is None
+    assert any("scores of all 3 samples" in note for note in found.notes)
+
+
+def test_a_rule_that_books_one_sum_leaves_the_samples_together():
+    class Summing(Epsilon):
+        def share(self, linear: object, signal: Tensor) -> Share:
+            found = super().share(linear, signal)
+            return Share(found.signals, found.bias.sum(), found.stabilizer.sum())
+
+    x = torch.tensor([[1.0, 1.0], [-6.0, -5.0]])
+    found = pl.explain(shifted(), x, "lrp", target=0, rules=Summing(), on_incomplete="raise")
+    assert found.ledger.each is None
+    assert found.ledger.bias == pytest.approx(10)
+
+
+def test_books_under_the_wrong_sample_are_announced(monkeypatch):
+    """A mutant: sums by sample in the order turned round."""
+    right = samples.Samples.inner
+
+    def wrong(self: samples.Samples, a: Tensor, b: Tensor) -> Tensor:
+        found = right(self, a, b)
+        return found.flip(0) if found.ndim else found
+
+    monkeypatch.setattr(samples.Samples, "inner", wrong)
+    x = torch.tensor([[1.0, 1.0], [-6.0, -9.0]])
+    with pytest.raises(pl.errors.IncompleteError, match="must add up"):
+        pl.explain(shifted(), x, "lrp", target=0, rules=Epsilon(epsilon=0.5),
+                   on_incomplete="raise")  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_large_values_are_divided_in_blocks(rows):
+    signal, z = normal(rows, 3, 300, 200, seed=1), normal(rows, 3, 300, 200, seed=2)
+    ids = None if rows == 1 else torch.arange(rows).reshape(-1, 1, 1, 1)
+    ratio, kept = rules.divide(signal, z, 0.25, samples.Samples(rows, ids))
+    expected = signal / (z + torch.where(z >= 0, 0.25, -0.25))
+    assert_close(ratio, expected)
+    assert_close(kept.flatten(), (signal - expected * z).flatten(1).sum(1))
+
+
+def entry(name: str, out: float) -> Entry:
+    return Entry(number=0, name=name, path="", rule="", relevance_out=out, relevance_in=0.0, bias=1)
+
+
+def test_ledgers_are_joined_sample_by_sample():
+    a = Ledger(score=3.0, explained=1.0, rows=(entry("mm", 3.0),))
+    b = Ledger(score=4.0, explained=2.0, rows=(entry("add", 4.0), entry("mm", 4.0)))
+    twice, mixed = a.join([a, a]), a.join([a, b])
+    assert (twice.samples, twice.score, len(twice.rows)) == (2, 6.0, 1)
+    assert twice.residuals.tolist() == [1, 1]
+    assert [row.name for row in mixed.rows] == ["mm", "add", "mm"]
+    assert mixed.residuals.tolist() == [1, 0]
+    assert mixed.select([0]).rows[0] == a.rows[0]
+    assert mixed.select([0, 1]) is mixed
+    assert twice.select([1]) == a
+    assert twice != a
+    assert twice != "a"
+    assert mixed.leaking(1e-4) == [0]
+    assert str(twice).startswith("Summed over 2 samples\n")
+    assert "Summed" not in str(a)
+
+
+def test_a_ledger_of_several_samples_comes_back(tmp_path):
+    found = pl.explain(shifted(), torch.tensor([[1.0, 1.0], [-6.0, -6.0]]), "lrp", target=0)
+    back = pl.load(found.save(tmp_path / "e.safetensors"))
+    assert back.ledger == found.ledger
+    assert back[1].ledger == found[1].ledger
+    assert back[1].notes == found[1].notes
