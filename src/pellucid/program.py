@@ -107,7 +107,16 @@ class Program:
             )
 
 
-class Watch(TorchDispatchMode):
+class DispatchMode(TorchDispatchMode):
+    """Sees every ATen call below autograd; a mode of ours, without the compiler."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Otherwise the first call imports the whole compiler, which takes seconds.
+        return False
+
+
+class Watch(DispatchMode):
     """Remember what went into every softmax, to find the scores before the last one.
 
     It also sees whether a path from an input is cut: whether a number is read, or what was
@@ -119,11 +128,6 @@ class Watch(TorchDispatchMode):
         self.scores: dict[int, tuple[Callable[[], Tensor], Tensor, int]] = {}
         self.cuts = False
         self.detached: dict[int, Tensor] = {}
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Otherwise the first call imports the whole compiler, which takes seconds.
-        return False
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from pellucid.baseline import Baseline
 from pellucid.errors import ModelError
+from pellucid.program import DispatchMode
 from pellucid.structure import Inputs
 from pellucid.tape.lookups import BAGS, embedding_bag, looked_up, looks_up_rows
 from pellucid.tape.operations import Operation, Value
@@ -79,18 +79,13 @@ class Reading:
         return made
 
 
-class Substitution(TorchDispatchMode):
+class Substitution(DispatchMode):
     """Puts other embeddings in the place of those that a model looks up."""
 
     def __init__(self, given: list[tuple[Reading, Tensor]]) -> None:
         super().__init__()
         self.given = given
         self.calls = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Otherwise the first call imports the whole compiler, which takes seconds.
-        return False
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -158,17 +153,14 @@ class Embedded:
         Ids given as a baseline are embedded; any other baseline is one of the embeddings. The ids
         themselves stay as they are.
         """
-        own, count = self.own(lifted), len(self.inputs.leaves)
+        own = self.own(lifted)
         if baseline.kind not in ("tensor", "per_sample"):
             return baseline.background(lifted)
         found = []
         for reference in baseline.background(own):
             pairs = zip(own.leaves, reference.leaves, strict=True)
             kept = [b if a.is_floating_point() else a for a, b in pairs]
-            given = self.embed(reference) if self.readings else []
-            found.append(lifted.replace([*kept, *given]))
-            if len(given) != len(lifted.leaves) - count:
-                raise RuntimeError("Every reading must have an embedding of the baseline.")
+            found.append(lifted.replace([*kept, *self.embed(reference)]))
         return found
 
     def embed(self, inputs: Inputs) -> list[Tensor]:
@@ -223,10 +215,11 @@ def embedded(model: Callable[..., Any], inputs: Inputs) -> tuple[Embedded, Input
     readings, unread = [], False
     places = _origins(tape)
     reached = {value for leaf in places for value in touched(tape, tape.entries[leaf])}
-    for number, call in tape.recorder.embeddings.items():
-        operation = tape.operations[number]
+    for call, operation in _embeddings(tape).items():
         rows = looked_up(operation.function, operation.arguments)
-        found = [] if operation.arguments[0].carries else list(_readings(tape, call, rows, places))
+        found = (
+            [] if operation.arguments[0].carries else list(_readings(tape, call, operation, places))
+        )
         readings += found
         unread = unread or (not found and rows in reached)
     if not readings:
@@ -261,10 +254,10 @@ def _is_integer(dtype: torch.dtype) -> bool:
 
 
 def _readings(
-    tape: Tape, call: int, rows: Any, places: dict[int, dict[Value, Tensor]]
+    tape: Tape, call: int, operation: Operation, places: dict[int, dict[Value, Tensor]]
 ) -> Iterator[Reading]:
     """What one call reads of each input; one reading for every time it reads an element."""
-    operation = _embeddings(tape)[call]
+    rows: Any = looked_up(operation.function, operation.arguments)
     claims = {leaf: found[rows] for leaf, found in places.items() if rows in found}
     for leaf, claimed in _without_overlap(tape, rows.tensor, claims).items():
         shape = tape.entries[leaf].shape

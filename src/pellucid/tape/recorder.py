@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from pellucid.program import DispatchMode
 from pellucid.tape.calls import call_of, is_numbers, tensors_in
 from pellucid.tape.lookups import BAGS, looks_up_rows
 from pellucid.tape.operations import Operation, Value, tensors_of
@@ -51,7 +51,7 @@ class Storage:
         self.objects: list[Tensor] = []
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(DispatchMode):
     """Sees every ATen call below autograd, and keeps those that depend on the inputs."""
 
     def __init__(self, *, lines: bool = False) -> None:
@@ -66,11 +66,6 @@ class Recorder(TorchDispatchMode):
         self.embeddings: dict[int, int] = {}
         self._lookups = 0
         self._inside = False
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Otherwise the first call imports the whole compiler, which takes seconds.
-        return False
 
     def copy(self) -> "Recorder":
         """A recorder that goes on where this one is."""
