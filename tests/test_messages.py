@@ -459,7 +459,7 @@ def test_an_operation_without_a_rule_is_named_with_its_line_and_the_way_out():
 
 
 def test_a_rule_that_is_registered_is_used():
-    from pellucid.propagate import rules
+    from pellucid.propagate.rules.registered import REGISTERED
 
     model = nn.Sequential(nn.Linear(3, 2), Special())
     try:
@@ -468,7 +468,7 @@ def test_a_rule_that_is_registered_is_used():
         assert any(row.rule == "Pass" for row in found.ledger.rows)
         assert abs(found.ledger.residual) < 1e-4
     finally:
-        rules.REGISTERED.pop("special_bessel_j0", None)
+        REGISTERED.pop("special_bessel_j0", None)
     with pytest.raises(InputError, match=r"must be Pass\(\) or a function .*; got 'pass'"):
         pl.register_rule("special_bessel_j0", "pass")
 

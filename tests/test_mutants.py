@@ -212,12 +212,14 @@ def test_relevance_that_is_booked_for_no_reason_is_not_conserved():
 
 def test_relevance_doubled_at_joins_is_announced(monkeypatch):
     """An addition that hands all to both, as a gradient does: the fault of many libraries."""
-    from pellucid.propagate import rules
+    from pellucid.propagate.rules.families import DEFAULTS
+    from pellucid.propagate.rules.signals import Sum
 
-    def to_both(operation: object, signals: list[Tensor], layout: object) -> Share:
-        return Share([signals[0] if value.depends else None for value in operation.slots])
+    class ToBoth(Sum):
+        def share(self, operation: object, signals: list[Tensor], layout: object) -> Share:
+            return Share([signals[0] if value.depends else None for value in operation.slots])
 
-    monkeypatch.setitem(rules.FIXED, "linear", ("Epsilon", to_both))
+    monkeypatch.setitem(DEFAULTS, "sum", ToBoth())
     with pytest.raises(pl.errors.IncompleteError, match=r"most of it at add .*rule Epsilon"):
         conserves(Epsilon())
     net = zoo.load("residual")

@@ -7,8 +7,10 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import pellucid as pl
-from pellucid.propagate import rules, samples
+from pellucid.propagate import samples
 from pellucid.propagate.rules import Epsilon, Share
+from pellucid.propagate.rules.registered import REGISTERED, Registered
+from pellucid.propagate.rules.sharing import divide
 from pellucid.tape.ledger import Entry, Ledger
 from tests import zoo
 from tests.propagate.test_rules import BLOCKS, RELEVANT, Block, Summed, dense_net
@@ -18,8 +20,8 @@ from tests.zoo.network import normal, seeded
 @pytest.fixture
 def leaky(monkeypatch):
     """A rule of a user's that keeps half of all relevance."""
-    half = rules.Registered("Half", lambda operation, signals: [s * 0.5 for s in signals])
-    monkeypatch.setitem(rules.REGISTERED, "sin", half)
+    half = Registered("Half", lambda operation, signals: [s * 0.5 for s in signals])
+    monkeypatch.setitem(REGISTERED, "sin", half)
 
 
 def sine(x: Tensor) -> Tensor:
@@ -217,7 +219,7 @@ def test_books_under_the_wrong_sample_are_announced(monkeypatch):
 def test_large_values_are_divided_in_blocks(rows):
     signal, z = normal(rows, 3, 300, 200, seed=1), normal(rows, 3, 300, 200, seed=2)
     ids = None if rows == 1 else torch.arange(rows).reshape(-1, 1, 1, 1)
-    ratio, kept = rules.divide(signal, z, 0.25, samples.Samples(rows, ids))
+    ratio, kept = divide(signal, z, 0.25, samples.Samples(rows, ids))
     expected = signal / (z + torch.where(z >= 0, 0.25, -0.25))
     assert_close(ratio, expected)
     assert_close(kept.flatten(), (signal - expected * z).flatten(1).sum(1))

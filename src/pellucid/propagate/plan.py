@@ -1,8 +1,8 @@
 """Rules assigned to the operations of a tape, and the walk that applies them and keeps books."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -11,13 +11,18 @@ from pellucid.errors import MissingRuleError
 from pellucid.propagate.canonize import folded_norms
 from pellucid.propagate.composites import COMPOSITES, Composite, composite
 from pellucid.propagate.linear import Linear
-from pellucid.propagate.rules import FIXED, REGISTERED, Rule, Share, Sharing, first, fixed_kind
+from pellucid.propagate.rules.families import DEFAULTS, family
+from pellucid.propagate.rules.registered import REGISTERED
+from pellucid.propagate.rules.rule import Rule
+from pellucid.propagate.rules.sharing import Share, first
 from pellucid.propagate.samples import Layout, Samples
-from pellucid.tape.adjoints import CONVOLUTIONS, Signals
+from pellucid.tape.adjoints import CONVOLUTIONS, Signals, kind
 from pellucid.tape.ledger import Entry, Ledger
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.record import Tape
 from pellucid.tape.walk import carriers, walk
+
+Sharing: TypeAlias = Callable[[Operation, Signals, Layout], Share]
 
 
 @dataclass(frozen=True)
@@ -86,14 +91,14 @@ class _Rulebook:
         if operation.name in REGISTERED:
             registered = REGISTERED[operation.name]
             return registered.name, registered
-        kind = fixed_kind(operation)
-        if kind == "weighted":
-            rule = _rule_for(operation, self.rules, operation in self.entrances)
+        if kind(operation) == "weighted":
+            weights = _rule_for(operation, self.rules, operation in self.entrances)
             linear = Linear(operation=operation, norm=self.norms.get(operation))
-            return rule.name, _Weighted(rule, linear)
+            return weights.name, _Weighted(weights, linear)
         if operation in self.folded:
             return "Folded", _share_folded
-        return FIXED.get(kind)
+        rule = DEFAULTS.get(family(operation) or "")
+        return None if rule is None else (rule.name, rule.share)
 
 
 def propagate(
@@ -252,7 +257,7 @@ def _rule_for(operation: Operation, rules: Composite, first: bool) -> Rule:
 
 
 def _stops(operation: Operation) -> bool:
-    return fixed_kind(operation) == "stop" and operation.name not in REGISTERED
+    return kind(operation) == "stop" and operation.name not in REGISTERED
 
 
 def _first_weighted(tape: Tape) -> set[Operation]:
@@ -260,7 +265,7 @@ def _first_weighted(tape: Tape) -> set[Operation]:
     after: set[Value] = set()
     first = set()
     for operation in tape.operations:
-        weighted = fixed_kind(operation) == "weighted"
+        weighted = kind(operation) == "weighted"
         below = any(value in after for value in operation.slots)
         if weighted and not below:
             first.add(operation)
