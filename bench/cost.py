@@ -3,6 +3,7 @@
     F     one forward pass without gradients
     FB    one forward pass, and the gradient of one score to the input
     each  some methods, called one after another
+    ten   relevance of ten classes, called one after another
 
 One thread. See README.md beside this file for what is in the table and how to read it.
 """
@@ -44,10 +45,25 @@ SHARED = ("saliency", "gradient_x_input", "guided_backprop", "deconvnet", "lrp",
 # Samples of one call, where more than one number is of interest: a transformer has many small
 # operations, so what each of them costs beside its arithmetic weighs most at one sample.
 BATCHES = {"vit_tiny": (1, 8)}
-# What a transformer, which has no feature maps, is measured on.
-OF_TRANSFORMERS = ("record", "record and walk")
-# The walk over many small operations, at one sample.
-BAR_OF_SMALL = 1.3
+# What only a transformer is measured on, and what else, since it has no feature maps.
+OF_TRANSFORMERS = ("lrp attnlrp",)
+ALSO_OF_TRANSFORMERS = ("record", "record and walk")
+# The bars of a transformer, at one sample and at several, where they are others: at one sample,
+# what surrounds the arithmetic of its many small operations weighs most.
+BARS_OF_TRANSFORMERS = {
+    "record": (None, None),
+    "record and walk": (1.3, 1.15),
+    "lrp attnlrp": (1.5, 1.2),
+}
+# Composites of relevance propagation, with the bar of each against FB.
+COMPOSITES = {
+    "epsilon": 1.2,
+    "epsilon-plus": 1.7,
+    "epsilon-plus-flat": 1.7,
+    "epsilon-gamma-box": 2.2,
+    "epsilon-alpha2-beta1": 2.2,
+    "attnlrp": None,
+}
 # In MB over all calls. One map of 64 channels kept by each of 200 calls would be 100.
 MOST_GROWTH = 10.0
 
@@ -114,11 +130,20 @@ def one_by_one(model: nn.Module, x: Tensor, k: int) -> None:
         by(name)()
 
 
+def ten_by_one(model: nn.Module, x: Tensor) -> None:
+    """Ask for the relevance of ten classes, each with a recording of its own."""
+    for k in range(10):
+        asked(model, x, k)("lrp")()
+
+
 def candidates(model: nn.Module, x: Tensor, k: int, count: int) -> list[Candidate]:
     """All that this library is held to."""
     by = asked(model, x, k)
     together = partial(pl.compare, model, x, list(SHARED), target=k, on_incomplete="ignore")
-    epsilon = by("lrp", composite="epsilon")
+    relevance = {name: by("lrp", composite=name) for name in COMPOSITES}
+    epsilon = relevance["epsilon"]
+    classes = list(range(10))
+    at_once = partial(pl.compare, model, x, ["lrp"], targets=classes, on_incomplete="ignore")
     smooth = by("smoothgrad", samples=count)
     walk = partial(adjoint_walk, model, x, k)
     line = by("integrated_gradients", steps=count)
@@ -130,13 +155,12 @@ def candidates(model: nn.Module, x: Tensor, k: int, count: int) -> list[Candidat
         Candidate(name="deconvnet", of="FB", bar=1.15, job=by("deconvnet")),
         Candidate(name=f"compare, {len(SHARED)} methods", of="each", bar=0.6, job=together),
         Candidate(name="gradcam", of="F", bar=1.2, job=by("gradcam")),
-        Candidate(name="lrp epsilon", of="FB", bar=1.2, job=epsilon),
-        Candidate(
-            name="lrp epsilon-plus-flat",
-            of="FB",
-            bar=1.7,
-            job=by("lrp", composite="epsilon-plus-flat"),
+        *(
+            Candidate(name=f"lrp {name}", of="FB", bar=COMPOSITES[name], job=job)
+            for name, job in relevance.items()
         ),
+        Candidate(name="ten classes at once", of="ten", bar=0.6, job=at_once),
+        Candidate(name="deeplift", of="FB", bar=1.8, job=by("deeplift")),
         Candidate(name="integrated_gradients", of="FB", bar=1.05, times=count, job=line),
         Candidate(name="smoothgrad", of="FB", bar=1.05, times=count, job=smooth),
         # One more pass finds the maps, and the score without a mask.
@@ -194,14 +218,17 @@ def rows_of(name: str, model: nn.Module, x: Tensor, k: int, count: int) -> list[
     """What one network is measured on, with its bars."""
     rows = candidates(model, x, k, count)
     if not name.startswith("vit"):
-        return rows
-    rows = [each for each in rows if each.name in OF_TRANSFORMERS]
-    return [replace(each, bar=BAR_OF_SMALL) if is_small(each, x) else each for each in rows]
+        return [each for each in rows if each.name not in OF_TRANSFORMERS]
+    known = (*OF_TRANSFORMERS, *ALSO_OF_TRANSFORMERS)
+    return [of_transformer(each, x) for each in rows if each.name in known]
 
 
-def is_small(candidate: Candidate, x: Tensor) -> bool:
-    """Whether what surrounds the arithmetic weighs most."""
-    return len(x) == 1 and candidate.name == "record and walk" and candidate.kind == "time"
+def of_transformer(candidate: Candidate, x: Tensor) -> Candidate:
+    """The same, with the bar that a transformer has for so many samples."""
+    if candidate.kind != "time":
+        return candidate
+    one, several = BARS_OF_TRANSFORMERS[candidate.name]
+    return replace(candidate, bar=one if len(x) == 1 else several)
 
 
 def measure_network(name: str, batch: int, options: argparse.Namespace) -> None:
@@ -213,6 +240,7 @@ def measure_network(name: str, batch: int, options: argparse.Namespace) -> None:
         "F": partial(forward, model, x),
         "FB": partial(forward_backward, model, x, k),
         "each": partial(one_by_one, model, x, k),
+        "ten": partial(ten_by_one, model, x),
     }
     show = partial(print_row, name if batch == 1 else f"{name} x{batch}")
 

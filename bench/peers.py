@@ -9,6 +9,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,19 +45,30 @@ def _plain(model: nn.Module) -> nn.Module:
 
 def _zennit(network: str, model: nn.Module, x: Tensor, k: int, count: int) -> Iterator[Peer]:
     _stand_in_for_torchvision()
+    from zennit import composites
     from zennit.attribution import Gradient
-    from zennit.composites import EpsilonPlusFlat
     from zennit.torchvision import ResNetCanonizer, VGGCanonizer
 
+    if network.startswith("vit"):
+        return
     start = torch.eye(1000)[[k] * len(x)]
+    merge = [ResNetCanonizer() if network.startswith("resnet") else VGGCanonizer()]
+    made = {
+        "EpsilonPlus": composites.EpsilonPlus(canonizers=merge),
+        "EpsilonPlusFlat": composites.EpsilonPlusFlat(canonizers=merge),
+        "EpsilonGammaBox": composites.EpsilonGammaBox(
+            low=x.amin((0, 2, 3), keepdim=True), high=x.amax((0, 2, 3), keepdim=True),
+            canonizers=merge,
+        ),
+        "EpsilonAlpha2Beta1": composites.EpsilonAlpha2Beta1(canonizers=merge),
+    }  # fmt: skip
 
-    def attribute() -> Any:
+    def attribute(composite: Any) -> Any:
         with Gradient(model=model, composite=composite) as attributor:
             return attributor(x, start)
 
-    merge = [ResNetCanonizer() if network.startswith("resnet") else VGGCanonizer()]
-    composite = EpsilonPlusFlat(canonizers=merge)
-    yield "zennit EpsilonPlusFlat", "FB", 1, attribute
+    for name, composite in made.items():
+        yield f"zennit {name}", "FB", 1, partial(attribute, composite)
 
 
 def _stand_in_for_torchvision() -> None:
@@ -70,9 +82,17 @@ def _stand_in_for_torchvision() -> None:
 
 
 def _captum(network: str, model: nn.Module, x: Tensor, k: int, count: int) -> Iterator[Peer]:
-    from captum.attr import LRP, IntegratedGradients, LayerGradCam, NoiseTunnel, Saliency
+    from captum.attr import (
+        LRP,
+        DeepLift,
+        IntegratedGradients,
+        LayerGradCam,
+        NoiseTunnel,
+        Saliency,
+    )
 
     yield "captum LRP", "FB", 1, lambda: LRP(model).attribute(x, target=k)
+    yield "captum DeepLift", "FB", 1, lambda: DeepLift(model).attribute(x, target=k)
     if network in LAST_CONVOLUTION:
         layer = model.get_submodule(LAST_CONVOLUTION[network])
         yield "captum LayerGradCam", "F", 1, lambda: LayerGradCam(model, layer).attribute(x, k)

@@ -28,6 +28,7 @@ from pellucid.propagate.composites import COMPOSITES
 from pellucid.propagate.rules import Rule, Share
 from pellucid.tape.ledger import Entry, Ledger
 from pellucid.target import Target
+from tests.fitted import ready
 
 DTYPES = [
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32,
@@ -287,7 +288,8 @@ def test_a_real_explanation_comes_back(tmp_path: Path, name: str) -> None:
         torch.nn.Flatten(),
         torch.nn.Linear(2, 3),
     )
-    made = pl.explain(net, torch.randn(2, 1, 4, 4), name, on_incomplete="ignore")
+    x = torch.randn(2, 1, 4, 4)
+    made = pl.explain(net, x, ready(name, net, x), on_incomplete="ignore")
     assert pl.load(made.save(tmp_path / "e.safetensors")) == made
 
 

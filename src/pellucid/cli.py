@@ -168,6 +168,39 @@ def tape(photo: str | None, model: str) -> None:
     click.echo(record(entry.model, entry.preprocess(shown)))
 
 
+@main.command()
+@click.argument("photo")
+@click.option("--model", default=DEFAULT_MODEL, show_default=True, help=MODEL_HELP)
+@click.option(
+    "--method",
+    "methods",
+    default="saliency,lrp",
+    show_default=True,
+    help="Methods whose maps are held against each other, separated by commas.",
+)
+@click.option(
+    "--target", help="The class to explain, by number or name. [default: the predicted class]"
+)
+@click.option("--out", default="noise.png", show_default=True, help="The picture to write, as PNG.")
+def noise(photo: str, model: str, methods: str, target: str | None, out: str) -> None:
+    """Measure why the maps of a PHOTO look noisy, say it in words, and draw it."""
+    from pellucid.report import check_writable, png, write_whole
+
+    image = check_writable(_ending(out, ".png"))
+    _keep_photos((photo,), (image,))
+    _keep_picture(image)
+
+    from pellucid.diagnose import diagnose_noise
+    from pellucid.zoo import find, open_photo
+
+    opened, chosen, entry = open_photo(photo), choices.chosen(methods, ()), find(model)
+    inputs = entry.preprocess(opened)
+    found = diagnose_noise(entry.model, inputs, _target(target, entry), chosen)
+    write_whole(image, png(found.plot(picture=entry.inverse(inputs))))
+    click.echo(found)
+    click.echo(f"picture  {image}")
+
+
 def _explain_one(
     entry: "Entry",
     photo: Any,
@@ -189,8 +222,8 @@ def _explain_one(
     likeliest = wording.predictions(found[0], most=top)
     if top > 1 and not likeliest:
         raise InputError("`--top` must be for a model with classes", got=found[0].output)
-    for likely in likeliest[1:]:
-        found += compared(target=likely.number)
+    if others := [likely.number for likely in likeliest[1:]]:
+        found += compared(targets=others)
     picture = entry.inverse(inputs)
     return Section(explanations=found, name=name, picture=picture, classes=entry.classes)
 
@@ -292,10 +325,17 @@ def _target(given: str | None, entry: "Entry") -> int | None:
 
 
 def _page(out: str) -> Path:
+    return _ending(out, ".html", ".htm")
+
+
+def _ending(out: str, ending: str, *others: str) -> Path:
+    """The path of a file that ends as it must."""
     path = Path(out)
-    if path.suffix.lower() not in (".html", ".htm"):
+    if path.suffix.lower() not in (ending, *others):
         raise InputError(
-            "`--out` must end in .html", got=out, hint=f"For example {path.with_suffix('.html')}."
+            f"`--out` must end in {ending}",
+            got=out,
+            hint=f"For example {path.with_suffix(ending)}.",
         )
     return path
 

@@ -15,7 +15,15 @@ from torch import Tensor
 
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.outputs import select_rows
-from pellucid.structure import Keys, Structure, batch_axes, leaves, transform, transform_at
+from pellucid.structure import (
+    Keys,
+    Structure,
+    axis_names,
+    batch_axes,
+    leaves,
+    transform,
+    transform_at,
+)
 from pellucid.target import Target
 
 if TYPE_CHECKING:
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
     from pellucid.baseline import Baseline
     from pellucid.method import Method
     from pellucid.tape.ledger import Ledger
+    from pellucid.words import Grouping, Unit
 
 Pooling: TypeAlias = Literal["sum", "max", "abs_sum", "l2", "positive", "negative"]
 
@@ -83,7 +92,8 @@ class Explanation:
     `completeness` is `None` where the method claims no such law, `error` (standard errors, in the
     shape of the values) where nothing was sampled, `ledger` where nothing was propagated. With
     `at`, the path of a layer, `values` is one tensor in the shape of what that layer returned.
-    `batch_axis` says where the samples are in the inputs and their values, as for `explain`.
+    `batch_axis` says where the samples are in the inputs and their values, as for `explain`. With
+    `grouping`, values of shape (sample, token) have become those of its words: see `group`.
     """
 
     values: Structure
@@ -101,6 +111,7 @@ class Explanation:
     ledger: Ledger | None = None
     at: str | None = None
     batch_axis: Any = 0
+    grouping: Grouping | None = None
 
     def __len__(self) -> int:
         return len(self.score)
@@ -110,19 +121,24 @@ class Explanation:
         index = torch.tensor(self._rows(row))
         axes, whole = batch_axes(self.inputs, self.batch_axis), self.completeness
         ledger = self.ledger and self.ledger.select(index.tolist())
+        target = self.target.select(index)
         return dataclasses.replace(
             self,
             values=self._rows_of(self.values, index),
             inputs=transform_at(lambda path, x: _kept(x, axes[path], index), self.inputs),
             output=select_rows(self.output, index, len(self), self.target.batch_axis),
             score=_kept(self.score, 0, index),
-            target=self.target.select(index),
+            target=target,
             completeness=whole
             and Completeness(_kept(whole.explained, 0, index), _kept(whole.expected, 0, index)),
             error=self._rows_of(self.error, index),
             baseline=self.baseline and self.baseline.select(index, len(self), axes),
-            notes=self._notes_of(ledger),
+            notes=tuple(
+                target.note() if note and note == self.target.note() else note
+                for note in self._notes_of(ledger)
+            ),
             ledger=ledger,
+            grouping=self.grouping and self.grouping.select(index.tolist()),
         )
 
     def _rows(self, row: int | slice) -> list[int]:
@@ -152,10 +168,10 @@ class Explanation:
 
     def _rows_of(self, values: Structure, index: Tensor) -> Structure:
         """Some samples of the values, or of what has their layout."""
-        axes = self._value_axes(values)
+        axes = self.value_axes(values)
         return transform_at(lambda path, v: _kept(v, axes[path], index), values)
 
-    def _value_axes(self, values: Structure) -> dict[Keys, int | None]:
+    def value_axes(self, values: Structure) -> dict[Keys, int | None]:
         """Where the samples are in the values: first, where they are those of a layer."""
         return batch_axes(values, self.batch_axis if self.at is None and values is not None else 0)
 
@@ -173,9 +189,9 @@ class Explanation:
         baseline = self.baseline and self.baseline.moved(batch_axes(self.inputs, self.batch_axis))
         return dataclasses.replace(
             self,
-            values=first(self.values, self._value_axes(self.values)),
+            values=first(self.values, self.value_axes(self.values)),
             inputs=first(self.inputs, batch_axes(self.inputs, self.batch_axis)),
-            error=first(self.error, self._value_axes(self.error)),
+            error=first(self.error, self.value_axes(self.error)),
             baseline=baseline,
             batch_axis=0,
         )
@@ -193,7 +209,7 @@ class Explanation:
         """
         if how not in POOLINGS:
             raise UnknownNameError("`how` to pool channels", how, POOLINGS)
-        pool, axes = POOLINGS[how], self._value_axes(self.values)
+        pool, axes = POOLINGS[how], self.value_axes(self.values)
 
         def pooled(keys: Keys, values: Tensor) -> Tensor:
             samples = axes[keys]
@@ -210,6 +226,17 @@ class Explanation:
             error=None,
             notes=(*self.notes, f"Channels are pooled by {how}."),
         )
+
+    def group(self, tokens: Any, by: Unit = "word", **reading: Any) -> Explanation:
+        """Sum the values of tokens to one for each word, or sentence.
+
+        `tokens` are the strings of each sample's tokens, or a `pellucid.words.Grouping`; options
+        are those of `Grouping.of`. Tables, plots and reports show the words.
+        """
+        from pellucid.words import Grouping, group
+
+        made = tokens if isinstance(tokens, Grouping) else Grouping.of(tokens, by, **reading)
+        return group(self, made)
 
     def top(self, k: int = 10) -> pd.DataFrame:
         """The k elements of each sample with the largest absolute value, strongest first."""
@@ -239,6 +266,8 @@ class Explanation:
             )
             index = pd.MultiIndex.from_product([range(n) for n in leaf.shape], names=names)
             frame = pd.DataFrame({"value": _array(leaf).ravel()}, index=index).reset_index()
+            if self.grouping is not None:
+                frame = self.grouping.named(frame)
             if path:
                 frame.insert(1, "input", input_name(path))
             frames.append(frame)
@@ -293,7 +322,9 @@ class Explanation:
     __hash__ = None  # type: ignore[assignment]  # tensors have no hash by value
 
     def __repr__(self) -> str:
-        where = "" if self.at is None else f" at layer `{self.at}`"
+        kind = "operation" if ":" in (self.at or "") else "layer"
+        where = "" if self.at is None else f" at {kind} `{self.at}`"
+        where += "" if self.grouping is None else f", one a {self.grouping.unit}"
         lines = [
             f"Explanation by {self.method!r}",
             f"  explains      {self.target!r}, score {_numbers(self.score)}",
@@ -315,28 +346,6 @@ def channels_last(shape: Sequence[int]) -> bool:
     (True, False, False)
     """
     return len(shape) == 3 and shape[2] in (1, 3) and min(shape[:2]) > 4
-
-
-def axis_names(ndim: int, *, inputs: bool = True, channels_last: bool = False) -> list[str]:
-    """Name the axes of an input by their number, batch first.
-
-    At a layer, three axes may be those of a signal or of tokens, and get no names.
-
-    >>> axis_names(4)
-    ['sample', 'channel', 'height', 'width']
-    """
-    named = {
-        1: [],
-        2: ["feature"],
-        3: ["channel", "position"],
-        4: ["channel", "height", "width"],
-        5: ["channel", "depth", "height", "width"],
-    }
-    if ndim == 3 and not inputs:
-        named.pop(3)
-    if channels_last:
-        named[4] = ["height", "width", "channel"]
-    return ["sample", *named.get(ndim, [f"axis {i}" for i in range(1, ndim)])]
 
 
 def _array(tensor: Tensor) -> np.ndarray:

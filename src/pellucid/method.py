@@ -8,41 +8,34 @@ tests to know it.
 import dataclasses
 import importlib
 import pkgutil
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
+from pellucid.answer import OnIncomplete, answer
 from pellucid.baseline import Baseline
-from pellucid.batching import Batcher, BatchSize, auto_rows, wide
-from pellucid.case import Case, Counter
+from pellucid.batching import BatchSize
+from pellucid.case import Case
 from pellucid.errors import (
-    IncompleteError,
-    IncompleteWarning,
     InputError,
     UnknownNameError,
     show,
-    warn,
 )
-from pellucid.explanation import Completeness, Evaluations, Explanation
-from pellucid.outputs import concatenate
-from pellucid.program import Program, untouched
-from pellucid.remarks import Remark, sentences
-from pellucid.sharing import SharedCase, batch_notes
+from pellucid.explanation import Explanation
+from pellucid.remarks import Remark
 from pellucid.structure import Inputs
-from pellucid.target import Outcome, Target, TargetLike
+from pellucid.target import TargetLike
 
 if TYPE_CHECKING:
     from pellucid.tape.ledger import Ledger
 
 # An axis, or axes in the structure of the inputs.
 BatchAxis: TypeAlias = Any
-OnIncomplete: TypeAlias = Literal["warn", "raise", "ignore"]
 
 M = TypeVar("M", bound="type[Method]")
 
@@ -81,7 +74,8 @@ class Method(ABC):
     `answers` and `weakness` are one sentence each, for people. `laws` are what the method claims,
     and what the tests hold it to: `linear` (exact on an affine model), `dummy` (an input that the
     model ignores gets zero), `invariant` (the same function written differently gets the same
-    answer), `complete` (values sum to the expected score).
+    answer), `complete` (values sum to the expected score). Autograd can follow the values of one
+    that is `differentiable`: all that `attribute` does to what a case gives it.
     """
 
     name: ClassVar[str] = ""
@@ -89,6 +83,7 @@ class Method(ABC):
     weakness: ClassVar[str] = ""
     laws: ClassVar[frozenset[str]] = frozenset()
     smooth: ClassVar[bool] = False
+    differentiable: ClassVar[bool] = False
 
     @abstractmethod
     def attribute(self, case: Case) -> Attribution:
@@ -97,6 +92,15 @@ class Method(ABC):
     def check(self, inputs: Inputs) -> None:
         """Raise, before any run of the model, unless the options fit the inputs."""
         Baseline.of(getattr(self, "baseline", None)).check(inputs)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """What of its case it asks for: "tape", "gradient" (autograd's at the inputs), or neither.
+
+        Where compared methods ask for both, autograd follows the run that is recorded. One that
+        asks for something else than it says is answered all the same, by a run more.
+        """
+        return frozenset({"tape"})
 
     def judge(self, ledger: "Ledger", dtype: torch.dtype) -> tuple[tuple[str, ...], str]:
         """Notes on a ledger, and its leak: of each batch, and again of all batches together."""
@@ -111,10 +115,27 @@ class Method(ABC):
         batch_axis: BatchAxis = 0,
         batch_size: BatchSize = "auto",
         on_incomplete: OnIncomplete = "warn",
+        differentiable: bool = False,
     ) -> Explanation:
         """Explain the score of `target` for every sample: see `explain`."""
         taken = Inputs.of(inputs, batch_axis)
-        return _answer([self], model, taken, target, batch_size, on_incomplete)[0]
+        if differentiable and not self.differentiable:
+            known = [name for name, method in methods().items() if method.differentiable]
+            raise InputError(
+                "The values of a method must be differentiable where differentiable=True",
+                found=self.name,
+                hint=f"Those of {', '.join(known)} are.",
+            )
+        (found,) = answer(
+            [self],
+            model,
+            taken,
+            [target],
+            batch_size=batch_size,
+            on_incomplete=on_incomplete,
+            differentiable=differentiable,
+        )
+        return found
 
 
 def register(name: str) -> Callable[[M], M]:
@@ -186,6 +207,7 @@ def explain(
     batch_axis: BatchAxis = 0,
     batch_size: BatchSize = "auto",
     on_incomplete: OnIncomplete = "warn",
+    differentiable: bool = False,
     **options: Any,
 ) -> Explanation:
     """Explain one score for each sample, by one method.
@@ -196,6 +218,8 @@ def explain(
     LSTM. `target` says which score: see `Target`. `batch_size` bounds the rows of one model call;
     "auto" starts with the samples given and halves when memory runs out.
     `on_incomplete` says what to do when the values do not add up: "warn", "raise" or "ignore".
+    With `differentiable`, autograd follows values and score back to the inputs and to the model's
+    parameters, so that a loss on an explanation can train the model.
 
     >>> import torch
     >>> model = torch.nn.Linear(2, 1, bias=False)
@@ -203,8 +227,15 @@ def explain(
     >>> explain(model, torch.tensor([[1.0, 2.0]]), "gradient_x_input").values
     tensor([[3., 6.]])
     """
-    chosen, taken = [named(name, **options)], Inputs.of(inputs, batch_axis)
-    return _answer(chosen, model, taken, target, batch_size, on_incomplete)[0]
+    return named(name, **options)(
+        model,
+        inputs,
+        target=target,
+        batch_axis=batch_axis,
+        batch_size=batch_size,
+        on_incomplete=on_incomplete,
+        differentiable=differentiable,
+    )
 
 
 def compare(
@@ -213,14 +244,22 @@ def compare(
     names: "Sequence[str | Method]",
     *,
     target: TargetLike = None,
+    targets: "Sequence[TargetLike] | None" = None,
     batch_axis: BatchAxis = 0,
     batch_size: BatchSize = "auto",
     on_incomplete: OnIncomplete = "warn",
 ) -> list[Explanation]:
-    """Explain the same score by many methods, or also for several models.
+    """Explain the same scores by many methods, or also for several models.
 
-    Methods share one recording, and those that read the gradient one gradient. The answers are
-    those of `explain`; methods come in the order given, for each model in turn.
+    `targets` are several scores, each what `target` may be. One run of each model is recorded for
+    all methods and targets, and autograd follows the same run; what rules compute from the run
+    alone is computed once. The answers are those of `explain`, ordered by model, then by target,
+    then by method.
+
+    >>> import torch
+    >>> model, x = torch.nn.Linear(2, 3), torch.ones(1, 2)
+    >>> [each.target.classes for each in compare(model, x, ["saliency"], targets=[0, 2])]
+    [(0,), (2,)]
     """
     if isinstance(names, str | Method) or not isinstance(names, Iterable):
         hint = f"Pass [{names!r}]." if isinstance(names, str | Method) else ""
@@ -228,166 +267,21 @@ def compare(
     chosen = [named(name) for name in names]
     if not chosen:
         raise InputError("`names` must hold at least one method", got=names)
+    aims = [target] if targets is None else _several(targets, target)
     models = list(model) if isinstance(model, Sequence) else [model]
+    ask = partial(answer, chosen, batch_size=batch_size, on_incomplete=on_incomplete)
     taken = Inputs.of(inputs, batch_axis)
-    answers = [_answer(chosen, m, taken, target, batch_size, on_incomplete) for m in models]
-    return [explanation for answer in answers for explanation in answer]
+    return [each for m in models for each in ask(m, taken, aims)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Part:
-    """What one method found for one batch of samples; the batch itself, and its tape, let go."""
-
-    method: Method
-    rows: int
-    outcome: Outcome
-    notes: list[str]
-    attribution: Attribution
-    evaluations: Evaluations
-    seconds: float
-
-
-def _answer(
-    chosen: list[Method],
-    model: Callable[..., Any],
-    inputs: Inputs,
-    target: TargetLike,
-    batch_size: BatchSize,
-    on_incomplete: OnIncomplete,
-) -> list[Explanation]:
-    policies = ("warn", "raise", "ignore")
-    if on_incomplete not in policies:
-        raise UnknownNameError("`on_incomplete`", on_incomplete, policies)
-    program, taken, aim = Program(model), inputs.copied(), Target.of(target)
-    aim = aim.check_rows(taken.rows)
-    for each in chosen:
-        each.check(taken)
-    batcher = Batcher(batch_size, start=auto_rows(taken.leaves[0], taken.rows))
-
-    def work(start: int, stop: int) -> list[_Part]:
-        rows = torch.arange(start, stop)
-        case = SharedCase(
-            program=program,
-            inputs=taken.select(slice(start, stop)),
-            target=aim.select(rows),
-            rows=rows,
-            total=taken.rows,
-            batcher=batcher,
-            counter=Counter(notes=batch_notes(model)),
-            shared=len(chosen) > 1,
+def _several(targets: Sequence[TargetLike], target: TargetLike) -> list[TargetLike]:
+    """The targets in a list, if it is one, and no other target was given."""
+    if not isinstance(targets, list | range) or not targets:
+        hint = "For example [0, 1, 2]; what explains one score is `target`."
+        raise InputError("`targets` must be a list of targets", got=targets, hint=hint)
+    if target is not None:
+        raise InputError(
+            "`target` or `targets` must be given, not both",
+            found=f"target={target!r} and targets={targets!r}",
         )
-        return _run_all(chosen, case.of_embeddings())
-
-    with untouched(model) as program.states:
-        parts = list(batcher.run(taken.rows, work))
-    return [_join(taken, aim, list(column), on_incomplete) for column in zip(*parts, strict=True)]
-
-
-def _run_all(chosen: list[Method], case: Case) -> list[_Part]:
-    """Run methods on one batch; the first pays for what they share, each has its own notes."""
-    known = list(case.counter.notes)
-    counters = [case.counter, *(Counter(notes=list(known)) for _ in chosen[1:])]
-    views = [replace(case, counter=counter) for counter in counters]
-    return [_run(each, view) for each, view in zip(chosen, views, strict=True)]
-
-
-def _run(chosen: Method, case: Case) -> _Part:
-    """Run one method on one batch, and measure what it cost."""
-    started = time.perf_counter()
-    attribution = chosen.attribute(case)
-    if case.embedded is not None and attribution.at is None:
-        attribution = case.embedded.lower(attribution)
-    outcome = case.outcome
-    seconds = time.perf_counter() - started
-    return _Part(
-        method=chosen,
-        rows=len(case),
-        outcome=outcome,
-        notes=case.counter.notes,
-        attribution=attribution,
-        evaluations=case.counter.spent(),
-        seconds=seconds,
-    )
-
-
-def _join(
-    inputs: Inputs, aim: Target, parts: list[_Part], on_incomplete: OnIncomplete
-) -> Explanation:
-    """Put the batches together again."""
-    outcomes = [part.outcome for part in parts]
-    found = [part.attribution for part in parts]
-    values = _stack([each.values for each in found])
-    ledgers = [each.ledger for each in found if each.ledger is not None]
-    ledger = ledgers[0].join(ledgers) if ledgers else None
-    remarks, leaks = _findings(parts, ledger)
-    _act_on_leaks(leaks, on_incomplete)
-    notes = [*(note for part in parts for note in part.notes), *remarks]
-    expected = [each.expected for each in found if each.expected is not None]
-    errors = [each.error for each in found if each.error is not None]
-    at = found[0].at
-    pack = inputs.pack_values if at is None else _only
-    rows = [part.rows for part in parts]
-    return Explanation(
-        values=pack(values),
-        inputs=inputs.pack(inputs.leaves),
-        output=concatenate([outcome.output for outcome in outcomes], rows, aim.batch_axis),
-        score=torch.cat([outcome.score for outcome in outcomes]),
-        target=aim.join([outcome.target for outcome in outcomes], rows),
-        method=parts[0].method,
-        baseline=_baseline(inputs, parts),
-        completeness=Completeness(_total(values), torch.cat(expected)) if expected else None,
-        error=pack(_stack(errors)) if errors else None,
-        evaluations=Evaluations(*map(sum, zip(*(p.evaluations for p in parts), strict=True))),
-        seconds=sum(part.seconds for part in parts),
-        notes=tuple(dict.fromkeys([*notes, *inputs.notes(), *leaks])),
-        ledger=ledger,
-        at=at,
-        batch_axis=inputs.batch_axis,
-    )
-
-
-def _findings(parts: list[_Part], ledger: "Ledger | None") -> tuple[list[str], list[str]]:
-    """Notes and leaks of a method, such as they are of all batches in one."""
-    method, found = parts[0].method, [part.attribution for part in parts]
-    notes = [note for each in found for note in each.notes]
-    leaks = [each.leak for each in found]
-    if ledger is not None and len(parts) > 1:
-        dtype = parts[0].outcome.score.dtype
-        old = [method.judge(each.ledger, dtype)[0] for each in found if each.ledger is not None]
-        new, leak = method.judge(ledger, dtype)
-        notes = [*(note for note in notes if not any(note in judged for judged in old)), *new]
-        leaks = [leak]
-    return sentences(notes), sentences(leaks)
-
-
-def _baseline(inputs: Inputs, parts: list[_Part]) -> Baseline | None:
-    """What the values start from: given to the method, or found by it for each sample."""
-    found = [part.attribution.reference for part in parts]
-    if any(each is None for each in found):
-        return getattr(parts[0].method, "baseline", None)
-    return Baseline.per_sample(inputs.pack(_stack([each for each in found if each is not None])))
-
-
-def _only(values: list[Tensor]) -> Tensor:
-    """The one tensor of values at a layer."""
-    (value,) = values
-    return value
-
-
-def _stack(parts: list[list[Tensor]]) -> list[Tensor]:
-    return [
-        torch.cat(column) if len(column) > 1 else column[0] for column in zip(*parts, strict=True)
-    ]
-
-
-def _total(values: list[Tensor]) -> Tensor:
-    """Sum the values of each sample, in double precision, shape (sample,)."""
-    sums = [v.reshape(len(v), -1).sum(1, dtype=wide(v)) for v in values if v.is_floating_point()]
-    return torch.stack(sums).sum(0) if sums else torch.zeros(len(values[0]), dtype=torch.float64)
-
-
-def _act_on_leaks(leaks: list[str], on_incomplete: OnIncomplete) -> None:
-    if leaks and on_incomplete == "raise":
-        raise IncompleteError(leaks[0].rstrip("."))
-    if leaks and on_incomplete == "warn":
-        warn(leaks[0], IncompleteWarning)
+    return list(targets)

@@ -1,21 +1,27 @@
-"""Methods that are compared share one recording and one gradient, and keep their notes apart.
+"""Methods that are compared share one run of the model, and keep their notes apart.
 
-And where the samples of a batch share statistics, there is a note on that.
+The run is recorded for all targets at once; where some methods read the tape and others autograd's
+gradient, autograd follows the same run. And where the samples of a batch share statistics, there
+is a note on that.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeAlias, TypeVar
 
+import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from pellucid.batching import is_out_of_memory
 from pellucid.case import SOFTMAX_NOTE, Case, Counter
+from pellucid.errors import PellucidError
 from pellucid.tape.adjoints import is_training_norm
-from pellucid.tape.operations import Operation
+from pellucid.tape.joint import Run, cuts_path, run_once
+from pellucid.tape.operations import Operation, RandomState
 from pellucid.tape.record import Tape
-from pellucid.target import Outcome
+from pellucid.target import Outcome, Target
 
 T = TypeVar("T")
 
@@ -23,8 +29,57 @@ BATCH_NOTE = (
     "The model normalizes by the statistics of its batch, though not in training mode: answers "
     "depend on which samples are in it together."
 )
-# What has been computed, by name, with the notes that were made on the way.
+# What has been computed for a target, by name, with the notes that were made on the way.
 Store: TypeAlias = dict[str, tuple[Any, list[str]]]
+
+
+@dataclass(eq=False)
+class Recording:
+    """The run of a model on one batch that methods share, with every target on it in turn.
+
+    `reads` is what any of the methods asks for: where that is the gradient, autograd follows the
+    run too, unless the model cannot be run so; then it is run again without, as for one method
+    alone. More runs are recorded only for targets that write to the output, and none where no
+    method reads the tape of the one target. `runs` has what was found for each target so far.
+    """
+
+    targets: tuple[Target, ...]
+    reads: frozenset[str]
+    runs: list[Run] = field(default_factory=list)
+    stopped: bool = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a run is to be recorded."""
+        return len(self.targets) > 1 or "tape" in self.reads
+
+    @property
+    def followed(self) -> bool:
+        """Whether autograd follows what is recorded."""
+        return self.wanted and "gradient" in self.reads and not self.stopped
+
+    def of(self, case: Case, number: int) -> Run:
+        """The run with one of the targets on it; the case that asks first pays for it."""
+        while len(self.runs) <= number:
+            self.runs += self._more(case, self.targets[len(self.runs) :])
+        return self.runs[number]
+
+    def _more(self, case: Case, targets: tuple[Target, ...]) -> list[Run]:
+        run = partial(run_once, case.program, case.inputs, targets)
+        case.count(forward=len(case))
+        if not self.followed or case.embedded is not None:
+            return run(followed=False)
+        random = RandomState.now()
+        try:
+            return run(followed=True)
+        except (PellucidError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
+        self.stopped = True
+        random.put()
+        for state in case.program.states or ():
+            state.restore()
+        return self._more(case, targets)
 
 
 @dataclass(frozen=True)
@@ -33,9 +88,11 @@ class SharedCase(Case):
 
     A note belongs to every method that asked for what it is about, and to no other. So each
     method says the same alone as among others, in whatever order. Cases at other points, which
-    are made from this one, are shared no more.
+    are made from this one, are shared no more. `number` is that of the target in the recording.
     """
 
+    recording: Recording = field(kw_only=True)
+    number: int = 0
     store: Store = field(default_factory=dict)
 
     @cached_property
@@ -57,25 +114,52 @@ class SharedCase(Case):
         """The same for another method, which books on a counter of its own."""
         return replace(self, counter=counter)
 
+    def aimed(self, number: int) -> "SharedCase":
+        """The case of another target of the same recording."""
+        return replace(self, target=self.recording.targets[number], number=number, store={})
+
+    def autograd(self) -> list[Tensor | None]:
+        """What autograd gave for each input on the shared run, or gives on a run of its own."""
+        return self._followed() or super().autograd()
+
+    def _followed(self) -> list[Tensor | None] | None:
+        """What autograd gave on the shared run; `None` where it did not follow, or refused."""
+        if not (self.shared and self.recording.followed):
+            return None
+        tape = self._apart()
+        found = self.recording.of(self, self.number).gradient
+        if found is not None:
+            self.count(backward=len(self))
+            self.program.cuts = self.program.cuts or cuts_path(tape)
+            self.__dict__.setdefault("outcome", tape.outcome)
+        return found
+
     def _recorded(self) -> Tape:
         """The recording, with a note if it normalizes by the batch though no module should."""
-        tape: Tape = _of(self, "tape")
+        tape: Tape
+        if self.shared:
+            tape = self.noted(self.recording.of(self, self.number).tape)
+        else:
+            tape = _of(self, "tape")
         training = any(norm.training for norm in batch_norms(self.program.model))
         if not training and any(map(_mixes_samples, tape.operations)):
             self.counter.note(BATCH_NOTE)
         return tape
 
     def _first_outcome(self) -> Outcome:
-        """That of the recording, of whose notes only those on the score are on this."""
-        if not self.shared:
-            alone: Outcome = _of(self, "outcome")
-            return alone
+        """That of the recording, if there is to be one."""
+        if self.shared and self.recording.wanted:
+            return self._apart().outcome
+        with torch.no_grad():
+            return self._forward(self.inputs)
+
+    def _apart(self) -> Tape:
+        """The tape, of whose notes only those on the score are those of this method."""
         apart = self.view(Counter())
-        found = apart.tape.outcome
-        spent = apart.counter
+        tape, spent = apart.tape, apart.counter
         self.count(forward=spent.forward, backward=spent.backward)
         _note(self.counter, _on_score(spent.notes))
-        return found
+        return tape
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         """Compute, or take what another method has computed, and note what was noted then."""

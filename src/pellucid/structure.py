@@ -64,6 +64,28 @@ def transform_at(function: Callable[[Keys, Tensor], Any], tree: Any, path: Keys 
     return dict(inner) if inner else tree
 
 
+def axis_names(ndim: int, *, inputs: bool = True, channels_last: bool = False) -> list[str]:
+    """Name the axes of an input by their number, batch first.
+
+    At a layer, three axes may be those of a signal or of tokens, and get no names.
+
+    >>> axis_names(4)
+    ['sample', 'channel', 'height', 'width']
+    """
+    named = {
+        1: [],
+        2: ["feature"],
+        3: ["channel", "position"],
+        4: ["channel", "height", "width"],
+        5: ["channel", "depth", "height", "width"],
+    }
+    if ndim == 3 and not inputs:
+        named.pop(3)
+    if channels_last:
+        named[4] = ["height", "width", "channel"]
+    return ["sample", *named.get(ndim, [f"axis {i}" for i in range(1, ndim)])]
+
+
 def copy_of(tensor: Tensor) -> Tensor:
     """A copy without a graph, which does not change when a model writes to its own output."""
     return tensor.detach().clone()

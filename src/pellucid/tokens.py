@@ -122,11 +122,11 @@ class Embedded:
 
     def buffers(self) -> Iterator[Tensor]:
         """The buffers of the model, if it is a module."""
-        yield from self.model.buffers() if isinstance(self.model, nn.Module) else ()
+        yield from getattr(self.model, "buffers", tuple)()
 
     def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
         """The modules of the model, if it is one."""
-        yield from self.model.named_modules() if isinstance(self.model, nn.Module) else ()
+        yield from getattr(self.model, "named_modules", tuple)()
 
     @property
     def read(self) -> frozenset[int]:

@@ -217,6 +217,22 @@ def test_every_way_to_write_a_rectifier(way, name):
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_a_rectifier_that_is_shrunk_is_a_shifted_one(name):
+    found = pl.explain(Net(lambda h: F.softshrink(h.relu(), 0.1)), X, name, target=1)
+    expected = pl.explain(Net(lambda h: F.relu(h - 0.1)), X, name, target=1)
+    assert_close(found.values, expected.values, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_sum_of_exponentials_is_no_activation(name):
+    """Of log-sum-exp over an axis each element depends on several, and the gradient passes."""
+    weights = normal(3, 3, 8, 8, seed=2)
+    model = lambda x: ((x.exp().sum(1, keepdim=True)).log() * weights[:, :1]).sum((2, 3))  # noqa: E731
+    found = pl.explain(model, X, name, target=0).values
+    assert_close(found, pl.explain(model, X, "saliency", target=0).values)
+
+
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("way", ["functional", "in place", "where"])
 def test_signals_of_branches_add_up_before_they_are_rectified(way, name):
     found = pl.explain(Net(WAYS[way], joined=True), X, name, target=1)
@@ -335,6 +351,16 @@ BY_HAND = {
     "leaky by where": (lambda h: torch.where(h > 0, h, 0.1 * h), lambda h: F.leaky_relu(h, 0.1)),
     "leaky by maximum": (lambda h: torch.maximum(h, 0.1 * h), lambda h: F.leaky_relu(h, 0.1)),
     "elu": (lambda h: torch.where(h > 0, h, h.exp() - 1), F.elu),
+    "softplus": (lambda h: torch.log1p(h.exp()), F.softplus),
+    "softplus by log": (lambda h: (1 + h.exp()).log(), F.softplus),
+    "softplus, steeper": (
+        lambda h: torch.log1p((3 * h).exp()) / 3,
+        lambda h: F.softplus(h, beta=3.0),
+    ),
+    "softplus, stable": (lambda h: h.clamp(min=0) + (-h.abs()).exp().log1p(), F.softplus),
+    "hardsigmoid by relu6": (lambda h: F.relu6(h + 3) / 6, F.hardsigmoid),
+    "hardsigmoid by clamp": (lambda h: (h + 3).clamp(0, 6) / 6, F.hardsigmoid),
+    "hardsigmoid by clamp at one": (lambda h: (h / 6 + 0.5).clamp(0, 1), F.hardsigmoid),
     "clipped by tensors": (lambda h: h.clamp(zeros(h) - 1, zeros(h) + 1), F.hardtanh),
 }
 
@@ -491,6 +517,94 @@ def test_a_map_is_projected_from_its_activations_with_all_others_zero():
     _, switches = F.max_pool2d(F.relu(model.first(X)), 2, return_indices=True)
     signal = unpool(signal, switches, (8, 8)).clamp(min=0)
     assert_close(found, F.conv_transpose2d(signal, model.first.weight, padding=1))
+
+
+# From inside the network
+
+
+def alone(name: str, kept: Callable[[Tensor], Tensor]) -> Tensor:
+    """What the second convolution returned, but for what is not kept, brought back to the input.
+
+    By autograd with another backward, started with the activations themselves.
+    """
+    net, x = Net(REFERENCE[name]), X.clone().requires_grad_()
+    maps = net.second(F.max_pool2d(net.rectify(net.first(x)), 2))
+    return torch.autograd.grad(maps, x, kept(maps.detach()))[0]
+
+
+def strongest(maps: Tensor) -> Tensor:
+    """Zero, but for the largest element of each sample."""
+    found = torch.zeros_like(maps)
+    for one, kept in zip(maps, found, strict=True):
+        place = max(torch.cartesian_prod(*map(torch.arange, one.shape)).tolist(),
+                    key=lambda place: float(one[tuple(place)]))  # fmt: skip
+        kept[tuple(place)] = one[tuple(place)]
+    return found
+
+
+def channel(maps: Tensor, which: int) -> Tensor:
+    """Zero, but for one channel."""
+    found = torch.zeros_like(maps)
+    found[:, which] = maps[:, which]
+    return found
+
+
+def one_unit(maps: Tensor) -> Tensor:
+    found = torch.zeros_like(maps)
+    found[:, 1, 2, 3] = maps[:, 1, 2, 3]
+    return found
+
+
+STARTS = {
+    "the strongest": (pl.Target.unit("second"), strongest),
+    "of a channel": (pl.Target.unit("second", 2), lambda maps: strongest(channel(maps, 2))),
+    "a unit": (pl.Target.unit("second", (1, 2, 3)), one_unit),
+    "a map": (pl.Target.channel("second", 2), lambda maps: channel(maps, 2)),
+    "a map less another": (
+        pl.Target.channel("second", (2, 0)),
+        lambda maps: channel(maps, 2) - channel(maps, 0),
+    ),
+}
+
+
+@pytest.mark.parametrize("way", ["functional", "in place, functional", "where", "mask"])
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("name", METHODS)
+def test_units_and_maps_are_projected_from_their_activations(name, start, way):
+    target, kept = STARTS[start]
+    found = pl.explain(Net(WAYS[way]), X, name, target=target).values
+    assert_close(found, alone(name, kept), rtol=1e-6, atol=1e-12)
+    assert found.abs().sum() > 0
+
+
+def test_a_projection_that_starts_from_one_is_another():
+    """The mutant of all of the above, and the difference to the gradient's start."""
+    target = pl.Target.channel("second", 2)
+    for name in METHODS:
+        found = pl.explain(Net(F.relu), X, name, target=target).values
+        ones = alone(name, lambda maps: channel(torch.ones_like(maps), 2))
+        assert not torch.allclose(found, ones)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_unit_that_nothing_excites_is_projected_to_nothing(name):
+    """An activation of zero is where a projection starts from."""
+    net = nn.Sequential(seeded(nn.Linear(3, 2)), nn.ReLU(), seeded(nn.Linear(2, 2)))
+    net[0].bias.data.fill_(-100.0)
+    found = pl.explain(net.double(), normal(2, 3), name, target=pl.Target.unit("1"))
+    assert not found.score.any()
+    assert not found.values.any()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_unit_may_be_looked_at_from_another_layer(name):
+    found = pl.explain(Net(F.relu), X, name, target=pl.Target.unit("second", 2), at="first")
+    assert found.at == "first"
+    assert found.values.shape == (3, 4, 8, 8)
+    assert found.values.abs().sum() > 0
+    later = pl.explain(Net(F.relu), X, name, target=pl.Target.unit("second", 2), at="third")
+    assert not later.values.any()
+    assert any("The score does not depend on what `third` returned" in n for n in later.notes)
 
 
 @pytest.mark.parametrize("name", METHODS)

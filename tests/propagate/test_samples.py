@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 import pellucid as pl
 from pellucid.propagate import samples
-from pellucid.propagate.rules import Epsilon, Share
+from pellucid.propagate.rules import Epsilon, Share, sharing
 from pellucid.propagate.rules.registered import REGISTERED, Registered
 from pellucid.propagate.rules.sharing import divide
 from pellucid.tape.ledger import Entry, Ledger
@@ -202,13 +202,13 @@ def test_a_rule_that_books_one_sum_leaves_the_samples_together():
 
 def test_books_under_the_wrong_sample_are_announced(monkeypatch):
     """A mutant: sums by sample in the order turned round."""
-    right = samples.Samples.inner
+    right = sharing.blockwise
 
-    def wrong(self: samples.Samples, a: Tensor, b: Tensor) -> Tensor:
-        found = right(self, a, b)
-        return found.flip(0) if found.ndim else found
+    def wrong(*given: object) -> tuple[list[Tensor], Tensor]:
+        made, kept = right(*given)
+        return made, kept.flip(0) if kept.ndim else kept
 
-    monkeypatch.setattr(samples.Samples, "inner", wrong)
+    monkeypatch.setattr(sharing, "blockwise", wrong)
     x = torch.tensor([[1.0, 1.0], [-6.0, -9.0]])
     with pytest.raises(pl.errors.IncompleteError, match="must add up"):
         pl.explain(shifted(), x, "lrp", target=0, rules=Epsilon(epsilon=0.5),

@@ -66,6 +66,8 @@ class IntegratedGradients(Method):
         "Depends on the baseline: what looks like the baseline (black, say) cannot count."
     )
     laws: ClassVar[frozenset[str]] = frozenset({"linear", "dummy", "invariant", "complete"})
+    reads: ClassVar[frozenset[str]] = frozenset()
+    differentiable: ClassVar[bool] = True
 
     baseline: BaselineLike = field(default_factory=Baseline)
     steps: int | None = None
@@ -156,6 +158,8 @@ class InteriorGradient(Method):
     answers: ClassVar[str] = "Which pixels move the score while the evidence is still weak?"
     weakness: ClassVar[str] = "A dimmed input is not one the model was trained on."
     laws: ClassVar[frozenset[str]] = frozenset({"dummy", "invariant"})
+    reads: ClassVar[frozenset[str]] = frozenset()
+    differentiable: ClassVar[bool] = True
 
     alpha: float | Sequence[float] = 0.1
 
@@ -217,7 +221,7 @@ class Path:
         found = torch.zeros(alphas.shape, dtype=torch.float64)
         for part, rows, draws in self._stream(alphas, "scores"):
             with torch.no_grad():
-                found[rows, draws] = part.outcome.score.double().cpu()
+                found[rows, draws] = part.outcome.score.detach().double().cpu()
         return found
 
     def mesh(self, cells: int) -> Tensor:
@@ -228,7 +232,7 @@ class Path:
         """
         rows = len(self.case)
         alphas = torch.linspace(0, 1, PROBES + 1, dtype=torch.float64).repeat(rows, 1)
-        ends = [end.double().cpu().unsqueeze(1) for end in (self.start, self.end)]
+        ends = [end.detach().double().cpu().unsqueeze(1) for end in (self.start, self.end)]
         scores = torch.cat([ends[0], self.scores(alphas[:, 1:-1]), ends[1]], 1)
         edges = torch.zeros(rows, cells + 1, dtype=torch.float64)
         left = torch.arange(rows)

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from pellucid.at import Site
+from pellucid.at import At, Site, check_at
 from pellucid.case import Case
 from pellucid.method import Attribution, Method, register
 from pellucid.options import one_of
@@ -37,17 +37,25 @@ class Saliency(Method):
         "Noisy on deep networks, and blind to evidence whose effect is already saturated."
     )
     laws: ClassVar[frozenset[str]] = frozenset({"dummy", "invariant"})
+    differentiable: ClassVar[bool] = True
 
     reduce: Literal["signed", "absolute", "squared"] = "signed"
-    at: str | None = None
+    at: At = None
 
     def __post_init__(self) -> None:
         one_of(self.reduce, "`reduce` of saliency", REDUCTIONS)
+        check_at(self.at)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """At the inputs autograd's gradient, elsewhere one that is walked."""
+        return frozenset({"gradient"} if self.at is None else {"tape"})
 
     def attribute(self, case: Case) -> Attribution:
         """One forward and one backward pass."""
-        found = Site(case=case, path=self.at).gradient()
-        return Attribution(values=[REDUCTIONS[self.reduce](g) for g in found], at=self.at)
+        site = Site(case=case, path=self.at)
+        found = site.gradient()
+        return Attribution(values=[REDUCTIONS[self.reduce](g) for g in found], at=site.label)
 
 
 @register("gradient_x_input")
@@ -71,11 +79,20 @@ class GradientXInput(Method):
     answers: ClassVar[str] = "How much would each pixel contribute if the model were linear here?"
     weakness: ClassVar[str] = "As noisy as the gradient, and zero wherever the input is zero."
     laws: ClassVar[frozenset[str]] = frozenset({"linear", "dummy", "invariant"})
+    differentiable: ClassVar[bool] = True
 
-    at: str | None = None
+    at: At = None
+
+    def __post_init__(self) -> None:
+        check_at(self.at)
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """At the inputs autograd's gradient, elsewhere one that is walked."""
+        return frozenset({"gradient"} if self.at is None else {"tape"})
 
     def attribute(self, case: Case) -> Attribution:
         """One forward and one backward pass."""
         site = Site(case=case, path=self.at)
         pairs = zip(site.gradient(), site.tensors, strict=True)
-        return Attribution(values=[gradient * there for gradient, there in pairs], at=self.at)
+        return Attribution(values=[gradient * there for gradient, there in pairs], at=site.label)

@@ -49,6 +49,7 @@ class GradientSHAP(Method):
         "Depends on the baselines, and what it samples has to be averaged over many draws."
     )
     laws: ClassVar[frozenset[str]] = frozenset({"linear", "dummy", "invariant"})
+    reads: ClassVar[frozenset[str]] = frozenset()
 
     baseline: BaselineLike = field(default_factory=Baseline)
     samples: int = 50

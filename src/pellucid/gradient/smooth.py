@@ -43,6 +43,8 @@ class SmoothGrad(Method):
     answers: ClassVar[str] = "Which pixels move the score, on average over inputs that look alike?"
     weakness: ClassVar[str] = "Costs as many passes as samples, and blurs what depends on detail."
     laws: ClassVar[frozenset[str]] = frozenset({"dummy", "invariant"})
+    reads: ClassVar[frozenset[str]] = frozenset()
+    differentiable: ClassVar[bool] = True
 
     samples: int = 50
     noise: float = 0.15

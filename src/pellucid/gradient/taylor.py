@@ -75,6 +75,7 @@ a target without other classes: where the score is zero |
         "it is missing."
     )
     laws: ClassVar[frozenset[str]] = frozenset({"linear", "dummy", "invariant"})
+    reads: ClassVar[frozenset[str]] = frozenset()
 
     root: RootLike = "boundary"
     steps: int = 30

@@ -11,14 +11,20 @@ from torch import Tensor
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.explanation import POOLINGS, Explanation, Pooling, channels_last, input_name
 from pellucid.plot.color import DEFAULT_PERCENTILE, Bytes, Floats, Scale
-from pellucid.plot.tokens import visible
 from pellucid.structure import leaves
+from pellucid.words.pieces import Piece, pieces, visible
 
 Kind: TypeAlias = Literal["image", "signal", "table", "text"]
 ScaleLike: TypeAlias = "Scale | float | Literal['own']"
 GridScale: TypeAlias = "Scale | float | Literal['own', 'shared']"
 
 KINDS: dict[int, Kind] = {1: "table", 2: "signal", 3: "image"}
+# What tokens are joined to, which a drawing says.
+JOINED = ("word", "sentence")
+# What one element of a map is called.
+UNITS: dict[Kind, str] = {
+    "image": "pixel", "signal": "position", "table": "feature", "text": "token",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,9 +34,10 @@ class Map:
     `values` has the axes (height, width) for an image, (channel, position) for a signal,
     (feature,) for a table and (token,) for a text. `picture` is what lies under an image, of shape
     (height, width, 3); `inputs` are the sample's inputs, with their channels first and without the
-    batch. `labels` name tokens, features or channels, `rate` is the number of positions of a
-    signal in a second. `smooth` says that the map may be interpolated, `pool` how its channels
-    were joined, `cut` which slice of a volume it is, and `at` of which layer.
+    batch. `labels` name tokens, features or channels, `words` are what the values of a text were
+    summed for, if they were, and `unit` is what one element is called; `rate` is the number of
+    positions of a signal in a second. `smooth` says that the map may be interpolated, `pool` how
+    its channels were joined, `cut` which slice of a volume it is, and `at` of which layer.
     """
 
     kind: Kind
@@ -41,6 +48,8 @@ class Map:
     pool: Pooling | None = None
     picture: Bytes | None = None
     labels: tuple[str, ...] = ()
+    words: tuple[Piece, ...] = ()
+    unit: str = ""
     rate: float | None = None
     cut: str = ""
     at: str | None = None
@@ -62,10 +71,12 @@ class Map:
     ) -> "Map":
         """Take one sample of an explanation; the options are those of `draw`."""
         part = worth_drawing(explanation) if part is None else part
-        values, inputs = _part(explanation.batch_first()[row], part)
-        values, cut = _drawable(values, at=explanation.at)
+        sample = explanation.batch_first()[row]
+        values, inputs = _part(sample, part)
+        words, unit = _words(sample, values)
+        values, cut = _drawable(values[: len(words)] if words else values, at=explanation.at)
         inputs, _ = _drawable(inputs, at=None)
-        kind = _kind(values, inputs, tokens, names, rate)
+        kind = "text" if words else _kind(values, inputs, tokens, names, rate)
         if kind == "signal" and values.ndim == 1:
             values, inputs = values[None], inputs[None]
         pooled, how = _pooled(values, kind, pool, explanation.at)
@@ -78,7 +89,9 @@ class Map:
             smooth=explanation.method.smooth,
             pool=how,
             picture=_picture(picture, inputs) if kind == "image" else None,
-            labels=_labels(kind, array, inputs, tokens, names),
+            labels=_texts(words) or _labels(kind, array, inputs, tokens, names),
+            words=words,
+            unit=unit or UNITS[kind],
             rate=rate,
             cut=cut,
             at=explanation.at,
@@ -87,6 +100,11 @@ class Map:
     def on(self, scale: Scale) -> "Map":
         """The same map on another scale."""
         return replace(self, scale=scale)
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The tokens or words of a text as they are shown."""
+        return self.words or tuple(pieces(self.labels))
 
     @property
     def along(self) -> str:
@@ -112,6 +130,7 @@ class Map:
             self.scale.source(),
             *([f"channels: {self.pool}"] if self.pool is not None else []),
             *([self.cut] if self.cut else []),
+            *([f"one value a {self.unit}"] if self.unit in JOINED else []),
             *([f"{bad} not finite"] if bad else []),
         ]
 
@@ -183,6 +202,18 @@ def _drawable(values: Tensor, *, at: str | None) -> tuple[Tensor, str]:
     for size in between:
         values = values[:, size // 2]
     return values, f"the middle: {places}"
+
+
+def _words(sample: Explanation, values: Tensor) -> tuple[tuple[Piece, ...], str]:
+    """The words that values were summed for, and what they are called, if these values are such."""
+    grouping = sample.grouping
+    if grouping is None or values.ndim != 1 or len(values) < len(grouping.pieces[0]):
+        return (), ""
+    return grouping.pieces[0], grouping.unit
+
+
+def _texts(words: Sequence[Piece]) -> tuple[str, ...]:
+    return tuple(word.text for word in words)
 
 
 def _kind(

@@ -1,4 +1,4 @@
-"""What tells the explanations of one sample apart: the method, and the options that differ."""
+"""What tells the explanations of one sample apart: method, options, words or tokens."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -9,10 +9,12 @@ from pellucid.explanation import Explanation
 def titles(explanations: Sequence[Explanation]) -> list[str]:
     """The names of the methods; of those used several times with what differs, else numbered.
 
+    Of values for tokens, words and sentences it is said which, where there are several.
+
     >>> from types import SimpleNamespace as Found
     >>> import pellucid as pl
     >>> chosen = [pl.Saliency(), pl.Saliency(reduce="squared"), pl.GradientXInput()]
-    >>> titles([Found(method=method) for method in chosen])
+    >>> titles([Found(method=method, grouping=None) for method in chosen])
     ["Saliency, reduce='signed'", "Saliency, reduce='squared'", 'GradientXInput']
     """
     named = [_title(each, explanations) for each in explanations]
@@ -28,4 +30,7 @@ def _title(explanation: Explanation, explanations: Sequence[Explanation]) -> str
         for field in fields(method)
         if len({repr(getattr(each, field.name)) for each in alike}) > 1
     ]
-    return ", ".join([type(method).__name__, *differing])
+    units = {each.grouping.unit if each.grouping else "token" for each in explanations}
+    unit = explanation.grouping.unit if explanation.grouping else "token"
+    by = [f"by {unit}"] if len(units) > 1 else []
+    return ", ".join([type(method).__name__, *differing, *by])

@@ -10,4 +10,5 @@ lrp.py         layer-wise relevance propagation, the method
 forms.py       what one operation is: a rectifier, another activation
 regions.py     activations that are written as several operations
 rectified.py   guided back-propagation and deconvnet, the methods
+patterns/      what neurons detect, learned from data; PatternNet and PatternAttribution
 """

@@ -1,36 +1,90 @@
-"""Composites: which rule goes to which operation with weights. Data, no code."""
+"""Composites: which rule goes to which operation. Data, no code."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from pellucid.errors import InputError, UnknownNameError
-from pellucid.propagate.rules import Epsilon, Flat, Rule, ZPlus
-
-# What a rule may be given to, the most special first: the operations that no other one precedes,
-# convolutions of any dimension, matrix products, all.
-Where = Literal["first", "convolution", "dense", "any"]
-PLACES = ("first", "convolution", "dense", "any")
+from pellucid.propagate.rules import (
+    AlphaBeta,
+    Epsilon,
+    Flat,
+    Gamma,
+    Rule,
+    SignalRule,
+    SumPlus,
+    TaylorSoftmax,
+    Uniform,
+    WSquare,
+    ZBox,
+    Zero,
+    ZPlus,
+)
+from pellucid.propagate.where import Place, Where, WhereLike
 
 
 @dataclass(frozen=True, kw_only=True)
 class Composite:
     """A named, ordered assignment of rules: the first entry that fits an operation counts.
 
+    An entry is `(where, rule)`; for `where` see `Where`. A rule for weights fits operations with
+    weights, any other those of its families; what no entry names gets the rule of its family.
+    `why` says what the composite is good for; `conserves` whether, without biases, nothing is lost.
+
     >>> Composite(name="mine", entries=(("first", Flat()), ("any", Epsilon()))).entries[0][0]
     'first'
     """
 
     name: str
-    entries: tuple[tuple[Where, Rule], ...]
+    entries: tuple[tuple[WhereLike, Rule | SignalRule], ...]
     why: str = ""
+    conserves: bool = True
 
     def __post_init__(self) -> None:
         for entry in self.entries:
-            if not isinstance(entry, tuple) or len(entry) != 2 or not isinstance(entry[1], Rule):
-                raise InputError("Every entry of a composite must be (place, rule)", got=entry)
-            if entry[0] not in PLACES:
-                raise UnknownNameError("A place in a composite", entry[0], PLACES)
+            if not (isinstance(entry, tuple) and len(entry) == 2 and _is_rule(entry[1])):
+                raise InputError(
+                    "Every entry of a composite must be (where, rule)",
+                    got=entry,
+                    hint='For example ("first", pellucid.rules.Flat()).',
+                )
+            _check_fit(Where.of(entry[0]), entry[1])
 
+    def rule(self, place: Place) -> Rule | SignalRule | None:
+        """The rule of the first entry that fits an operation; `None` if none does."""
+        for where, rule in self.entries:
+            if _fits(rule, place) and Where.of(where).holds(place):
+                return rule
+        return None
+
+    def check(self, places: Sequence[Place]) -> None:
+        """Raise if an entry names an operation or a layer that a tape does not have."""
+        for where, _ in self.entries:
+            Where.of(where).check(places)
+
+
+def _is_rule(given: object) -> bool:
+    return isinstance(given, Rule | SignalRule)
+
+
+def _fits(rule: Rule | SignalRule, place: Place) -> bool:
+    """Whether a rule is one for this kind of operation."""
+    return place.weighted if isinstance(rule, Rule) else place.family in rule.families
+
+
+def _check_fit(where: Where, rule: Rule | SignalRule) -> None:
+    """Raise if a rule is given to operations that it is not made for."""
+    weights = {"convolution", "dense", "first", "last"}
+    able = weights if isinstance(rule, Rule) else rule.families
+    if where.place != "any" and where.place not in able:
+        raise InputError(
+            f"The rule {rule.name} must be given to operations that it is made for",
+            found=f"`{where.place}`",
+            hint=f"It is made for {', '.join(sorted(able))}.",
+        )
+
+
+# Middle layers of Montavon et al. (2019): a stabilizer that only large contributions outweigh.
+WEAK = 0.1
 
 COMPOSITES = {
     composite.name: composite
@@ -48,7 +102,68 @@ COMPOSITES = {
         Composite(
             name="epsilon-plus-flat",
             entries=(("first", Flat()), ("convolution", ZPlus()), ("any", Epsilon())),
-            why="positive evidence through convolutions, spread evenly over pixels at the end",
+            why="positive evidence through convolutions, and the first layer shares it evenly "
+            "among the pixels it reads",
+        ),
+        Composite(
+            name="epsilon-alpha2-beta1",
+            entries=(("convolution", AlphaBeta(alpha=2, beta=1)), ("any", Epsilon())),
+            why="evidence for and against through convolutions, two to one",
+            conserves=False,
+        ),
+        Composite(
+            name="epsilon-alpha2-beta1-flat",
+            entries=(
+                ("first", Flat()),
+                ("convolution", AlphaBeta(alpha=2, beta=1)),
+                ("any", Epsilon()),
+            ),
+            why="evidence for and against through convolutions, two to one, and the first layer "
+            "shares it evenly among the pixels it reads",
+            conserves=False,
+        ),
+        Composite(
+            name="epsilon-gamma",
+            entries=(("convolution", Gamma(gamma=0.25)), ("any", Epsilon())),
+            why="what speaks for a unit counts a quarter more in convolutions, against noise",
+        ),
+        Composite(
+            name="epsilon-gamma-box",
+            entries=(("first", ZBox()), ("convolution", Gamma(gamma=0.25)), ("any", Epsilon())),
+            why="what speaks for a unit counts a quarter more in convolutions, and pixels are held "
+            "against the range of their channel",
+        ),
+        Composite(
+            name="lrp-0-epsilon-gamma",
+            entries=(
+                ("dense", Zero()),
+                (Where(depth=(0, 0.5)), Gamma(gamma=0.25)),
+                ("any", Epsilon(epsilon=WEAK)),
+            ),
+            why="no noise near the pixels, few contributions in the middle, the function itself "
+            "near the score",
+            conserves=False,
+        ),
+        Composite(
+            name="deep-taylor",
+            entries=(("first", WSquare()), ("any", ZPlus(bias=False)), ("any", SumPlus())),
+            why="non-negative shares of a positive score",
+        ),
+        Composite(
+            name="attnlrp",
+            entries=(
+                ("any", Uniform()),
+                ("softmax", TaylorSoftmax()),
+                ("any", Epsilon()),
+            ),
+            why="relevance also goes to what attention looks at, queries and keys",
+            conserves=False,
+        ),
+        Composite(
+            name="lstm",
+            entries=(("any", Epsilon(epsilon=1e-3)),),
+            why="gates weigh and get nothing, what they let through gets all",
+            conserves=False,
         ),
     )
 }

@@ -1,7 +1,9 @@
 """An operation with weights, as rules see it: one linear map, with modified weights on request."""
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -9,8 +11,16 @@ from torch import Tensor
 from pellucid.propagate.samples import TOGETHER, Samples
 from pellucid.tape.adjoints import CONVOLUTIONS, norm_affine
 from pellucid.tape.operations import Operation, Value
+from pellucid.tape.record import remembered
+
+T = TypeVar("T")
 
 aten = torch.ops.aten
+
+
+def times(made: Tensor, other: Tensor) -> Tensor:
+    """A product, in the memory of `made`, which is ours, unless autograd holds on to it."""
+    return made * other if torch.is_grad_enabled() else made.mul_(other)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +29,17 @@ class Linear:
 
     `x` has the shape of the operation's input, `z` that of its output. `forward` and `backward`
     apply the map, and its transpose, with weights of the caller's. `samples` are those of z.
+    `memory` is that of the tape.
     """
 
     operation: Operation
     norm: Operation | None = None
     samples: Samples = TOGETHER
+    memory: dict[Hashable, Any] | None = None
+
+    def once(self, name: Hashable, make: Callable[[], T]) -> T:
+        """What depends on the run and not on the score, made once for all targets of a run."""
+        return remembered(self.memory, (self.operation, self.norm, name), make)
 
     @property
     def is_convolution(self) -> bool:
@@ -78,7 +94,7 @@ class Linear:
         op = self.operation
         if self.is_convolution:
             return aten.convolution(x, weight, bias, *op.arguments[3:9])
-        z = x @ weight if self._input_is_left else weight @ x
+        z = x @ weight if self.input_is_left else weight @ x
         return z if bias is None else z + bias
 
     def backward(self, signal: Tensor, weight: Tensor) -> Tensor:
@@ -89,16 +105,21 @@ class Linear:
             like = x.tensor if x.kept else signal.new_empty(x.shape)
             mask = [True, False, False]
             return aten.convolution_backward(signal, like, weight, None, *places, mask)[0]
-        return signal @ weight.mT if self._input_is_left else weight.mT @ signal
+        return signal @ weight.mT if self.input_is_left else weight.mT @ signal
 
     def backward_plain(self, signal: Tensor) -> Tensor:
         """The transpose with the operation's own weight; a folded scale goes to the signal.
 
-        The signal, which is overwritten, is smaller than the weight in deep layers.
+        The signal, which may be overwritten, is smaller than the weight in deep layers.
         """
         if self.norm is not None:
-            signal = signal.mul_(self._on_output(self._affine[0], signal))
+            signal = times(signal, self._on_output(self._affine[0], signal))
         return self.backward(signal, self._slots[1].tensor)
+
+    def without_bias(self) -> Tensor:
+        """W x, computed anew: what is left of z - b is rounding where contributions are none."""
+        make = lambda: self.forward(self.x, self.weight)  # noqa: E731
+        return self.output.tensor if self.bias is None else self.once("without bias", make)
 
     @cached_property
     def _affine(self) -> tuple[Tensor, Tensor]:
@@ -125,7 +146,8 @@ class Linear:
         return (signal * bias).sum()
 
     @property
-    def _input_is_left(self) -> bool:
+    def input_is_left(self) -> bool:
+        """Whether a matrix product is x W rather than W x."""
         return self.operation.name == "addmm" or self.operation.slots[0].depends
 
     def _on_weight(self, per_channel: Tensor, weight: Tensor) -> Tensor:

@@ -1,26 +1,33 @@
 """Rules assigned to the operations of a tape, and the walk that applies them and keeps books."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from pellucid.errors import MissingRuleError
+from pellucid.propagate.auto import choose
 from pellucid.propagate.canonize import folded_norms
-from pellucid.propagate.composites import COMPOSITES, Composite, composite
+from pellucid.propagate.composites import Composite
 from pellucid.propagate.linear import Linear
-from pellucid.propagate.rules.families import DEFAULTS, family
+from pellucid.propagate.rules.families import DEFAULTS
+from pellucid.propagate.rules.homogeneous import GradientTimesInput
 from pellucid.propagate.rules.registered import REGISTERED
-from pellucid.propagate.rules.rule import Rule
+from pellucid.propagate.rules.rule import Rule, SignalRule
 from pellucid.propagate.rules.sharing import Share, first
 from pellucid.propagate.samples import Layout, Samples
-from pellucid.tape.adjoints import CONVOLUTIONS, Signals, kind
+from pellucid.propagate.where import Place, places
+from pellucid.tape.adjoints import Signals, kind
 from pellucid.tape.ledger import Entry, Ledger
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.record import Tape
 from pellucid.tape.walk import carriers, walk
+
+# What happens at an operation that no rule is known for.
+Unknown: TypeAlias = Literal["error", "gradient"]
+FALLBACK = GradientTimesInput()
 
 Sharing: TypeAlias = Callable[[Operation, Signals, Layout], Share]
 
@@ -36,19 +43,17 @@ class Plan:
     layout: Layout
 
 
-def choose(tape: Tape, given: "str | Composite") -> tuple[Composite, str]:
-    """The composite, and a note if it was chosen here."""
-    if given != "auto":
-        return composite(given), ""
-    deep = any(op.name in CONVOLUTIONS for op in tape.operations)
-    found = COMPOSITES["epsilon-plus-flat" if deep else "epsilon"]
-    return found, f"Composite `{found.name}` was chosen: {found.why}."
-
-
-def plan(tape: Tape, rules: Composite, until: Collection[Value] = ()) -> Plan:
+def plan(
+    tape: Tape,
+    rules: Composite,
+    until: Collection[Value] = (),
+    *,
+    unknown: Unknown = "error",
+) -> Plan:
     """Give every operation between score and end its rule, before any number is computed.
 
-    The end are the values in `until`, or the inputs; what lies below them needs no rule.
+    The end are the values in `until`, or the inputs; what lies below them needs no rule. What has
+    none is an error, or, with `unknown="gradient"`, shares by gradient times input.
     """
     last = min((value.number for value in until), default=-1)
     rulebook = _Rulebook.of(tape, rules)
@@ -57,19 +62,26 @@ def plan(tape: Tape, rules: Composite, until: Collection[Value] = ()) -> Plan:
         if operation.number <= last:
             break
         step = rulebook.step(operation)
+        if step is None and unknown == "gradient":
+            step = (FALLBACK.name, FALLBACK.share)
         if step is None:
             raise missing_rule(tape, operation)
         steps[operation] = step
     return Plan(steps, Layout.of(tape))
 
 
-def rule_names(tape: Tape, given: "str | Composite" = "auto") -> list[str]:
-    """The name of every operation's rule, for tables; "none" where there is none."""
-    rulebook = _Rulebook.of(tape, choose(tape, given)[0])
+def rule_names(tape: Tape, given: "str | Composite" = "auto") -> tuple[list[str], str]:
+    """The name of every operation's rule, for tables, and a note on the composite if it was chosen.
+
+    "none" is where there is no rule, "Stop" where no relevance passes.
+    """
+    chosen, note = choose(tape, given)
+    rulebook = _Rulebook.of(tape, chosen)
     found = [(operation, rulebook.step(operation)) for operation in tape.operations]
-    return [
+    names = [
         step[0] if step else "Stop" if _stops(operation) else "none" for operation, step in found
     ]
+    return names, note
 
 
 @dataclass(frozen=True)
@@ -79,37 +91,55 @@ class _Rulebook:
     rules: Composite
     norms: dict[Operation, Operation]
     folded: set[Operation]
-    entrances: set[Operation]
+    places: dict[Operation, Place]
+    memory: dict[Hashable, Any] | None
 
     @classmethod
     def of(cls, tape: Tape, rules: Composite) -> "_Rulebook":
-        norms = folded_norms(tape)
-        return cls(rules, norms, set(norms.values()), _first_weighted(tape))
+        norms, found = folded_norms(tape), places(tape)
+        rules.check(list(found.values()))
+        return cls(rules, norms, set(norms.values()), found, tape.memory)
 
     def step(self, operation: Operation) -> tuple[str, Sharing] | None:
         """The name and the function by which an operation shares relevance; `None` without rule."""
         if operation.name in REGISTERED:
             registered = REGISTERED[operation.name]
             return registered.name, registered
-        if kind(operation) == "weighted":
-            weights = _rule_for(operation, self.rules, operation in self.entrances)
-            linear = Linear(operation=operation, norm=self.norms.get(operation))
-            return weights.name, _Weighted(weights, linear)
         if operation in self.folded:
             return "Folded", _share_folded
-        rule = DEFAULTS.get(family(operation) or "")
-        return None if rule is None else (rule.name, rule.share)
+        place = self.places.get(operation)
+        if place is None:
+            return None
+        rule = self.rules.rule(place) or DEFAULTS.get(place.family)
+        if isinstance(rule, SignalRule):
+            return rule.name, rule.share
+        if rule is None:
+            raise MissingRuleError(
+                f"The composite `{self.rules.name}` must give a rule to every operation with "
+                "weights",
+                got=operation,
+                hint='Add a last entry ("any", Epsilon()).',
+            )
+        linear = Linear(operation=operation, norm=self.norms.get(operation), memory=self.memory)
+        return rule.name, _Weighted(rule, linear)
 
 
 def propagate(
-    tape: Tape, made: Plan, until: Collection[Value] = (), *, consume: bool = False
+    tape: Tape,
+    made: Plan,
+    until: Collection[Value] = (),
+    *,
+    start: dict[Value, Tensor] | None = None,
+    consume: bool = False,
 ) -> tuple[dict[Value, Tensor], Ledger]:
     """Walk relevance from the score to the inputs, or to `until`; also return where it went.
 
-    With `consume`, tape and plan are used up on the way, and their memory freed.
+    It may `start` with other relevance than the score. With `consume`, tape and plan are used up on
+    the way, and their memory freed.
     """
     score, ends = tape.score_value, list(until or tape.entries)
-    start = {score: score.tensor} if score.depends else {}
+    if start is None:
+        start = {score: score.tensor} if score.depends else {}
     books = _Books.begin(made, start, ends, consume=consume)
     found = walk(tape, start, ends, books.step, consume=consume)
     relevance = {value: found[value] for value in ends if value in found}
@@ -121,7 +151,8 @@ def missing_rule(tape: Tape, operation: Operation) -> MissingRuleError:
     line = tape.source_line(operation.number)
     hint = (
         f"Register one: pellucid.register_rule({operation.name!r}, pellucid.rules.Pass()) "
-        "for an elementwise function, or a function of (operation, signals)."
+        "for an elementwise function, or a function of (operation, signals). LRP("
+        'unknown="gradient") shares by gradient times input there.'
     )
     if getattr(tape.model, "training", False):
         hint = f"The model is in training mode: call model.eval() first. {hint}"
@@ -194,7 +225,7 @@ class _Books:
         sums = []
         for signal, value in zip(share.signals, operation.slots, strict=True):
             if signal is not None and value.carries:
-                held = signal is signals[0]
+                held = signals[0] is not None and _is_same(signal, signals[0])
                 sums.append(out if held else self.plan.layout[value].sum(signal))
                 self._wait(value, sums[-1])
         head = {"number": operation.number, "name": operation.name, "path": operation.path}
@@ -224,6 +255,15 @@ class _Books:
         return Ledger.of(rows, _numbers(lines, count, apart=layout.apart), count)
 
 
+def _is_same(signal: Tensor, other: Tensor) -> bool:
+    """Whether two signals are the same numbers in the same memory, perhaps in another shape."""
+    return signal is other or (
+        signal.data_ptr() == other.data_ptr()
+        and signal.numel() == other.numel()
+        and signal.dtype == other.dtype
+    )
+
+
 def _plus(sums: list[Any]) -> Any:
     return sum(sums[1:], sums[0]) if sums else 0.0
 
@@ -233,7 +273,7 @@ def _numbers(lines: list[list[Any]], count: int, *, apart: bool) -> Tensor:
 
     A rule that books one sum over the batch leaves the samples together.
     """
-    flat = [amount for line in lines for amount in line]
+    flat = [x.detach() if isinstance(x, Tensor) else x for line in lines for x in line]
     sums = [isinstance(x, Tensor) and x.ndim > 0 for x in flat]
     if not apart or any(not each and float(x) for x, each in zip(flat, sums, strict=True)):
         found = [float(x.sum() if each else x) for x, each in zip(flat, sums, strict=True)]
@@ -243,32 +283,5 @@ def _numbers(lines: list[list[Any]], count: int, *, apart: bool) -> Tensor:
     return torch.stack(columns, 1).reshape(count, len(lines), -1)
 
 
-def _rule_for(operation: Operation, rules: Composite, first: bool) -> Rule:
-    place = "convolution" if operation.name in CONVOLUTIONS else "dense"
-    fitting = {"any", place, "first" if first else place}
-    for where, rule in rules.entries:
-        if where in fitting:
-            return rule
-    raise MissingRuleError(
-        f"The composite `{rules.name}` must give a rule to every operation with weights",
-        got=operation,
-        hint='Add a last entry ("any", Epsilon()).',
-    )
-
-
 def _stops(operation: Operation) -> bool:
     return kind(operation) == "stop" and operation.name not in REGISTERED
-
-
-def _first_weighted(tape: Tape) -> set[Operation]:
-    """The operations with weights that no other one precedes on the way from an input."""
-    after: set[Value] = set()
-    first = set()
-    for operation in tape.operations:
-        weighted = kind(operation) == "weighted"
-        below = any(value in after for value in operation.slots)
-        if weighted and not below:
-            first.add(operation)
-        if weighted or below:
-            after.update(value for value in operation.outputs if value is not None)
-    return first

@@ -11,7 +11,7 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor
 
-from pellucid.at import Site, ones
+from pellucid.at import At, Site, check_at, layer_value, ones
 from pellucid.case import Case
 from pellucid.method import Attribution, Method, register
 from pellucid.propagate.forms import Form, FormName, bends, form_of
@@ -94,12 +94,27 @@ GUIDED: Table = {"rectifier": _guided_rectifier, "activation": _guided_activatio
 DECONVNET: Table = {"rectifier": _positive, "bound": _unchanged, "route": _unchanged}
 
 
-def _attribute(case: Case, at: str | None, table: Table) -> Attribution:
-    """One recorded forward pass, and one walk that starts from one at the score."""
+def beginning(tape: Tape, rows: int) -> dict[Value, Tensor]:
+    """What a projection starts from: one at a score, or the activations that a layer's unit has.
+
+    Of what the layer returned, all that the target does not read is zero.
+    """
+    begin, layer = ones(tape), tape.outcome.target.layer
+    if not layer or not begin:
+        return begin
+    value = layer_value(tape, layer, rows)
+    with torch.no_grad():
+        read = walk(tape, begin, [value])
+    return {value: value.tensor * read[value]}
+
+
+def _attribute(case: Case, at: At, table: Table) -> Attribution:
+    """One recorded forward pass, and one walk back from the score or from a unit."""
     tape, site = case.tape, Site(case=case, path=at)
-    found, notes = project(tape, ones(tape), site.values, table, consume=not case.shared)
+    ends = site.values
+    found, notes = project(tape, beginning(tape, len(case)), ends, table, consume=not case.shared)
     case.count(backward=len(case))
-    return Attribution(values=site.read(found), at=at, notes=tuple(notes))
+    return Attribution(values=site.read(found), at=site.label, notes=tuple(notes))
 
 
 @register("guided_backprop")
@@ -111,7 +126,8 @@ class GuidedBackprop(Method):
         S_in = S_out * (S_out > 0) * (y > 0) * dy/dx     at any other activation
 
     Axes: values have the axes of the input, or with `at` those of what that layer returned. The
-    signal S starts from one at the score. An activation is an elementwise function of one
+    signal S starts from one at the score, or from its activation at a unit of a layer
+    (`Target.unit`), with all other units zero. An activation is an elementwise function of one
     value, and a rectifier is one that answers as a rectifier, as however many operations either is
     written; notes name what may be one and is not known. A rectifier that is clipped above
     (ReLU6) passes nothing where it is clipped.
@@ -131,7 +147,10 @@ class GuidedBackprop(Method):
     )
     laws: ClassVar[frozenset[str]] = frozenset({"dummy", "invariant"})
 
-    at: str | None = None
+    at: At = None
+
+    def __post_init__(self) -> None:
+        check_at(self.at)
 
     def attribute(self, case: Case) -> Attribution:
         """One forward pass and one walk."""
@@ -146,10 +165,12 @@ class Deconvnet(Method):
         S_in = max(S_out, 0)      at a rectifier, whatever its activation was
 
     Axes: values have the axes of the input, or with `at` those of what that layer returned. The
-    signal S starts from one at the score. Max-pooling is undone by its switches, which is its
-    adjoint, and so does the adjoint pass all else, other activations too. A rectifier that is
-    clipped above (ReLU6) rectifies the signal and nothing else, and a bound from above alone
-    changes nothing.
+    signal S starts from one at the score. To see what excites a unit of a layer, as the paper does,
+    take `Target.unit("features.5")` or `Target.channel`: then S starts from the activations there,
+    with all others zero, by default from the strongest of each sample. Max-pooling is undone by
+    its switches, which is its adjoint, and so does the adjoint pass all else, other activations
+    too. A rectifier that is clipped above (ReLU6) rectifies the signal and nothing else, and a
+    bound from above alone changes nothing.
     Laws: an ignored input gets zero; equal functions get equal answers, as far as their
     rectifiers are the same. It does not sum to the score.
     Source: Zeiler, Fergus (2014), Visualizing and Understanding Convolutional Networks.
@@ -166,7 +187,10 @@ class Deconvnet(Method):
     )
     laws: ClassVar[frozenset[str]] = frozenset({"dummy", "invariant"})
 
-    at: str | None = None
+    at: At = None
+
+    def __post_init__(self) -> None:
+        check_at(self.at)
 
     def attribute(self, case: Case) -> Attribution:
         """One forward pass and one walk."""

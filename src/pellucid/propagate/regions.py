@@ -4,7 +4,7 @@ A region is a value y and the one value x that it is computed from, element by e
 large as it can be, but that x + f(x) is a connection around f.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -34,6 +34,7 @@ CONSTANT = {
 GRID = (0.001, -0.02, 0.7, -0.3, 2.4, -3.0, -0.001, 0.02, -0.7, 0.3, -2.4, 3.0, -1.0)
 FAR = 1e4
 LARGEST = 64  # operations of a region
+LOGARITHMS = {"log", "log1p", "log2", "log10"}
 # fmt: on
 
 
@@ -69,7 +70,7 @@ def regions(tape: Tape, ends: Collection[Value]) -> dict[int, Form]:
     operations = tape.operations
     found: dict[int, Form] = {}
     joins = [operation for operation in operations if _may_end(operation)]
-    lone = any(operation.name in ACTIVATIONS for operation in operations)
+    lone = any(each.name in ACTIVATIONS | LOGARITHMS or _beside(each) for each in operations)
     if not joins and not lone:
         return found
     users = _users(operations)
@@ -78,9 +79,35 @@ def regions(tape: Tape, ends: Collection[Value]) -> dict[int, Form]:
         if region is not None and _is_closed(region, users):
             found |= _forms(region, ends)
     for operation in reversed(operations):
+        region = _softplus(operation) if operation.number not in found else None
+        if region is not None and _is_closed(region, users):
+            found |= _forms(region, ends)
+        found |= _beside(operation) if operation.number not in found else {}
         form = found.get(operation.number) or form_of(operation)
         if form is not None and form.name == "activation":
             found |= _shifted(operation, form, users, ends)
+    return found
+
+
+def whole_regions(
+    tape: Tape,
+    may_end: Callable[[Operation], bool] | None = None,
+    may_be_inside: Callable[[Operation], bool] | None = None,
+) -> list[Region]:
+    """The regions of a tape that are in no other one, from the last to the first.
+
+    They are of single elements, unless it is said what else may end one and be in one.
+    """
+    operations = tape.operations
+    users, found = _users(operations), list[Region]()
+    inside: set[Operation] = set()
+    for operation in reversed(operations):
+        if operation in inside or not (may_end or _may_end)(operation):
+            continue
+        region = _region(operation, may_be_inside or _is_elementwise)
+        if region is not None and _is_closed(region, users):
+            found.append(region)
+            inside.update(region.operations)
     return found
 
 
@@ -115,16 +142,19 @@ def _is_constant(value: Value) -> bool:
     return made is not None and made.name in CONSTANT
 
 
-def _region(end: Operation) -> Region | None:
+def _region(
+    end: Operation, may_be_inside: Callable[[Operation], bool] | None = None
+) -> Region | None:
     """Back from an operation to the one value all its elements come from, one by one."""
+    is_inside = may_be_inside or _is_elementwise
     found, size = {end: None}, end.output.shape.numel()
-    waiting = _sources(end) if _is_elementwise(end) else set()
+    waiting = _sources(end) if is_inside(end) else set()
     while waiting:
         latest = max(waiting, key=lambda value: value.number)
         if len(waiting) == 1 and latest.carries and latest.shape.numel() == size:
             return Region(latest, sorted(found, key=lambda operation: operation.number))
         made = latest.producer
-        if made is None or not _is_elementwise(made) or len(found) == LARGEST:
+        if made is None or not is_inside(made) or len(found) == LARGEST:
             return None
         found[made] = None
         waiting = (waiting - {latest}) | _sources(made)
@@ -177,9 +207,9 @@ def _forms(region: Region, ends: Collection[Value]) -> dict[int, Form]:
     if form.name in ("rectifier", "bound"):
         if not set(ends).isdisjoint(_between(region)):  # a route would lead around it
             return {}
-        route = _route(region)
-        found |= {number: Form("route", slot=slot) for number, slot in route}
-        form = replace(form, slot=route[0][1], shape=region.entry.shape)
+        steps = route(region)
+        found |= {number: Form("route", slot=slot) for number, slot in steps}
+        form = replace(form, slot=steps[0][1], shape=region.entry.shape)
     return found | {region.end.number: form}
 
 
@@ -202,8 +232,8 @@ def _is_linear(value: Value, entry: Value) -> bool:
     return True
 
 
-def _route(region: Region) -> list[tuple[int, int]]:
-    """The operations from the end to one that reads the entry, and the slot that leads there."""
+def route(region: Region) -> list[tuple[int, int]]:
+    """The numbers of operations from the end to one that reads the entry, and the slots there."""
     made: dict[Value | None, Operation] = {
         value: operation for operation in region.operations for value in operation.outputs
     }
@@ -282,6 +312,52 @@ def _probes(x: Tensor) -> Iterator[Tensor]:
 def _cuts(x: Tensor, y: Tensor) -> bool:
     """Whether each element stayed or is zero, and one is."""
     return bool(((y == x) | (y == 0)).all()) and bool((y == 0).any())
+
+
+# -- what only the operations before it tell
+
+
+def _softplus(end: Operation) -> Region | None:
+    """The logarithm of an exponential and what is between them: log(1 + exp(x))."""
+    if end.name not in LOGARITHMS or not end.carries:
+        return None
+    found, made = [end], end
+    while made.name != "exp" and len(found) < LARGEST:
+        carrying = [value for value in made.slots if value.carries]
+        before = carrying[0].producer if len(carrying) == 1 else None
+        if before is None or before.name not in LINEAR | SAME | {"exp", "expm1", "mul", "div"}:
+            return None
+        found.append(made := before)
+    return Region(made.slots[0], found[::-1]) if made.name == "exp" else None
+
+
+def _beside(operation: Operation) -> dict[int, Form]:
+    """A form that depends on what goes in: clip(x + 3, 0, 6), and softshrink(relu(x)).
+
+    The first is clipped at both sides of zero and so no rectifier of x; the second is one, of
+    x - lambda, of which the shrinking is a bound.
+    """
+    made = operation.slots[0].producer if operation.slots else None
+    form, before = form_of(operation), form_of(made) if made is not None else None
+    if made is None or form is None:
+        return {}
+    if form.name == "rectifier" and form.bound is not None and _added(made) == form.bound / 2:
+        return {operation.number: Form("activation")}
+    if operation.name == "softshrink" and before is not None and before.name == "rectifier":
+        return {operation.number: Form("bound")}
+    return {}
+
+
+def _added(operation: Operation) -> float | None:
+    """The number that an operation adds, if it adds one."""
+    if operation.name not in ("add", "sub") or not _is_by_number(operation):
+        return None
+    given = operation.argument(1)
+    value = given.tensor.item() if isinstance(given, Value) and not given.carries else given
+    if not isinstance(value, int | float):
+        return None
+    factor = operation.argument(2, operation.keywords.get("alpha", 1))
+    return float(value) * factor * (1 if operation.name == "add" else -1)
 
 
 # -- an activation and what is added to it

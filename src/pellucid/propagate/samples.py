@@ -59,14 +59,6 @@ class Samples:
             return sums
         return sums.new_zeros(self.count).index_add(0, self.ids.clamp(min=0).flatten(), sums)
 
-    def inner(self, a: Tensor, b: Tensor) -> Tensor:
-        """The sum of products of two tensors of one shape, as `sum`."""
-        if self.ids is not None:
-            return self.sum(a * b)
-        if a.dtype in (torch.float32, torch.float64) and a.is_contiguous() and b.is_contiguous():
-            return torch.dot(a.flatten(), b.flatten())
-        return (a * b).sum(dtype=torch.float32)
-
     @cached_property
     def in_rows(self) -> bool:
         """Whether sample n is row n of the first axis."""
@@ -194,7 +186,9 @@ class _Step:
             device = value.tensor.device if ids is None else ids.device
             marks = torch.full((), 0.0, dtype=torch.float64, device=device)
             marks = marks if ids is None else torch.where(ids == NOBODY, marks, ids.double() + MARK)
-            marks = marks.expand(value.shape)
+            marks = marks.expand(
+                value.shape
+            ).contiguous()  # some operations misread strides of zero
             if strided:
                 marks = torch.empty_like(value.tensor, dtype=torch.float64).copy_(marks)
             return marks

@@ -7,6 +7,7 @@ colors on another scale.
 import base64
 import io
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,23 @@ class Raster:
     step: float
     shape: tuple[int, ...]
     size: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A figure for light pages and one for dark pages, as data URIs, and its width on the page."""
+
+    light: str
+    dark: str
+    alt: str
+    width: int
+
+    @classmethod
+    def of(cls, draw: Callable[[bool], Figure], *, alt: str) -> "Drawing":
+        """Draw a figure in both colors, twice as fine as it is shown."""
+        light, dark = draw(False), draw(True)
+        width = round(float(light.get_figwidth()) * DPI / 2)
+        return cls(light=_data(png(light)), dark=_data(png(dark)), alt=alt, width=width)
 
 
 def rasterize(shown: Map, *, alt: str, opacity: float | None = None) -> Raster:
@@ -170,4 +188,9 @@ def _fit(picture: Bytes, shape: tuple[int, ...]) -> Bytes:
 def _uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return _data(buffer.getvalue())
+
+
+def _data(content: bytes) -> str:
+    """The content of a PNG file as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(content).decode("ascii")

@@ -1,6 +1,5 @@
 """Tokens and bars: values as colored marks of the page itself."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +7,8 @@ import numpy as np
 from pellucid.plot.color import Floats, Scale, colorize, ink_on, signed
 from pellucid.plot.draw import MOST_BARS
 from pellucid.plot.map import Map
-from pellucid.plot.tokens import Piece, pieces
+from pellucid.plot.text import runs
+from pellucid.words.pieces import Piece
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +30,9 @@ class Mark:
 
 def tokens(shown: Map) -> list[Mark]:
     """The tokens of a text; a run of padding is one mark."""
-    found = pieces(shown.labels)
-    styles = swatches(shown.values, shown.scale)
+    found, styles = shown.pieces, swatches(shown.values, shown.scale)
     marks = []
-    for start, count in _runs(found, shown.values):
+    for start, count in runs(found, shown.values):
         marks.append(
             Mark(
                 label=shown.labels[start],
@@ -72,19 +71,6 @@ def swatches(values: Floats, scale: Scale) -> list[str]:
         f"--l:{_hex(a)};--li:{ink_on(a)};--d:{_hex(b)};--di:{ink_on(b)}"
         for a, b in zip(light, dark, strict=True)
     ]
-
-
-def _runs(found: list[Piece], values: Floats) -> Iterator[tuple[int, int]]:
-    """Where each mark starts and how many tokens it stands for: equal, special, and zero."""
-    start = 0
-    while start < len(found):
-        stop = start + 1
-        while found[start].special and values[start] == 0 and stop < len(found):
-            if found[stop] != found[start] or values[stop] != 0:
-                break
-            stop += 1
-        yield start, stop - start
-        start = stop
 
 
 def _value(value: float) -> float | None:

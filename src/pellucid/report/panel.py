@@ -12,12 +12,12 @@ from markupsafe import Markup, escape
 from pellucid.explanation import Explanation
 from pellucid.plot.color import NOT_FINITE, Scale, number
 from pellucid.plot.map import Map
-from pellucid.plot.tokens import isolated
 from pellucid.report import marks, wording
 from pellucid.report.image import Raster, colors, rasterize, strip
 from pellucid.report.lanes import Lanes
 from pellucid.report.marks import Mark
 from pellucid.report.tables import Table, ledger_table
+from pellucid.words.pieces import isolated
 
 # Smooth maps say where on the picture; those of single pixels would hide under it.
 SMOOTH_OPACITY = 0.8
@@ -56,6 +56,7 @@ class Panel:
     title: str
     key: str
     kind: str
+    unit: str
     explains: str
     options: str
     answers: str
@@ -95,6 +96,7 @@ class Panel:
             title=title,
             key=re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-"),
             kind=made.kind,
+            unit=made.unit,
             explains=_explains(explanation, row, classes),
             options=repr(explanation.method),
             answers=wording.worded(explanation.method.answers, made),

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 
 from pellucid.plot.color import number
+from pellucid.plot.flow import picture
+from pellucid.report.image import Drawing
 from pellucid.tape.ledger import Ledger
 from pellucid.tape.record import Tape
 
@@ -13,13 +15,14 @@ MOST_ROWS = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table for the page; the columns from `numbers` on hold numbers."""
+    """A table for the page; the columns from `numbers` on hold numbers. A drawing may go before."""
 
     title: str
     columns: tuple[str, ...]
     rows: list[tuple[str, ...]]
     numbers: int
     left_out: int = 0
+    drawing: Drawing | None = None
 
 
 def ledger_table(ledger: Ledger, samples: int) -> Table:
@@ -42,6 +45,21 @@ def ledger_table(ledger: Ledger, samples: int) -> Table:
         rows=rows[:MOST_ROWS],
         numbers=4,
         left_out=max(0, len(rows) - MOST_ROWS),
+        drawing=_flow(ledger) if rows else None,
+    )
+
+
+def _flow(ledger: Ledger) -> Drawing:
+    """The ledger as a line from the score to the input."""
+    lost = ", ".join(
+        f"{number(amount)} to {name}"
+        for name in ("bias", "stabilizer", "stopped")
+        if (amount := getattr(ledger, name))
+    )
+    return Drawing.of(
+        lambda dark: picture(ledger, dark=dark),
+        alt=f"relevance from the score {number(ledger.score)} to {number(ledger.explained)} at the "
+        f"input; {lost or 'nothing was kept'}",
     )
 
 

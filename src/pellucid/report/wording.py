@@ -10,18 +10,16 @@ from torch import Tensor
 
 from pellucid.explanation import Explanation
 from pellucid.plot.color import MINUS, Floats, number, signed
-from pellucid.plot.map import Kind, Map
-from pellucid.plot.tokens import isolated
+from pellucid.plot.map import Map
 from pellucid.structure import leaves
 from pellucid.target.place import Place
+from pellucid.words.pieces import isolated
 
 # Keeps a number and its sign on one line.
 SPACE = "\N{NO-BREAK SPACE}"
 
-# What one element of an input is called.
-ELEMENTS: dict[Kind, str] = {
-    "image": "pixel", "signal": "position", "table": "feature", "text": "token",
-}  # fmt: skip
+# A longer name, as that of a sentence, is cut.
+LONGEST_NAME = 40
 
 NO_COMPLETENESS = "claims no completeness"
 
@@ -63,6 +61,8 @@ def class_name(index: int, classes: Sequence[str]) -> str:
 def target(explanation: Explanation, *, row: int = 0, classes: Sequence[str] = ()) -> str:
     """Say which score is explained, by the names of the classes."""
     aim = explanation[row].target
+    if aim.layer:
+        return aim.words().replace("`", "")
     names = [f"“{class_name(k, classes)}”" for k in aim.classes[:1]]
     if aim.kind == "callable":
         return f"the function {aim.name}"
@@ -78,14 +78,14 @@ def target(explanation: Explanation, *, row: int = 0, classes: Sequence[str] = (
 def aim(explanation: Explanation, *, row: int = 0, classes: Sequence[str] = ()) -> str:
     """Name the target in as few words as tell it from others: the class, if it is one."""
     found = explanation[row].target
-    if found.kind == "index" and found.classes:
+    if found.kind == "index" and found.classes and not found.layer:
         return class_name(found.classes[0], classes)
     return target(explanation, row=row, classes=classes).removeprefix("the ")
 
 
 def element(shown: Map) -> str:
     """What one element is called: a pixel, a token; at a layer, where it may be either, a unit."""
-    return ELEMENTS[shown.kind] if shown.at is None else "unit"
+    return shown.unit if shown.at is None or shown.kind == "text" else "unit"
 
 
 def worded(text: str, shown: Map) -> str:
@@ -156,8 +156,14 @@ def strongest(shown: Map, most: int = 3) -> str:
     order = [i for i in shown.strongest(len(shown.values)) if np.isfinite(shown.values[i])][:most]
     quote = "“{}”" if shown.kind == "text" else "{}"
     return ", ".join(
-        f"{isolated(quote.format(shown.labels[i]))} ({signed(shown.values[i])})" for i in order
+        f"{isolated(quote.format(_short(shown.labels[i])))} ({signed(shown.values[i])})"
+        for i in order
     )
+
+
+def _short(label: str) -> str:
+    """The beginning of a sentence that is too long to be named in a line."""
+    return label if len(label) <= LONGEST_NAME else f"{label[:LONGEST_NAME].rstrip()}…"
 
 
 def significant(value: float) -> str:

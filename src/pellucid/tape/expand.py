@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 
 from pellucid.tape.operations import Operation, decomposition
-from pellucid.tape.record import Tape
+from pellucid.tape.record import Tape, remembered
 from pellucid.tape.recorder import Recorder
 
 FUSED = {"_scaled_dot_product_flash_attention_for_cpu"}
@@ -25,9 +25,14 @@ def expanded(tape: Tape) -> Tape:
     """
     if not any(operation.name in FUSED for operation in tape.operations):
         return tape
-    recorder = tape.recorder.copy()
-    recorder.operations = [part for operation in recorder.operations for part in _parts(operation)]
-    return replace(tape, recorder=recorder)
+    made = remembered(tape.memory, "expanded", lambda: _expanded(tape.recorder))
+    return replace(tape, recorder=made)
+
+
+def _expanded(recorder: Recorder) -> Recorder:
+    made = recorder.copy()
+    made.operations = [part for operation in made.operations for part in _parts(operation)]
+    return made
 
 
 def _parts(operation: Operation) -> Iterator[Operation]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 AMOUNTS = ("relevance_out", "relevance_in", "bias", "stabilizer", "stopped")
 
@@ -173,6 +174,12 @@ class Ledger:
         import pandas as pd
 
         return pd.DataFrame([{**dataclasses.asdict(row), "rest": row.rest} for row in self.rows])
+
+    def plot(self, ax: Axes | None = None, *, dark: bool = False) -> Axes:
+        """Draw what is left of the score from operation to operation, and who took the rest."""
+        from pellucid.plot.flow import flow
+
+        return flow(self, ax, dark=dark)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Ledger):

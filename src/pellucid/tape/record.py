@@ -7,10 +7,10 @@ that nothing is ever written to the model.
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,12 @@ from pellucid.structure import Inputs, leaves, transform
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.recorder import Recorder
 from pellucid.target import Outcome, Target
+
+if TYPE_CHECKING:
+    from pellucid.propagate.composites import Composite
+    from pellucid.tape.table import Listing
+
+T = TypeVar("T")
 
 # Flags of torch are global to the process: one recording at a time may change them.
 FLAGS = threading.RLock()
@@ -39,34 +45,68 @@ def record(model: Callable[..., Any], inputs: Any, *, batch_axis: Any = 0) -> "T
         return record_run(model, Inputs.of(inputs, batch_axis))
 
 
-def record_run(model: Callable[..., Any], inputs: Inputs, *, lines: bool = False) -> "Tape":
-    """Record one run; with `lines`, also the source line of every operation (slow)."""
-    recorder = Recorder(lines=lines)
-    copies = inputs.copied()
-    entries = [recorder.enter(leaf) for leaf in copies.leaves]
-    with torch.no_grad(), _flags(), _module_paths(model, recorder), recorder:
-        output = call(model, copies)
+def record_run(
+    model: Callable[..., Any],
+    inputs: Inputs,
+    *,
+    lines: bool = False,
+    followed: bool = False,
+    keep: bool = False,
+) -> "Tape":
+    """Record one run; with `lines`, also the source line of every operation (slow).
+
+    `keep` copies what a rectifier overwrites, where a walk will ask for more than its result.
+    A run that is `followed` by autograd leaves its graph on the tape: see `pellucid.tape.joint`.
+    """
+    recorder = Recorder(lines=lines, keep=keep)
+    with torch.set_grad_enabled(followed):
+        copies = inputs.replace([x.clone() for x in inputs.leaves]) if followed else inputs.copied()
+        entries = [recorder.enter(leaf) for leaf in copies.leaves]
+        with _flags(model), _module_paths(model, recorder), recorder:
+            output = call(model, copies)
+    recorder.forget_saved()
     buffers = getattr(model, "buffers", tuple)  # of a module, or of what stands for one
     recorder.disown(buffers())
-    return Tape(model=model, inputs=inputs, entries=entries, output=output, recorder=recorder)
+    return Tape(
+        model=model,
+        inputs=inputs,
+        entries=entries,
+        output=output,
+        recorder=recorder,
+        followed=followed,
+    )
 
 
 @contextmanager
-def _flags() -> Iterator[None]:
+def _flags(model: Callable[..., Any]) -> Iterator[None]:
     """Switch off the kernels that would hide operations, and put the flags back."""
     with FLAGS:
         fast = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         # Without the compiler loaded there is no compiled model, and loading it takes seconds.
         try:
-            with _eager() if "torch._dynamo" in sys.modules else nullcontext():
+            with eager() if _may_be_compiled(model) else nullcontext():
                 yield
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
 
 
+def _may_be_compiled(model: Callable[..., Any]) -> bool:
+    """Whether a model is compiled or has modules that are; of a function, nobody knows.
+
+    Running one as its eager self makes Python forget which warnings it has shown.
+    """
+    if "torch._dynamo" not in sys.modules:
+        return False
+    compiled = torch._dynamo.OptimizedModule
+    return not isinstance(model, nn.Module) or any(
+        isinstance(module, compiled) or module._compiled_call_impl is not None
+        for module in model.modules()
+    )
+
+
 @contextmanager
-def _eager() -> Iterator[None]:
+def eager() -> Iterator[None]:
     """Let a compiled model run as its eager self, and say nothing of our hooks."""
     with warnings.catch_warnings(), torch.compiler.set_stance("force_eager"):
         warnings.filterwarnings(
@@ -149,6 +189,19 @@ def _names_of(module: nn.Module) -> dict[int, str]:
     return names
 
 
+def remembered(memory: dict[Hashable, Any] | None, key: Hashable, make: Callable[[], T]) -> T:
+    """What is kept in the memory of a tape under a key, made once; made anew without a memory.
+
+    And where autograd follows: what it makes belongs to one walk.
+    """
+    if memory is None or torch.is_grad_enabled():
+        return make()
+    if key not in memory:
+        memory[key] = make()
+    found: T = memory[key]
+    return found
+
+
 @dataclass(frozen=True)
 class Aim:
     """What a target adds to a tape."""
@@ -164,6 +217,10 @@ class Tape:
 
     `entries` are the values of the inputs; `aim` adds a target, so that `score_value` is the
     explained score of shape (sample,).
+
+    `memory` is there where one run is walked for several targets, and they share it. Rules keep
+    there what follows from the run alone (a denominator, say), under a key with the operation and
+    a name: see `remembered`. It goes when the recording goes.
     """
 
     model: Callable[..., Any]
@@ -173,6 +230,8 @@ class Tape:
     recorder: Recorder
     extra: list[Operation] = field(default_factory=list)
     aimed: "Aim | None" = None
+    followed: bool = False
+    memory: dict[Hashable, Any] | None = None
 
     @property
     def score_value(self) -> Value:
@@ -203,13 +262,13 @@ class Tape:
     def aim(self, target: Target) -> "Tape":
         """Go on recording while the target reads its score from the output."""
         rows = self.inputs.rows
-        more = self.recorder.copy()
+        more = self.recorder.copy(leaf for _, leaf in leaves(self.output))
         more.paths = ["<target>"]
-        with torch.no_grad(), more:
+        with torch.set_grad_enabled(self.followed), more:
             before = self._before_softmax()
         scores = target.before_softmax(self.output, before)
         resolved = target.resolve(scores, rows)
-        with torch.no_grad(), more:
+        with torch.set_grad_enabled(self.followed), more:
             score = resolved.score(scores, self.output)
         if score.shape != (rows,):
             raise InputError(
@@ -222,10 +281,14 @@ class Tape:
             extra=more.operations[start:],
             aimed=Aim(
                 value,
-                Outcome(kept(self.output), score, resolved),
+                Outcome(kept(resolved.said(self.output)), score, resolved),
                 resolved.reads_softmax(self.output, scores),
             ),
         )
+
+    def versions(self) -> list[int]:
+        """How often each tensor of the output was written to, but for those that cannot be."""
+        return [leaf._version for _, leaf in leaves(self.output) if not leaf.is_inference()]
 
     def layer(self, path: str) -> Value:
         """The value a layer returned, at the moment it returned; the last, if it ran often."""
@@ -245,6 +308,17 @@ class Tape:
             held.clear()
         while operations:
             yield operations.pop()
+
+    def plan(self, composite: "str | Composite" = "auto") -> "Listing":
+        """Which rule each operation would get, before anything is computed: print it.
+
+        >>> tape = record(nn.Linear(2, 1), torch.ones(1, 2))
+        >>> tape.plan("epsilon").rows[0].rule
+        'Epsilon'
+        """
+        from pellucid.tape.table import listing
+
+        return listing(self, composite)
 
     def source_line(self, number: int) -> str:
         """The source line of an operation, found by recording once more; empty for the target."""

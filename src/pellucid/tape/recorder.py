@@ -15,20 +15,24 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import enable_reentrant_dispatch
+from torch.utils._python_dispatch import _disable_current_modes
 
-from pellucid.program import DispatchMode
+from pellucid.program import DETACH, DispatchMode
 from pellucid.tape.calls import call_of, is_numbers, tensors_in
+from pellucid.tape.frames import saves, source_line
 from pellucid.tape.lookups import BAGS, looks_up_rows
 from pellucid.tape.operations import Operation, Value, tensors_of
+from pellucid.tape.storage import Storage, covers, geometry, strides
 
 aten = torch.ops.aten
 
 AS_STRIDED = aten.as_strided.default
+CLONE = aten.clone.default
 
 # Written in place, these leave a result that tells all a walk needs of the value they overwrite.
 RESULT_SUFFICES = {"relu", "hardtanh", "clamp_min", "threshold"}
@@ -36,26 +40,12 @@ RESULT_SUFFICES = {"relu", "hardtanh", "clamp_min", "threshold"}
 CHEAP = {"native_batch_norm", "_native_batch_norm_legit_no_training", "add", "sub", "mul", "relu"}
 
 
-class Storage:
-    """The values that live in one piece of memory; once it was written in part, whole first.
-
-    `objects` are the tensor objects that stand for them, and `memory` is that memory: they are
-    held, so that the id of one is not given to another while the recording lasts.
-    """
-
-    __slots__ = ("memory", "objects", "values")
-
-    def __init__(self, memory: torch.UntypedStorage | None = None) -> None:
-        self.memory = memory
-        self.values: list[Value] = []
-        self.objects: list[Tensor] = []
-
-
 class Recorder(DispatchMode):
     """Sees every ATen call below autograd, and keeps those that depend on the inputs."""
 
-    def __init__(self, *, lines: bool = False) -> None:
+    def __init__(self, *, lines: bool = False, keep: bool = False) -> None:
         super().__init__()
+        self.keep = keep
         self.operations: list[Operation] = []
         self.layers: dict[str, list[Value]] = {}
         self.paths: list[str] = [""]
@@ -66,12 +56,20 @@ class Recorder(DispatchMode):
         self.embeddings: dict[int, int] = {}
         self._lookups = 0
         self._inside = False
+        # Where in the program the latest call was made, and whether this one is made there too.
+        self._latest: tuple[int, ...] = ()
+        self._again = False
+        self._saving: list[Operation] = []
 
-    def copy(self) -> "Recorder":
-        """A recorder that goes on where this one is."""
-        more = Recorder(lines=self.lines)
+    def copy(self, read: Iterable[Tensor] = ()) -> "Recorder":
+        """A recorder that goes on where this one is, from tensors that it reads."""
+        more = Recorder(lines=self.lines, keep=self.keep)
         more.operations = list(self.operations)
         more.known, more.storages = dict(self.known), dict(self.storages)
+        for tensor in read:
+            key = tensor.untyped_storage()._cdata if tensor.layout is torch.strided else 0
+            if key in more.storages:
+                more.storages[key] = more.storages[key].copy()
         more.layers, more.embeddings = self.layers, self.embeddings
         return more
 
@@ -112,8 +110,19 @@ class Recorder(DispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
+        frame = sys._getframe(1)
+        place = (id(frame), id(frame.f_code), frame.f_lasti)
+        self._again = place == self._latest
+        if function is DETACH and saves(frame, again=self._again):
+            return function(*args)
+        result = self._see(function, args, kwargs or {})
+        self._latest = place
+        return result
+
+    def _see(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Run a call, and write it down if it depends on the inputs."""
         call, tensors = call_of(function), tensors_in(args)
-        kwargs = reads = kwargs or {}
+        reads = kwargs
         if kwargs:
             reads = {k: v for k, v in kwargs.items() if k not in call.outs}
             tensors += tensors_in(reads.values())
@@ -128,7 +137,7 @@ class Recorder(DispatchMode):
         if call.parts is not None:
             with self, self._taking_apart(function):
                 return call.parts(*args, **kwargs)
-        if function is AS_STRIDED and not _covers(tensors[0]):
+        if function is AS_STRIDED and not covers(tensors[0]):
             result = function(*args, **kwargs)
             self.value_of(result)  # a slice of the whole memory, not of the part it is called on
             return result
@@ -145,6 +154,27 @@ class Recorder(DispatchMode):
         result = function(*args, **kwargs)
         self._produce(operation, [self._output(item) for item in tensors_of(result)])
         return result
+
+    def _before(self, operation: Operation) -> Operation:
+        """The operation of the call before, which slices of memory may have come after."""
+        number = max(operation.number - 1, 0)
+        while number and self.operations[number].function is AS_STRIDED:
+            number -= 1
+        return self.operations[number]
+
+    def forget_saved(self) -> None:
+        """Take off the copies that autograd made, and alone read, of what was written over."""
+        if not self._saving:
+            return
+        read = {value for operation in self.operations for value in operation.slots}
+        idle = {op for op in self._saving if op.function is CLONE and op.output not in read}
+        if not idle:
+            return
+        self.operations = [operation for operation in self.operations if operation not in idle]
+        numbers = {operation.number: i for i, operation in enumerate(self.operations)}
+        for number, operation in enumerate(self.operations):
+            operation.number = number
+        self.embeddings = {numbers[old]: call for old, call in self.embeddings.items()}
 
     @contextmanager
     def _taking_apart(self, function: Any) -> Iterator[None]:
@@ -173,6 +203,8 @@ class Recorder(DispatchMode):
 
     def _write(self, operation: Operation, written: list[Tensor], run: Callable[[], Any]) -> Any:
         """Run a call that writes to tensors, and give those their new values."""
+        if self._again and torch.is_grad_enabled():
+            self._saving.append(self._before(operation))
         operation.attach()
         wholes = [self._before_write(tensor, operation) for tensor in written]
         result = run()
@@ -193,9 +225,9 @@ class Recorder(DispatchMode):
 
     def _alias(self, tensor: Tensor, storage: Storage) -> Value:
         """Another tensor object on known memory: the value of the same geometry, or a slice."""
-        place = _geometry(tensor)
+        place = geometry(tensor)
         for value in storage.values:
-            if value.kept and _geometry(value.tensor) == place:
+            if value.kept and geometry(value.tensor) == place:
                 self.known[id(tensor)] = value
                 storage.objects.append(tensor)
                 return value
@@ -230,7 +262,7 @@ class Recorder(DispatchMode):
         number, path = len(self.operations), self.paths[-1]
         operation = Operation(number, function, arguments, keywords, slots, path)
         if self.lines:
-            operation.line = _source_line()
+            operation.line = source_line()
         self.operations.append(operation)
         return operation
 
@@ -249,30 +281,37 @@ class Recorder(DispatchMode):
     def _before_write(self, tensor: Tensor, operation: Operation) -> Value | None:
         """Save what is about to be overwritten; return the whole storage if only a part is."""
         storage = self.storages.get(tensor.untyped_storage()._cdata, Storage())
-        partial = not _covers(tensor)
+        partial = not covers(tensor)
         whole = self._whole(tensor, storage) if partial else None
         for held in storage.objects:
             self.known.pop(id(held), None)
         for value in storage.values:
             if not value.kept:
                 continue
-            if value.tensor is tensor and not partial and _may_drop(value, operation):
+            if value.tensor is tensor and not partial and self._may_drop(value, operation):
                 value.drop()
             else:
-                value.keep(value.tensor.clone())
+                value.keep(_copied(value))
         return whole
+
+    def _may_drop(self, value: Value, operation: Operation) -> bool:
+        """Whether an overwritten value need not be copied; `keep` copies what is slow to get."""
+        made = value.producer
+        if made is None or not value.depends or (made.mutates and made.name not in CHEAP):
+            return False
+        return made.name in CHEAP or (operation.name in RESULT_SUFFICES and not self.keep)
 
     def _whole(self, tensor: Tensor, storage: Storage) -> Value:
         """The value of the whole storage: the one that covers it, or a copy with all parts."""
         first = storage.values[0] if storage.values else None
-        if first is not None and first.kept and _covers(first.tensor):
+        if first is not None and first.kept and covers(first.tensor):
             return first
         flat = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(
             tensor.untyped_storage()
         )
         whole = Value(flat.clone(), depends=False)
         for part in [value for value in storage.values if value.depends and value.kept]:
-            size, stride, offset, _ = _geometry(part.tensor)
+            size, stride, offset, _ = geometry(part.tensor)
             scatter = aten.as_strided_scatter.default
             operation = self._view(scatter, [whole, part], size, stride, offset)
             whole = Value(whole.tensor, depends=True)
@@ -282,7 +321,7 @@ class Recorder(DispatchMode):
     def _before_move(self, tensor: Tensor, value: Value) -> None:
         """Hold the old geometry of a tensor object that is about to become a view of itself."""
         self.known.pop(id(tensor), None)
-        size, stride, offset, _ = _geometry(tensor)
+        size, stride, offset, _ = geometry(tensor)
         value.keep(tensor.as_strided(size, stride, offset))
 
     def _after_write(
@@ -299,10 +338,10 @@ class Recorder(DispatchMode):
         value.address = tensor.data_ptr()
         position = next((i for i, o in enumerate(outputs) if o is tensor), 0)
         value.made_by(weakref.ref(operation), position, operation.carries)
-        size, stride, offset, _ = _geometry(tensor)
+        size, stride, offset, _ = geometry(tensor)
         scatter = self._view(aten.as_strided_scatter.default, [whole, value], size, stride, offset)
         live = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-        live.set_(tensor.untyped_storage(), 0, whole.shape, _strides(whole.tensor))
+        live.set_(tensor.untyped_storage(), 0, whole.shape, strides(whole.tensor))
         self._produce(scatter, [self._register(live, depends=True)])
         storage = self.storages[tensor.untyped_storage()._cdata]
         storage.values.append(value)
@@ -321,18 +360,6 @@ class Recorder(DispatchMode):
                 value.keep(value.tensor.clone())
 
 
-def _may_drop(value: Value, operation: Operation) -> bool:
-    """Whether an overwritten value need not be copied."""
-    producer = value.producer
-    if producer is None or not value.depends or (producer.mutates and producer.name not in CHEAP):
-        return False
-    return operation.name in RESULT_SUFFICES or producer.name in CHEAP
-
-
-def _geometry(tensor: Tensor) -> tuple[list[int], list[int], int, torch.dtype]:
-    return list(tensor.shape), list(tensor.stride()), int(tensor.storage_offset()), tensor.dtype
-
-
 def _bound(arguments: Any, values: Iterator[Value]) -> list[Any]:
     """The arguments of a call with values in the place of tensors."""
     return [
@@ -348,32 +375,12 @@ def _is_in(tensor: Tensor | None, tensors: list[Tensor]) -> bool:
     return any(tensor is other for other in tensors)
 
 
-def _strides(tensor: Tensor) -> list[int]:
-    return list(tensor.stride())
+def _copied(value: Value) -> Tensor:
+    """A copy of what is about to be overwritten; of a constant, one that autograd follows.
 
-
-def _covers(tensor: Tensor) -> bool:
-    """Whether a tensor is all of its storage, each element once."""
-    whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-    return whole and _is_dense(tensor)
-
-
-def _is_dense(tensor: Tensor) -> bool:
-    """Whether no two elements share memory and there are no gaps, in whatever order of axes."""
-    expected = 1
-    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
-        if size != 1 and stride != expected:
-            return False
-        expected *= size
-    return True
-
-
-def _source_line() -> str:
-    """The innermost line of the running program that is neither torch's nor ours."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if name.partition(".")[0] not in ("torch", "pellucid"):
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        frame = frame.f_back
-    return ""
+    What depends on the inputs is computed again where a tape is replayed; a constant is not.
+    """
+    if value.depends or not value.tensor.requires_grad:
+        return value.tensor.clone()
+    with enable_reentrant_dispatch(), _disable_current_modes(), torch.enable_grad():
+        return value.tensor.clone()

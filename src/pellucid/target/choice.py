@@ -1,12 +1,15 @@
 """What is said of the classes of a table: a score, a contrast, a margin, a probability."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from pellucid.errors import TargetError
+from pellucid.batching import is_out_of_memory
+from pellucid.errors import PellucidError, TargetError
+from pellucid.structure import outline
 
 Kind: TypeAlias = Literal[
     "predicted", "index", "contrast", "margin", "probability", "log_odds", "callable"
@@ -18,12 +21,13 @@ class Choice:
     """One number of the classes of each sample (and cell).
 
     Tables have shape (sample, class) or (sample, class, cell); `classes` has one for all samples,
-    or one for each.
+    or one for each. `what` they are is a class of the output, or a channel of a layer.
     """
 
     kind: Kind
     classes: tuple[int, ...]
     against: int | None
+    what: str = "a class of the output"
 
     def read(self, table: Tensor) -> Tensor:
         """The number that is explained, of shape (sample,) or (sample, cell)."""
@@ -43,9 +47,7 @@ class Choice:
         given = [*self.classes, *(() if self.against is None else (self.against,))]
         wrong = [k for k in given if not -width <= k < width]
         if wrong:
-            raise TargetError(
-                f"A target must be a class of the output, from 0 to {width - 1}", got=wrong[0]
-            )
+            raise TargetError(f"A target must be {self.what}, from 0 to {width - 1}", got=wrong[0])
         if width == 1 and self.kind in ("probability", "log_odds"):
             raise TargetError(
                 "A probability by softmax must be of one of several classes",
@@ -66,6 +68,32 @@ class Choice:
                 hint="Explain them as they are: target=lambda output: output[:, 1].",
             )
         return table[:, 0]
+
+
+def call(function: Callable[[Any], Tensor] | None, name: str, entry: Any) -> Tensor:
+    """The score, of shape (sample,), that a function of the user's makes of an output."""
+    if function is None:
+        raise TargetError(
+            f"The target `{name}` must be passed again as a callable",
+            hint="Functions are not stored with an explanation.",
+        )
+    try:
+        score = function(entry)
+    except Exception as error:
+        if isinstance(error, PellucidError) or is_out_of_memory(error):
+            raise
+        raise TargetError(
+            f"The target `{name}` must run on the output",
+            found=outline(entry),
+            hint=f"It raised {type(error).__name__}: {str(error).strip().rstrip('.')}.",
+        ) from error
+    if not isinstance(score, Tensor) or score.ndim != 1:
+        raise TargetError(
+            "A callable target must return a tensor of shape (sample,)",
+            got=score,
+            hint="For example: lambda output: output[:, 3] - output[:, 1].",
+        )
+    return score
 
 
 def _is_distribution(table: Tensor) -> bool:

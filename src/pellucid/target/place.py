@@ -12,7 +12,8 @@ from typing import Any, ClassVar, TypeAlias
 import torch
 from torch import Tensor
 
-from pellucid.errors import TargetError
+from pellucid.errors import TargetError, UnknownNameError
+from pellucid.structure import children
 
 # Makes one number a sample, or a cell, of scores of shape (sample, class) or (sample, class, cell).
 Choose: TypeAlias = Callable[[Tensor], Tensor]
@@ -25,6 +26,7 @@ class Place:
     shape: ClassVar[str] = "({rows},) or ({rows}, class)"
     ranks: ClassVar[tuple[int, ...]] = (1, 2)
     class_axis: ClassVar[int] = 1
+    choices: ClassVar[str] = "a class of the output"
 
     def fits(self, entry: Any, rows: int) -> bool:
         """Whether an entry has the shape this place reads."""
@@ -180,6 +182,18 @@ def positions(given: Any, what: str) -> tuple[int, ...]:
     if not listed or not all(isinstance(p, int) and not isinstance(p, bool) for p in listed):
         raise TargetError(f"{what} must be a whole number, or a list of one a sample", got=given)
     return tuple(listed)
+
+
+def follow(output: Any, path: tuple[str | int, ...]) -> Any:
+    """The entry of a nested output at a path."""
+    for key in path:
+        inner = dict(children(output))
+        if isinstance(key, int) and key not in inner and -len(inner) <= key < len(inner):
+            key = list(inner)[key]  # of a dataclass or named tuple, as its own index
+        if key not in inner:
+            raise UnknownNameError("A path into the output", key, [str(k) for k in inner])
+        output = inner[key]
+    return output
 
 
 def is_detections(entry: Any) -> bool:

@@ -7,21 +7,22 @@ from typing import Any, Literal, TypeAlias
 
 from torch import Tensor
 
-from pellucid.batching import is_out_of_memory
-from pellucid.errors import PellucidError, TargetError, UnknownNameError
-from pellucid.structure import children, outline
-from pellucid.target.choice import Choice, Kind
+from pellucid.errors import TargetError
+from pellucid.structure import outline
+from pellucid.target.choice import Choice, Kind, call
 from pellucid.target.examples import examples
 from pellucid.target.place import (
     Box,
     Place,
     Token,
     chosen,
+    follow,
     is_detections,
     joined,
     positions,
 )
 from pellucid.target.region import region
+from pellucid.target.unit import INSIDE, OUTPUT, Channel, Unit, check_returned
 
 TargetLike: TypeAlias = (
     "Target | int | Sequence[int] | Tensor | tuple | Callable[[Any], Tensor] | None"
@@ -48,6 +49,8 @@ class Target:
     | `Target.box(0, 3)` | class 3 of box 0 of (sample, box, class); of lists of detections, the \
 score of the first box that is a 3 |
     | `Target.path(0, target=3, batch_axis=1)` | class 3 of entry 0, whose samples are on axis 1 |
+    | `Target.unit("features.3", 5)` | what that layer returned: the strongest unit of channel 5 |
+    | `Target.channel("features.3", 5)` | the sum of channel 5 of what that layer returned |
     | `function` | `function(output)`, of shape (sample,) |
 
     The class of a token, region or box may be any of the forms above them: `None` is the class
@@ -69,6 +72,7 @@ score of the first box that is a 3 |
     place: Place = Place()  # noqa: RUF009  # immutable
     function: Callable[[Any], Tensor] | None = dataclasses.field(default=None, compare=False)
     name: str = ""
+    layer: str = ""
 
     @classmethod
     def of(cls, given: TargetLike) -> "Target":
@@ -157,6 +161,28 @@ score of the first box that is a 3 |
         return cls._placed(target, Box(position=found))
 
     @classmethod
+    def unit(
+        cls, layer: str, unit: "int | tuple[int, ...] | None" = None, *, axis: int | None = None
+    ) -> "Target":
+        """Explain one unit of what a layer returned: by default each sample's strongest.
+
+        `unit` is a channel, of which it is the strongest unit, or the indices of one unit on all
+        axes after the samples. `axis` says where channels are, if not on axis 1.
+        """
+        return cls(where=(INSIDE,), layer=layer, place=Unit.of(unit, axis))
+
+    @classmethod
+    def channel(
+        cls, layer: str, channel: TargetLike = None, *, axis: int | None = None
+    ) -> "Target":
+        """Explain the sum of a channel of what a layer returned: by default the largest sum.
+
+        `channel` may be a list of one a sample, or a contrast (a, b). Axis as for `unit`.
+        """
+        target = cls._placed(channel, Channel(axis=axis))
+        return dataclasses.replace(target, where=(INSIDE,), layer=layer)
+
+    @classmethod
     def _placed(cls, given: TargetLike, place: Place) -> "Target":
         target = cls.of(given)
         if target.kind == "callable" or target.place != Place():
@@ -185,9 +211,9 @@ score of the first box that is a 3 |
 
         `scores` is the output `raw` in which every softmax was left out.
         """
-        if self.kind == "callable" or scores is raw:
+        if self.kind == "callable" or self.layer or scores is raw:
             return raw
-        before, after = _follow(raw, self.where), _follow(scores, self.where)
+        before, after = follow(raw, self.where), follow(scores, self.where)
         if before is after or not isinstance(before, Tensor) or before.ndim < 2:
             return raw
         found = self._entry(raw).detach()
@@ -248,7 +274,7 @@ score of the first box that is a 3 |
         return (
             self.kind != "callable"
             and raw is not scores
-            and _follow(raw, self.where) is not _follow(scores, self.where)
+            and follow(raw, self.where) is not follow(scores, self.where)
         )
 
     def select(self, rows: Tensor) -> "Target":
@@ -261,6 +287,8 @@ score of the first box that is a 3 |
 
         `None` for a callable, and where there are no classes, as among detections.
         """
+        if self.layer:
+            return Target().table(output)
         entry = None if self.kind == "callable" else self._entry(output)
         if not isinstance(entry, Tensor) or not self.place.fits(entry, len(entry)):
             return None
@@ -272,7 +300,7 @@ score of the first box that is a 3 |
         `raw` is the output as the model returns it: a callable gets that, or its entry at a path.
         """
         if self.kind == "callable":
-            return self._call(self._entry(raw))
+            return call(self.function, self.name, self._entry(raw))
         entry = self._entry(output)
         if isinstance(self.place, Box) and not isinstance(entry, Tensor):
             score = self.place.detected(entry, self.classes)
@@ -283,35 +311,11 @@ score of the first box that is a 3 |
 
     @property
     def _choice(self) -> Choice:
-        return Choice(self.kind, self.classes, self.against)
-
-    def _call(self, entry: Any) -> Tensor:
-        if self.function is None:
-            raise TargetError(
-                f"The target `{self.name}` must be passed again as a callable",
-                hint="Functions are not stored with an explanation.",
-            )
-        try:
-            score = self.function(entry)
-        except Exception as error:
-            if isinstance(error, PellucidError) or is_out_of_memory(error):
-                raise
-            raise TargetError(
-                f"The target `{self.name}` must run on the output",
-                found=outline(entry),
-                hint=f"It raised {type(error).__name__}: {str(error).strip().rstrip('.')}.",
-            ) from error
-        if not isinstance(score, Tensor) or score.ndim != 1:
-            raise TargetError(
-                "A callable target must return a tensor of shape (sample,)",
-                got=score,
-                hint="For example: lambda output: output[:, 3] - output[:, 1].",
-            )
-        return score
+        return Choice(self.kind, self.classes, self.against, self.place.choices)
 
     def _entry(self, output: Any) -> Any:
         """The entry of the output that is read, with the batch as its first axis."""
-        found = _follow(output, self.where)
+        found = follow(output, self.where)
         if self.batch_axis and isinstance(found, Tensor):
             if not -found.ndim <= self.batch_axis < found.ndim:
                 raise TargetError(
@@ -324,6 +328,8 @@ score of the first box that is a 3 |
     def _checked(self, output: Any, rows: int) -> Any:
         """The entry, if its type and shape are what the target reads."""
         found = self._entry(output)
+        if self.layer:
+            return check_returned(found, self.layer, rows)
         if isinstance(self.place, Box) and is_detections(found) and len(found) == rows:
             return found
         if not isinstance(found, Tensor) or not found.is_floating_point():
@@ -340,7 +346,23 @@ score of the first box that is a 3 |
             )
         return found
 
+    def said(self, output: Any) -> Any:
+        """What the model itself returned, of what its run for this target returned."""
+        return output[OUTPUT] if self.layer else output
+
+    def words(self) -> str:
+        """Say in a sentence which unit or channel of a layer is explained; empty for an output."""
+        if not isinstance(self.place, Unit | Channel):
+            return ""
+        return self.place.taken(self.classes, self.against, self.layer)
+
+    def note(self) -> str:
+        """Name what is explained of a layer, which may be what was strongest there."""
+        return f"The score is {self.words()}." if self.layer else ""
+
     def __repr__(self) -> str:
+        if isinstance(self.place, Unit | Channel):
+            return self.place.describe_at(self.layer, self.classes, self.against)
         if self.kind == "predicted":
             inner = "None"
         elif self.kind == "callable":
@@ -374,14 +396,3 @@ def _number(value: Any) -> Any:
 def _all_one(sums: Tensor) -> bool:
     """Whether classes share one, to the precision of a half; what is not a number is passed by."""
     return bool(((sums - 1).abs().nan_to_num(0) < 0.02).all())
-
-
-def _follow(output: Any, path: tuple[str | int, ...]) -> Any:
-    for key in path:
-        inner = dict(children(output))
-        if isinstance(key, int) and key not in inner and -len(inner) <= key < len(inner):
-            key = list(inner)[key]  # of a dataclass or named tuple, as its own index
-        if key not in inner:
-            raise UnknownNameError("A path into the output", key, [str(k) for k in inner])
-        output = inner[key]
-    return output

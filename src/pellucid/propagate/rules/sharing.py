@@ -1,7 +1,8 @@
 """What a rule returns, and the divisions that all of them are made of."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,7 +49,7 @@ def stabilize(z: Tensor, epsilon: float) -> Tensor:
     >>> stabilize(torch.tensor([0.0, -1.0]), 0.5)
     tensor([ 0.5000, -1.5000])
     """
-    return _nudge(z, epsilon).add_(z)
+    return z + _nudge(z, epsilon)
 
 
 def _nudge(z: Tensor, epsilon: float) -> Tensor:
@@ -73,47 +74,67 @@ def preactivation(value: Value, signal: Tensor) -> Tensor:
     return result.tensor if torch.equal(needed, signal) else value.tensor
 
 
-def divide(
-    signal: Tensor, z: Tensor, epsilon: float, samples: Samples = TOGETHER
-) -> tuple[Tensor, Tensor]:
-    """Signal / stabilize(z) with 0/0 = 0, and the relevance that the stabilizer keeps."""
-    if epsilon == 0:
-        ratio = torch.where(signal == 0, 0, signal / z)
-        return ratio, signal.new_zeros(())
-    if not (z.is_contiguous() and signal.is_contiguous() and z.dtype == signal.dtype):
-        nudge = _nudge(z, epsilon)
-        ratio = signal / (z + nudge)
-        return ratio, samples.inner(ratio, nudge)
-    return _divide_in_blocks(signal, z, epsilon, samples)
-
-
+# What a step makes of some elements: results of their shape, and last what it keeps of each.
+Step = Callable[..., tuple[Tensor, ...]]
 # Elements worked on at a time: few enough to stay in a core's cache from one step to the next.
 BLOCK = 2**16
 
 
-def _divide_in_blocks(
-    signal: Tensor, z: Tensor, epsilon: float, samples: Samples
+def divide(
+    signal: Tensor, z: Tensor, epsilon: float, samples: Samples = TOGETHER
 ) -> tuple[Tensor, Tensor]:
+    """Signal / stabilize(z) with 0/0 = 0, and the relevance that the stabilizer keeps."""
+    (ratio,), kept = blockwise(partial(divided, epsilon=epsilon), (signal, z), samples)
+    return ratio, kept
+
+
+def divided(signal: Tensor, z: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """One step: signal / stabilize(z), and what the stabilizer keeps of each element.
+
+    Without a stabilizer an element keeps its signal where z is zero, for there is no share of it.
+    """
+    if epsilon == 0:
+        nothing = z == 0
+        ratio = torch.where(nothing, 0, signal / torch.where(nothing, 1, z))
+        return ratio, torch.where(nothing, signal, 0)
+    nudge = _nudge(z, epsilon)
+    ratio = signal / (z + nudge)
+    return ratio, ratio * nudge
+
+
+def blockwise(
+    step: Step, tensors: Sequence[Tensor], samples: Samples = TOGETHER
+) -> tuple[list[Tensor], Tensor]:
+    """Apply an elementwise step to tensors of one shape: its results, and the sum of what it keeps.
+
+    The step sees a block after the other, so that what it makes on the way stays in the cache;
+    under autograd, which holds on to all of that, it sees everything at once.
+    """
     apart = samples.ids is not None
-    if z.numel() <= BLOCK or (apart and not samples.in_rows):
-        nudge = _nudge(z, epsilon)
-        stable = nudge + z
-        ratio = torch.div(signal, stable, out=stable)
-        return ratio, samples.inner(ratio, nudge)
-    ratio = torch.empty_like(signal)
-    kept = []
-    # Blocks of whole samples, where each has a sum of its own.
-    flat = [t.flatten(1) if apart else t.flatten() for t in (signal, z, ratio)]
-    size = max(1, BLOCK * len(z) // z.numel()) if apart else BLOCK
-    blocks = (t.split(size) for t in flat)  # type: ignore[no-untyped-call]  # of torch
-    for part, below, out in zip(*blocks, strict=True):
-        nudge = _nudge(below, epsilon)
-        torch.add(below, nudge, out=out)
-        torch.div(part, out, out=out)
-        kept.append(_by_rows(out, nudge) if apart else samples.inner(out, nudge))
-    return ratio, torch.cat(kept) if apart else torch.stack(kept).sum()
+    known = samples.in_rows or not apart
+    plain = all(t.is_contiguous() and t.dtype == tensors[0].dtype for t in tensors)
+    small = tensors[0].numel() <= BLOCK
+    if torch.is_grad_enabled() or small or not (known and plain):
+        *made, kept = step(*tensors)
+        return made, samples.sum(kept)
+    rows = [t.reshape(len(t) if apart else 1, -1) for t in tensors]
+    made, sums = _by_blocks(step, rows)
+    return [part.reshape(tensors[0].shape) for part in made], sums if apart else sums.sum()
 
 
-def _by_rows(a: Tensor, b: Tensor) -> Tensor:
-    """The sum of products in every row; `b` is overwritten."""
-    return b.mul_(a).sum(1, dtype=torch.promote_types(a.dtype, torch.float32))
+def _by_blocks(step: Step, rows: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+    """Of tensors (row, element): results of a step, and for each row the sum of what it kept."""
+    count, length = rows[0].shape
+    high, wide = max(1, BLOCK // length), min(length, BLOCK)
+    dtype = torch.promote_types(rows[0].dtype, torch.float32)
+    made: list[Tensor] = []
+    sums = rows[0].new_zeros(count, dtype=dtype)
+    for top in range(0, count, high):
+        for left in range(0, length, wide):
+            place = slice(top, top + high), slice(left, left + wide)
+            *parts, kept = step(*(t[place] for t in rows))
+            made = made or [torch.empty_like(rows[0]) for _ in parts]
+            for whole, part in zip(made, parts, strict=True):
+                whole[place] = part
+            sums[place[0]] += kept.sum(1, dtype=dtype)
+    return made, sums

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pellucid.plot.tokens import BLANK, NEWLINE, isolated, pieces
+from pellucid.words.pieces import BLANK, NEWLINE, isolated, pieces
 
 
 def read(tokens):

@@ -1,0 +1,241 @@
+"""Answers: methods are run on the samples of a model batch by batch, and put together again."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from pellucid.attached import AttachedCase
+from pellucid.baseline import Baseline
+from pellucid.batching import Batcher, BatchSize, auto_rows, wide
+from pellucid.case import Case, Counter
+from pellucid.errors import IncompleteError, IncompleteWarning, UnknownNameError, warn
+from pellucid.explanation import Completeness, Evaluations, Explanation
+from pellucid.inside import inside
+from pellucid.outputs import concatenate
+from pellucid.program import Program, untouched
+from pellucid.remarks import sentences
+from pellucid.sharing import Recording, SharedCase, batch_notes
+from pellucid.structure import Inputs
+from pellucid.target import Outcome, Target, TargetLike
+
+if TYPE_CHECKING:
+    from pellucid.method import Attribution, Method
+    from pellucid.tape.ledger import Ledger
+
+OnIncomplete: TypeAlias = Literal["warn", "raise", "ignore"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """What one method found for one batch of samples; the batch itself, and its tape, let go."""
+
+    method: "Method"
+    rows: int
+    outcome: Outcome
+    notes: list[str]
+    attribution: "Attribution"
+    evaluations: Evaluations
+    seconds: float
+
+
+def answer(
+    chosen: "list[Method]",
+    model: Callable[..., Any],
+    inputs: Inputs,
+    targets: Sequence[TargetLike],
+    *,
+    batch_size: BatchSize,
+    on_incomplete: OnIncomplete,
+    differentiable: bool = False,
+) -> list[Explanation]:
+    """Explain every target by every method, all on the same runs of the model where they can be.
+
+    A target inside of a layer needs a run that returns what is there; others share one.
+    """
+    policies = ("warn", "raise", "ignore")
+    if on_incomplete not in policies:
+        raise UnknownNameError("`on_incomplete`", on_incomplete, policies)
+    # Of inputs that autograd is to follow back to the user's, a copy that it follows.
+    attached = inputs.replace([leaf.clone() for leaf in inputs.leaves]) if differentiable else None
+    taken = attached or inputs.copied()
+    aims = [Target.of(each).check_rows(inputs.rows) for each in targets]
+    runs = [list(group) for _, group in groupby(aims, lambda aim: aim.layer)]
+    programs = [Program(inside(model, group[0].layer)) for group in runs]
+    for each in chosen:
+        each.check(taken)
+    found = []
+    for program, group in zip(programs, runs, strict=True):
+        with untouched(model) as program.states:
+            ask = partial(_ask_attached, chosen[0]) if differentiable else partial(_ask, chosen)
+            columns = _columns(ask, program, taken, group, batch_size)
+        aimed = [aim for aim in group for _ in chosen]
+        pairs = zip(aimed, columns, strict=True)
+        found += [_join(taken, aim, column, on_incomplete) for aim, column in pairs]
+    return found
+
+
+def _columns(
+    ask: "Callable[[Case, list[Target]], list[_Part]]",
+    program: Program,
+    inputs: Inputs,
+    aims: list[Target],
+    batch_size: BatchSize,
+) -> "list[list[_Part]]":
+    """What was found in each batch, for every target by every method."""
+    batcher = Batcher(batch_size, start=auto_rows(inputs.leaves[0], inputs.rows))
+
+    def work(start: int, stop: int) -> list[_Part]:
+        rows = torch.arange(start, stop)
+        targets = [aim.select(rows) for aim in aims]
+        case = Case(
+            program=program,
+            inputs=inputs.select(slice(start, stop)),
+            target=targets[0],
+            rows=rows,
+            total=inputs.rows,
+            batcher=batcher,
+            counter=Counter(notes=batch_notes(program.model)),
+        )
+        return ask(case, targets)
+
+    return [list(column) for column in zip(*batcher.run(inputs.rows, work), strict=True)]
+
+
+def _ask(chosen: "list[Method]", case: Case, targets: list[Target]) -> "list[_Part]":
+    """Ask methods on one batch, which share what they can."""
+    shared = SharedCase(
+        **vars(case) | {"shared": len(chosen) * len(targets) > 1},
+        recording=Recording(tuple(targets), frozenset[str]().union(*(m.reads for m in chosen))),
+    )
+    return _run_all(chosen, shared.of_embeddings())
+
+
+def _ask_attached(method: "Method", case: Case, targets: list[Target]) -> "list[_Part]":
+    """Ask one method on one batch, such that autograd follows its answer."""
+    return [_run(method, AttachedCase(**vars(case)).of_embeddings())]
+
+
+def _run_all(chosen: "list[Method]", case: SharedCase) -> "list[_Part]":
+    """Run methods on one batch; the first pays for what they share, each has its own notes."""
+    known, counter = list(case.counter.notes), case.counter
+    found = []
+    for number in range(len(case.recording.targets)):
+        aimed = case.aimed(number)
+        for each in chosen:
+            found.append(_run(each, aimed.view(counter)))
+            counter = Counter(notes=list(known))
+    return found
+
+
+def _run(chosen: "Method", case: Case) -> _Part:
+    """Run one method on one batch, and measure what it cost."""
+    started = time.perf_counter()
+    attribution = chosen.attribute(case)
+    if case.embedded is not None and attribution.at is None:
+        attribution = case.embedded.lower(attribution)
+    outcome = case.outcome
+    seconds = time.perf_counter() - started
+    return _Part(
+        method=chosen,
+        rows=len(case),
+        outcome=outcome,
+        notes=case.counter.notes,
+        attribution=attribution,
+        evaluations=case.counter.spent(),
+        seconds=seconds,
+    )
+
+
+def _join(
+    inputs: Inputs, aim: Target, parts: list[_Part], on_incomplete: OnIncomplete
+) -> Explanation:
+    """Put the batches together again."""
+    outcomes = [part.outcome for part in parts]
+    found = [part.attribution for part in parts]
+    values = _stack([each.values for each in found])
+    ledgers = [each.ledger for each in found if each.ledger is not None]
+    ledger = ledgers[0].join(ledgers) if ledgers else None
+    remarks, leaks = _findings(parts, ledger)
+    _act_on_leaks(leaks, on_incomplete)
+    notes = [*(note for part in parts for note in part.notes), *remarks]
+    expected = [each.expected for each in found if each.expected is not None]
+    errors = [each.error for each in found if each.error is not None]
+    at = found[0].at
+    pack = inputs.pack_values if at is None else _only
+    rows = [part.rows for part in parts]
+    resolved = aim.join([outcome.target for outcome in outcomes], rows)
+    notes += [resolved.note()] if resolved.layer else []
+    return Explanation(
+        values=pack(values),
+        inputs=inputs.pack([leaf.detach() for leaf in inputs.leaves]),
+        output=concatenate([outcome.output for outcome in outcomes], rows, aim.batch_axis),
+        score=torch.cat([outcome.score for outcome in outcomes]),
+        target=resolved,
+        method=parts[0].method,
+        baseline=_baseline(inputs, parts),
+        completeness=_completeness(values, expected) if expected else None,
+        error=pack(_stack(errors)) if errors else None,
+        evaluations=Evaluations(*map(sum, zip(*(p.evaluations for p in parts), strict=True))),
+        seconds=sum(part.seconds for part in parts),
+        notes=tuple(dict.fromkeys([*notes, *inputs.notes(), *leaks])),
+        ledger=ledger,
+        at=at,
+        batch_axis=inputs.batch_axis,
+    )
+
+
+def _findings(parts: list[_Part], ledger: "Ledger | None") -> tuple[list[str], list[str]]:
+    """Notes and leaks of a method, such as they are of all batches in one."""
+    method, found = parts[0].method, [part.attribution for part in parts]
+    notes = [note for each in found for note in each.notes]
+    leaks = [each.leak for each in found]
+    if ledger is not None and len(parts) > 1:
+        dtype = parts[0].outcome.score.dtype
+        old = [method.judge(each.ledger, dtype)[0] for each in found if each.ledger is not None]
+        new, leak = method.judge(ledger, dtype)
+        notes = [*(note for note in notes if not any(note in judged for judged in old)), *new]
+        leaks = [leak]
+    return sentences(notes), sentences(leaks)
+
+
+def _baseline(inputs: Inputs, parts: list[_Part]) -> Baseline | None:
+    """What the values start from: given to the method, or found by it for each sample."""
+    found = [part.attribution.reference for part in parts]
+    if any(each is None for each in found):
+        return getattr(parts[0].method, "baseline", None)
+    return Baseline.per_sample(inputs.pack(_stack([each for each in found if each is not None])))
+
+
+def _only(values: list[Tensor]) -> Tensor:
+    """The one tensor of values at a layer."""
+    (value,) = values
+    return value
+
+
+def _stack(parts: list[list[Tensor]]) -> list[Tensor]:
+    return [
+        torch.cat(column) if len(column) > 1 else column[0] for column in zip(*parts, strict=True)
+    ]
+
+
+def _completeness(values: list[Tensor], expected: list[Tensor]) -> Completeness:
+    return Completeness(_total(values).detach(), torch.cat(expected).detach())
+
+
+def _total(values: list[Tensor]) -> Tensor:
+    """Sum the values of each sample, in double precision, shape (sample,)."""
+    sums = [v.reshape(len(v), -1).sum(1, dtype=wide(v)) for v in values if v.is_floating_point()]
+    return torch.stack(sums).sum(0) if sums else torch.zeros(len(values[0]), dtype=torch.float64)
+
+
+def _act_on_leaks(leaks: list[str], on_incomplete: OnIncomplete) -> None:
+    if leaks and on_incomplete == "raise":
+        raise IncompleteError(leaks[0].rstrip("."))
+    if leaks and on_incomplete == "warn":
+        warn(leaks[0], IncompleteWarning)

@@ -1,0 +1,119 @@
+"""Every measure can be wrong: it is broken, and the test that has to notice does."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid.diagnose import decay, patterns, regions, removal, saturation, study
+from pellucid.diagnose.patterns import Pattern
+from tests.diagnose import test_decay, test_noise, test_regions, test_removal, test_saturation
+
+# What is broken -> where, how, and the test that must fail, with its arguments.
+MUTANTS: dict[str, tuple[Any, str, Any, Callable[..., None], tuple]] = {
+    "the weakest are removed": (
+        removal, "_ranks", lambda parts: _RANKS([-part for part in parts]),
+        test_removal.test_drops_are_those_of_a_loop, ("saliency",),
+    ),
+    "sizes instead of shares": (
+        removal, "is_share", lambda method: False,
+        test_removal.test_drops_are_those_of_a_loop, ("gradient_x_input",),
+    ),
+    "what stays is removed": (
+        removal, "_without", lambda inputs, made, masks: _WITHOUT(
+            inputs, made, {i: ~mask for i, mask in masks.items()}),
+        test_removal.test_drops_are_those_of_a_loop, ("saliency",),
+    ),
+    "the pattern is not moved": (
+        removal, "_move", lambda part, generator: part,
+        test_removal.test_what_the_scattered_pixels_are_worth, ("exact",),
+    ),
+    "it is moved far away": (
+        removal, "NEAR", 0.3,
+        test_removal.test_what_the_scattered_pixels_are_worth, ("place",),
+    ),
+    "random ones are the same for all draws": (
+        removal, "seeded", lambda seed, draw: _SEEDED(seed, 0),
+        test_removal.test_random_drops_are_those_of_the_seed, (),
+    ),
+    "the last axis is no channel": (
+        study, "channels_last", lambda shape: False,
+        test_removal.test_channels_go_together_and_the_last_axis_may_hold_them, (),
+    ),
+    "sizes of noise without the range": (
+        study, "value_range", lambda leaf: torch.ones(len(leaf), *[1] * (leaf.ndim - 1)),
+        test_decay.test_correlations_are_those_of_the_textbook, (),
+    ),
+    "cosines instead of correlations": (
+        decay, "correlation", lambda a, b: torch.cosine_similarity(a, b),
+        test_decay.test_correlations_are_those_of_the_textbook, (),
+    ),
+    "maps of a layer instead of the input": (
+        study, "_at", lambda method, path, case: _AT(method, path and "1", case),
+        test_decay.test_correlations_at_layers_are_those_of_the_textbook, (),
+    ),
+    "branches are taken for bottlenecks": (
+        __import__("pellucid.diagnose.layers", fromlist=["layers"]), "_is_passed",
+        lambda value, reach: True,
+        test_decay.test_layers_are_found_that_all_of_the_signal_passes, (),
+    ),
+    "upper bounds are no kinks": (
+        patterns, "_between", lambda y, low, high: y > low,
+        test_regions.test_kinks_are_found_however_they_are_written, ("relu6",),
+    ),
+    "choices are no kinks": (
+        patterns, "_is_choice", lambda dtype: False,
+        test_regions.test_pooled_and_clipped_units_as_a_fine_grid_shows, (),
+    ),
+    "all is linear": (
+        patterns, "_is_linear", lambda operation: True,
+        test_regions.test_what_is_not_piecewise_linear_is_named, (torch.tanh, "tanh"),
+    ),
+    "a switch is overlooked": (
+        Pattern, "switches", lambda self, other: max(0, _SWITCHES(self, other) - 1),
+        test_regions.test_every_hinge_on_the_line_is_a_boundary, (),
+    ),
+    "nothing is halved": (
+        regions, "HALVINGS", 0,
+        test_regions.test_a_random_network_has_as_many_as_a_fine_grid_shows, (),
+    ),
+    "what the score does not read counts": (
+        patterns, "_towards", lambda tape: tape.operations,
+        test_regions.test_what_the_score_does_not_depend_on_is_not_counted, (),
+    ),
+    "the line runs backwards": (
+        saturation, "_between", lambda start, end, alpha: _BETWEEN(end, start, alpha),
+        test_saturation.test_slopes_are_those_of_autograd_and_add_up_to_the_rise, (),
+    ),
+    "the way is not from the baseline": (
+        saturation, "_along", lambda gradient, inputs, reference, rows: _ALONG(
+            gradient, inputs, inputs.replace([0 * leaf for leaf in inputs.leaves]), rows),
+        test_saturation.test_slopes_are_those_of_autograd_and_add_up_to_the_rise, (),
+    ),
+    "the first crossing counts": (
+        saturation, "_last_crossing", lambda line, alphas, share: alphas[
+            int((line >= share).nonzero()[0])],
+        test_saturation.test_a_score_that_comes_back_reaches_a_share_when_it_stays_there, (),
+    ),
+    "batches are joined in disorder": (
+        __import__("pellucid.diagnose.noise", fromlist=["noise"]), "_joined",
+        lambda parts: _JOINED(parts[::-1]),
+        test_noise.test_batches_do_not_change_the_numbers, ("table",),
+    ),
+}  # fmt: skip
+_RANKS, _WITHOUT, _SEEDED = removal._ranks, removal._without, study.seeded
+_AT, _SWITCHES = study._at, Pattern.switches
+_BETWEEN, _ALONG = saturation._between, saturation._along
+_JOINED = __import__("pellucid.diagnose.noise", fromlist=["noise"])._joined
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_broken_measure_is_noticed(name, monkeypatch):
+    where, what, broken, check, arguments = MUTANTS[name]
+    torch.manual_seed(0)
+    check(*arguments)
+    monkeypatch.setattr(where, what, broken)
+    torch.manual_seed(0)
+    with pytest.raises((AssertionError, IndexError)):
+        check(*arguments)
