@@ -190,7 +190,7 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def trained(name: str, epochs: int = 12) -> tuple[nn.Module, float]:
+def trained(name: str, epochs: int = 25) -> tuple[nn.Module, float]:
     """A network that was trained from a fixed seed, and its accuracy on the test images."""
     torch.manual_seed(0)
     net = ARCHITECTURES[name]()

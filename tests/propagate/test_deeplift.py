@@ -555,6 +555,17 @@ def test_dropout_drops_the_same_in_both_runs():
     assert off(explain(net.train(), normal(3, 4, seed=1))) < 1e-9
 
 
+@pytest.mark.filterwarnings("ignore::pellucid.errors.TrainingModeWarning")
+@pytest.mark.parametrize("name", ["deeplift", "deep_shap"])
+def test_samples_that_share_statistics_add_up_together(name):
+    net = zoo.load("training")
+    found = pl.explain(net.model, net.inputs, name, target=0, on_incomplete="raise")
+    whole = found.completeness
+    assert_close(whole.explained.sum(), whole.expected.sum(), check_dtype=False)
+    assert off(found) > 1e-3
+    assert any("share the statistics of their batch" in note for note in found.notes)
+
+
 # -- options, cost and places
 
 

@@ -8,7 +8,8 @@ from torch.testing import assert_close
 
 import pellucid as pl
 from pellucid.propagate import samples
-from pellucid.propagate.rules import Epsilon, Share, sharing
+from pellucid.propagate.axes import MOVES, moved, reshaped
+from pellucid.propagate.rules import Epsilon, Share, weighted
 from pellucid.propagate.rules.registered import REGISTERED, Registered
 from pellucid.propagate.rules.sharing import divide
 from pellucid.tape.ledger import Entry, Ledger
@@ -202,13 +203,13 @@ def test_a_rule_that_books_one_sum_leaves_the_samples_together():
 
 def test_books_under_the_wrong_sample_are_announced(monkeypatch):
     """A mutant: sums by sample in the order turned round."""
-    right = sharing.blockwise
+    right = weighted.divide
 
-    def wrong(*given: object) -> tuple[list[Tensor], Tensor]:
-        made, kept = right(*given)
-        return made, kept.flip(0) if kept.ndim else kept
+    def wrong(*given: object) -> tuple[Tensor, Tensor]:
+        ratio, kept = right(*given)
+        return ratio, kept.flip(0) if kept.ndim else kept
 
-    monkeypatch.setattr(sharing, "blockwise", wrong)
+    monkeypatch.setattr(weighted, "divide", wrong)
     x = torch.tensor([[1.0, 1.0], [-6.0, -9.0]])
     with pytest.raises(pl.errors.IncompleteError, match="must add up"):
         pl.explain(shifted(), x, "lrp", target=0, rules=Epsilon(epsilon=0.5),
@@ -253,3 +254,63 @@ def test_a_ledger_of_several_samples_comes_back(tmp_path):
     assert back.ledger == found.ledger
     assert back[1].ledger == found[1].ledger
     assert back[1].notes == found[1].notes
+
+
+SHAPES = [
+    ((2, 3, 4), (6, 4)), ((6, 4), (2, 3, 4)), ((2, 3, 4), (2, 12)), ((2, 3, 4), (24,)),
+    ((2, 1, 6), (2, 2, 3)), ((4, 6), (3, 8)), ((2, 3), (1, 2, 1, 3, 1)), ((1,), ()), ((), (1, 1)),
+    ((2, 2, 3, 1, 4), (4, 3, 4)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after"), SHAPES, ids=str)
+def test_ids_are_read_in_another_shape_as_their_elements_are(before, after):
+    for changing in range(2 ** len(before)):
+        axes = [i for i in range(len(before)) if changing >> i & 1]
+        narrow = tuple(before[i] if i in axes else 1 for i in range(len(before)))
+        ids = torch.arange(torch.Size(narrow).numel()).reshape(narrow)
+        found = reshaped(ids, before, after)
+        assert torch.equal(found.expand(after), ids.expand(before).reshape(after))
+
+
+WAYS = {
+    "view": lambda x: x.reshape(6, 4),
+    "unsqueeze": lambda x: x.unsqueeze(1),
+    "squeeze": lambda x: x[:, :1].squeeze(1),
+    "permute": lambda x: x.permute(2, 0, 1),
+    "transpose": lambda x: x.transpose(0, 2),
+    "expand": lambda x: x.unsqueeze(0).expand(5, 2, 3, 4),
+    "select": lambda x: x.select(0, 1),
+    "select another": lambda x: x.select(1, 2),
+    "slice": lambda x: x[1:],
+    "slice another": lambda x: x[:, 1:3],
+    "unbind": lambda x: x.unbind(0),
+    "unbind another": lambda x: x.unbind(2),
+    "split": lambda x: x.split(1, 0),
+    "split another": lambda x: x.split([1, 3], 2),
+    "chunk": lambda x: x.chunk(2, 2),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_samples_move_with_whole_axes(way):
+    """The short way by shapes gives what marks give that are moved element by element."""
+
+    def moving(x: Tensor) -> Tensor:
+        found = WAYS[way](x)
+        return torch.stack(
+            [part.sum() for part in (found if isinstance(found, tuple) else (found,))]
+        )
+
+    tape = pl.record(moving, normal(2, 3, 4))
+    narrow = torch.arange(2).reshape(2, 1, 1)
+    known, whole = {tape.entries[0]: narrow}, {tape.entries[0]: narrow.expand(2, 3, 4).contiguous()}
+    for operation in tape.operations:
+        slot = operation.slots[0]
+        if operation.name not in MOVES or slot not in known:
+            continue
+        short, full = moved(operation, known[slot]), operation.again(whole.__getitem__)
+        for value, ids, marks in zip(operation.outputs, short, full, strict=True):
+            assert torch.equal(ids.expand(value.shape), marks)
+            known[value], whole[value] = ids, marks
+    assert len(known) > 1

@@ -1,7 +1,7 @@
 """An operation with weights, as rules see it: one linear map, with modified weights on request."""
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -138,12 +138,16 @@ class Linear:
         """The sum of bias times signal over the output, for each sample."""
         if bias is None:
             return signal.new_zeros(())
-        if self.samples.ids is not None:
-            return self.samples.sum(signal * self._on_output(bias, signal))
-        if self.is_convolution:
-            axes = [axis for axis in range(signal.ndim) if axis != 1]
-            return signal.sum(axes) @ bias
-        return (signal * bias).sum()
+        ids, wide = self.samples.ids, signal.dtype in (torch.float32, torch.float64)
+        if self.is_convolution and (ids is None or self.samples.in_rows) and wide:
+            kept = signal.sum(list(range(2, signal.ndim))) @ bias
+            return kept.sum() if ids is None else kept
+        if not self.is_convolution and bias.ndim == 1 and wide:
+            if ids is None:
+                return (signal @ bias).sum()
+            if ids.shape[-1] == 1:
+                return replace(self.samples, ids=ids[..., 0]).sum(signal @ bias)
+        return self.samples.sum(signal * self._on_output(bias, signal))
 
     @property
     def input_is_left(self) -> bool:

@@ -11,6 +11,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from pellucid.propagate.axes import moved
 from pellucid.tape.adjoints import CONVOLUTIONS, kind
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.record import Tape
@@ -22,8 +23,8 @@ NOBODY = -1
 MARK = 2.0**40 + 0.25
 # Moving operations that leave every element where it is, up to broadcasting.
 STAYING = {"_to_copy", "clone", "alias", "contiguous", "lift_fresh", "masked_fill", "where"}
-# Those that cut the elements up into other axes, in their order.
-VIEWS = {"view", "_unsafe_view", "reshape", "flatten", "_reshape_alias"}
+# Those that put together what lies along one axis, or the last ones, and keep the shape.
+ALONG_AXES = {"_softmax", "_safe_softmax", "_log_softmax", "native_layer_norm"}
 # Those that read the memory of their argument, whatever its shape.
 STRIDED = {"as_strided", "as_strided_scatter"}
 
@@ -128,7 +129,7 @@ class _Step:
         known = {value: self._by_shape(value) for value in values if value is not None}
         if any(ids is None for ids in known.values()):
             moves = kind(self.operation) == "route"
-            made = self._moved() if moves else self._traced()
+            made = (self._along() or self._moved()) if moves else self._traced()
             known = {
                 value: _narrow(ids)
                 for value, ids in zip(values, made, strict=False)
@@ -147,7 +148,7 @@ class _Step:
         product = name in ("mm", "bmm", "addmm", "baddbmm")
         moves = kind(self.operation) == "route" and name not in STAYING
         if moves and not name.startswith(("max_pool", "adaptive_max_pool")):
-            return self._still_in_rows(output)
+            return None
         if any(len(value.shape) > len(output.shape) for value in self.given):
             return None
         ids = _agreed([self.found[value] for value in self.given], len(output.shape))
@@ -157,7 +158,15 @@ class _Step:
             return ids
         keeps = name in CONVOLUTIONS or name.startswith(("max_pool", "avg_pool", "adaptive_"))
         keeps = keeps or (product and not self._contracts())
+        keeps = keeps or (name in ALONG_AXES and self._is_apart_along(ids))
         return ids if same and keeps else None
+
+    def _is_apart_along(self, ids: Tensor) -> bool:
+        """Whether samples do not change along the axes that are normalized together."""
+        axes = self.operation.arguments[1]
+        if isinstance(axes, int):
+            return ids.shape[axes] == 1
+        return all(length == 1 for length in ids.shape[ids.ndim - len(axes) :])
 
     def _contracts(self) -> bool:
         """Whether a product sums over an axis along which samples change."""
@@ -165,15 +174,10 @@ class _Step:
         pairs = ((self.found.get(left), -1), (self.found.get(right), -2))
         return any(ids is not None and ids.shape[axis] > 1 for ids, axis in pairs)
 
-    def _still_in_rows(self, output: Value) -> Tensor | None:
-        """The first axis, where views only cut up or join the others."""
-        name, shape = self.operation.name, output.shape
-        first = self.found[self.given[0]]
-        if name not in VIEWS or not shape or shape[0] != self.rows:
-            return None
-        if not Samples(self.rows, first).in_rows:
-            return None
-        return first.reshape(-1, *[1] * (len(shape) - 1))
+    def _along(self) -> list[Tensor] | None:
+        """The samples where whole axes are moved, or `None` if more than that happens."""
+        ids = self.found.get(self.operation.slots[0])
+        return None if ids is None else moved(self.operation, ids)
 
     def _moved(self) -> list[Tensor]:
         """The samples themselves, moved by the operation as it moves the elements."""
@@ -186,18 +190,13 @@ class _Step:
             device = value.tensor.device if ids is None else ids.device
             marks = torch.full((), 0.0, dtype=torch.float64, device=device)
             marks = marks if ids is None else torch.where(ids == NOBODY, marks, ids.double() + MARK)
-            marks = marks.expand(
-                value.shape
-            ).contiguous()  # some operations misread strides of zero
+            # Some operations misread strides of zero.
+            marks = marks.expand(value.shape).contiguous()
             if strided:
                 marks = torch.empty_like(value.tensor, dtype=torch.float64).copy_(marks)
             return marks
 
-        if self.operation.name in VIEWS:
-            made = [read(self.given[0]).reshape(self.operation.output.shape)]
-        else:
-            made = self._again(read)
-        return [_read_back(out, self.rows) for out in made]
+        return [_read_back(out, self.rows) for out in self._again(read)]
 
     def _traced(self) -> list[Tensor]:
         """The samples on which each output depends: what is no number before is none behind.

@@ -17,6 +17,7 @@ from pellucid.options import one_of
 from pellucid.propagate.deeplift.multipliers import RULES, RuleName, contributions
 from pellucid.remarks import Remark, Share
 from pellucid.structure import Inputs
+from pellucid.tape.adjoints import is_training_norm
 from pellucid.tape.expand import expanded
 from pellucid.tape.record import Tape
 
@@ -27,6 +28,10 @@ LEAK_TEXT = (
     "DeepLIFT must sum to f(x) - f(baseline); {} did not. The model goes another way for the "
     "baseline, or chooses by values that no signal follows: take another baseline, or "
     "integrated_gradients."
+)
+MIXED_NOTE = (
+    "Samples share the statistics of their batch: only the values of all of them together sum to "
+    "the differences of their scores."
 )
 
 
@@ -44,10 +49,10 @@ class DeepLIFT(Method):
     passes an activation: "rescale"; "reveal_cancel", which tells apart what pushes a neuron up and
     what pushes it down; "paper", which is Rescale behind convolutions and RevealCancel behind dense
     layers. An activation is an elementwise function of one value, as however many operations it is
-    written, and so is a norm. A maximum gives max(y, y0) - y0 to the winner at the input and y - max(y, y0) to the
-    one at the reference; anything else that couples elements (softmax, layer norm, a product of two
-    signals) has its adjoint integrated between reference and input. A background of several
-    baselines is averaged over.
+    written, and so is a norm. A maximum gives max(y, y0) - y0 to the winner at the input and
+    y - max(y, y0) to the one at the reference; anything else that couples elements (softmax, layer
+    norm, a product of two signals) has its adjoint integrated between reference and input. A
+    background of several baselines is averaged over.
     Laws: complete; exact on a linear model; an ignored input gets zero; equal functions get equal
     answers as far as their activations are of the same sums.
     Source: Shrikumar, Greenside, Kundaje (2017), Learning Important Features Through Propagating
@@ -135,7 +140,7 @@ def _answer(
     tape = here.tape
     there = here.moved(_laid_out(references[0], case.inputs), torch.arange(len(case)))
     found = _explained(here, tape, there, rule, at, consume=not case.shared)
-    leak = _leak(found.values, found.expected)
+    leak = _leak(found.values, found.expected, mixed=_mixes(case, found))
     return Attribution(values=found.values, expected=found.expected, at=found.at, leak=leak)
 
 
@@ -146,6 +151,14 @@ class _Found:
     values: list[Tensor]
     expected: Tensor | None
     at: str | None
+    mixed: bool = False
+
+
+def _mixes(case: Case, found: _Found) -> bool:
+    """Whether samples share statistics, so that only all of them together add up; noted then."""
+    if found.mixed:
+        case.counter.note(MIXED_NOTE)
+    return found.mixed
 
 
 def _explained(
@@ -158,13 +171,14 @@ def _explained(
     _check_finite(reference)
     site = Site(case=case, path=at)
     until, label = site.values, site.label
+    mixed = len(case) > 1 and any(map(is_training_norm, tape.operations))
     _ = site.tensors  # read before the tape is used up
     found, around = contributions(
         expanded(tape), expanded(reference), ones(tape), until, rule, consume=consume
     )
     case.count(backward=len(case))
     expected = None if around else score - reference.outcome.score
-    return _Found(values=site.read(found), expected=expected, at=label)
+    return _Found(values=site.read(found), expected=expected, at=label, mixed=mixed)
 
 
 def _keeping(case: Case) -> Case:
@@ -219,9 +233,11 @@ class Totals:
     expected: Tensor | None = None
     types: list[torch.dtype] = field(default_factory=list)
     at: str | None = None
+    mixed: bool = False
 
     def add(self, found: _Found, rows: Tensor) -> None:
         """Add what was found for some rows, each of one sample."""
+        self.mixed = self.mixed or found.mixed
         if not self.first:
             self.types, self.at = [value.dtype for value in found.values], found.at
             self.first, self.second = (
@@ -252,7 +268,8 @@ class Totals:
                 (second / self.times - mean**2).clamp(min=0).div(self.times - 1).sqrt().to(dtype)
                 for mean, second, dtype in zip(means, self.second, self.types, strict=True)
             ]
-        leak = _leak(values, expected)
+        found = _Found(values=values, expected=expected, at=self.at, mixed=self.mixed)
+        leak = _leak(values, expected, mixed=_mixes(case, found))
         return Attribution(values=values, expected=expected, error=error, at=self.at, leak=leak)
 
 
@@ -260,15 +277,17 @@ def _room(like: Tensor, samples: int) -> Tensor:
     return like.new_zeros((samples, *like.shape[1:]), dtype=wide(like))
 
 
-def _leak(values: list[Tensor], expected: Tensor | None) -> Remark:
+def _leak(values: list[Tensor], expected: Tensor | None, *, mixed: bool) -> Remark:
     """Say for how many samples the contributions miss the difference of the scores."""
     if expected is None:
         return ""
     parts = [v.reshape(len(v), -1).to(wide(v)) for v in values if v.is_floating_point()]
-    total = sum(part.sum(1) for part in parts)
-    size = sum(part.abs().sum(1) for part in parts)
+    total = torch.stack([part.sum(1) for part in parts]).sum(0)
+    size = torch.stack([part.abs().sum(1) for part in parts]).sum(0)
     rounding = ROUNDINGS * torch.finfo(expected.dtype).eps * size
     whole = expected.to(wide(expected))
+    if mixed:  # what one sample adds to another's score is among its own values
+        total, whole, rounding = (each.sum().expand(len(each)) for each in (total, whole, rounding))
     off = ~((total - whole).abs() <= LEAK * whole.abs() + rounding)
     return Share(text=LEAK_TEXT, some=int(off.sum()), of=len(expected))
 

@@ -84,8 +84,36 @@ def divide(
     signal: Tensor, z: Tensor, epsilon: float, samples: Samples = TOGETHER
 ) -> tuple[Tensor, Tensor]:
     """Signal / stabilize(z) with 0/0 = 0, and the relevance that the stabilizer keeps."""
+    if epsilon > 0 and not torch.is_grad_enabled() and _in_blocks((signal, z), samples):
+        return _divide_over(signal, z, epsilon, samples)
     (ratio,), kept = blockwise(partial(divided, epsilon=epsilon), (signal, z), samples)
     return ratio, kept
+
+
+def _divide_over(
+    signal: Tensor, z: Tensor, epsilon: float, samples: Samples
+) -> tuple[Tensor, Tensor]:
+    """The same, block by block into memory that is reused: the step that walks consist of.
+
+    The sign of a zero is left as it is. Where it is that of -0.0 all contributions are zero, and
+    so is what they get; and what the stabilizer keeps does not depend on it.
+    """
+    apart = samples.ids is not None
+    ratio = torch.empty_like(signal)
+    flat = [t.reshape(len(t) if apart else 1, -1) for t in (signal, z, ratio)]
+    count, length = flat[0].shape
+    high, wide = max(1, BLOCK // length), min(length, BLOCK)
+    small = torch.full((), epsilon, dtype=z.dtype, device=z.device)
+    sums = z.new_zeros(count, dtype=torch.promote_types(z.dtype, torch.float32))
+    for top in range(0, count, high):
+        for left in range(0, length, wide):
+            place = slice(top, top + high), slice(left, left + wide)
+            part, below, out = (t[place] for t in flat)
+            nudge = torch.copysign(small, below)
+            torch.add(below, nudge, out=out)
+            torch.div(part, out, out=out)
+            sums[place[0]] += nudge.mul_(out).sum(1, dtype=sums.dtype)
+    return ratio, sums if apart else sums.sum()
 
 
 def divided(signal: Tensor, z: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -111,15 +139,19 @@ def blockwise(
     under autograd, which holds on to all of that, it sees everything at once.
     """
     apart = samples.ids is not None
-    known = samples.in_rows or not apart
-    plain = all(t.is_contiguous() and t.dtype == tensors[0].dtype for t in tensors)
     small = tensors[0].numel() <= BLOCK
-    if torch.is_grad_enabled() or small or not (known and plain):
+    if torch.is_grad_enabled() or small or not _in_blocks(tensors, samples):
         *made, kept = step(*tensors)
         return made, samples.sum(kept)
     rows = [t.reshape(len(t) if apart else 1, -1) for t in tensors]
     made, sums = _by_blocks(step, rows)
     return [part.reshape(tensors[0].shape) for part in made], sums if apart else sums.sum()
+
+
+def _in_blocks(tensors: Sequence[Tensor], samples: Samples) -> bool:
+    """Whether tensors lie in memory alike, each sample (where they are told apart) in rows."""
+    plain = all(t.is_contiguous() and t.dtype == tensors[0].dtype for t in tensors)
+    return plain and tensors[0].numel() > 0 and (samples.ids is None or samples.in_rows)
 
 
 def _by_blocks(step: Step, rows: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:

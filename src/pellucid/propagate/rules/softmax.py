@@ -80,9 +80,13 @@ class TaylorSoftmax(SignalRule):
             arriving, stabilizer = divide(signal, y, self.epsilon, samples)
         x = operation.slots[0].tensor
         total = arriving.sum(axis, keepdim=True)
-        # Masked elements are -inf, which times zero would be no number.
-        x = x.clamp(min=torch.finfo(x.dtype).min)
-        shared = torch.addcmul(arriving, weights, total, value=-1) * x
+        apart = torch.addcmul(arriving, weights, total, value=-1)
+        shared = apart * x
+        passed = samples.sum(shared)
+        if not bool(passed.isfinite().all()):
+            # Masked elements are -inf, which times zero would be no number.
+            shared = apart * x.clamp(min=torch.finfo(x.dtype).min)
+            passed = samples.sum(shared)
         arrived = samples.sum(total if arriving is signal else signal)
-        stopped = arrived - samples.sum(shared) - stabilizer
+        stopped = arrived - passed - stabilizer
         return Share([shared], 0.0, stabilizer, stopped)
