@@ -60,12 +60,6 @@ EXCEPTIONS: dict[tuple[str, str, str], str] = {
     ("deconvnet", "residual_in_place", "invariant"): "the twin rectifies before it adds up",
     ("taylor", "reused", "invariant"): "the twin has more classes, so another decision boundary",
     ("taylor", "views", "precise"): "where a search ends that finds no root, rounding decides",
-    ("lrp", "attention", "invariant"): "the twin adds up in other steps, each with a stabilizer",
-    ("lrp", "recurrent", "invariant"): "the twin adds up in other steps, each with a stabilizer",
-    ("lrp", "recurrent", "batched"): "torch adds biases in a step of their own for some shapes",
-    ("lrp-plus-flat", "attention", "batched"): "biases in a step of their own for some shapes",
-    ("lrp-zplus", "attention", "batched"): "biases in a step of their own for some shapes",
-    ("smoothgrad-lrp", "attention", "batched"): "biases in a step of their own for some shapes",
     ("lrp", "maximum", "invariant"): "a maximum has a winner, a sum of absolute values has none",
 }
 

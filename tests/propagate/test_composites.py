@@ -242,3 +242,42 @@ def test_auto_picks_among_those_that_conserve_and_says_so(net, shape, expected):
     assert chosen.conserves
     assert found.notes[0] == f"Composite `{expected}` was chosen: {chosen.why}."
     assert pl.record(net, normal(*shape)).plan().note == found.notes[0]
+
+
+def linear_in_two_steps() -> dict[str, object]:
+    """One network of two linear layers, and other ways to write it."""
+    net = seeded(nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)))
+    w, b, v, c = (p.detach() for p in (net[0].weight, net[0].bias, net[2].weight, net[2].bias))
+
+    def by_tokens(x: Tensor) -> Tensor:
+        hidden = torch.relu((x.reshape(-1, 1, 4) @ w.T) + b)
+        return (hidden @ v.T + c).reshape(-1, 3)
+
+    return {
+        "layers": net,
+        "functions": lambda x: (x @ w.T + b).relu() @ v.T + c,
+        "in place": lambda x: torch.relu_(b + x @ w.T) @ v.T + c,
+        "tokens": by_tokens,
+    }
+
+
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_a_bias_that_is_added_in_a_step_of_its_own_is_a_bias(name):
+    ways, x = linear_in_two_steps(), normal(6, 4)
+    found = {
+        way: pl.explain(model, x, "lrp", composite=name, target=1, on_incomplete="ignore")
+        for way, model in ways.items()
+    }
+    for way, each in found.items():
+        torch.testing.assert_close(each.values, found["layers"].values, msg=way)
+        assert each.ledger.bias == pytest.approx(found["layers"].ledger.bias, abs=1e-9)
+
+
+def test_a_constant_that_others_read_before_is_no_bias():
+    net = seeded(nn.Linear(4, 5, bias=False))
+    read_twice = lambda x: torch.relu(net(x) + torch.ones(5).double()) + net(x)  # noqa: E731
+    rows = pl.record(read_twice, normal(2, 4)).plan("epsilon").rows
+    assert [row.rule for row in rows if row.operation == "add"] == ["Folded", "Epsilon"]
+    shared = lambda x: (y := net(x)).relu() + (y + torch.ones(5).double()).relu()  # noqa: E731
+    rows = pl.record(shared, normal(2, 4)).plan("epsilon").rows
+    assert [row.rule for row in rows if row.operation == "add"] == ["Epsilon", "Epsilon"]

@@ -27,6 +27,8 @@ def times(made: Tensor, other: Tensor) -> Tensor:
 class Linear:
     """z = W x + b of one recorded operation; `norm` is a batch norm that is folded into it.
 
+    `shift` is the addition of a bias that is folded into it.
+
     `x` has the shape of the operation's input, `z` that of its output. `forward` and `backward`
     apply the map, and its transpose, with weights of the caller's. `samples` are those of z.
     `memory` is that of the tape.
@@ -34,6 +36,7 @@ class Linear:
 
     operation: Operation
     norm: Operation | None = None
+    shift: Operation | None = None
     samples: Samples = TOGETHER
     memory: dict[Hashable, Any] | None = None
 
@@ -82,12 +85,19 @@ class Linear:
     @property
     def bias(self) -> Tensor | None:
         """The bias, with the shift of the folded norm; shape (channel,)."""
-        value = self._slots[2]
-        bias = None if value is None else value.tensor
+        value = self._slots[2] if self.shift is None else _constant(self.shift)
+        bias = None if value is None else value.tensor.flatten()
         if self.norm is None:
             return bias
         scale, shift = self._affine
         return shift if bias is None else shift + scale * bias
+
+    def preactivation(self, signal: Tensor) -> Tensor:
+        """z, in the shape of the signal at the operation's output; see `sharing.preactivation`."""
+        if self.shift is None:
+            return preactivation(self.output, signal)
+        value = self.shift.output
+        return preactivation(value, signal.reshape(value.shape)).reshape(signal.shape)
 
     def forward(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """W x + b, with the weight and bias given."""
@@ -164,3 +174,22 @@ class Linear:
         groups = op.arguments[8]  # transposed: weight (input channel, output channel / groups, ...)
         per_input = per_channel.reshape(groups, -1).repeat_interleave(weight.shape[0] // groups, 0)
         return per_input.reshape(weight.shape[0], -1, *[1] * (weight.ndim - 2))
+
+
+def _constant(addition: Operation) -> Value:
+    """What is added that depends on no input."""
+    return next(value for value in addition.slots if not value.depends)
+
+
+def preactivation(value: Value, signal: Tensor) -> Tensor:
+    """z, or what a rectifier made of it in place, if that is all the signal needs.
+
+    A rectifier that wrote over z kept its positive part. Where the signal is zero wherever that
+    part is, the rest of z is multiplied by zero and need not be computed again.
+    """
+    result = value.rectified
+    if value.kept or result is None or not result.kept:
+        return value.tensor
+    # This keeps the signal where the result is positive, faster than a mask would.
+    needed = torch.ops.aten.threshold_backward(signal, result.tensor, 0)
+    return result.tensor if torch.equal(needed, signal) else value.tensor

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pellucid.errors import MissingRuleError
 from pellucid.propagate.auto import choose
-from pellucid.propagate.canonize import folded_norms
+from pellucid.propagate.canonize import folded_biases, folded_norms
 from pellucid.propagate.composites import Composite
 from pellucid.propagate.linear import Linear
 from pellucid.propagate.rules.families import DEFAULTS
@@ -90,15 +90,17 @@ class _Rulebook:
 
     rules: Composite
     norms: dict[Operation, Operation]
+    biases: dict[Operation, Operation]
     folded: set[Operation]
     places: dict[Operation, Place]
     memory: dict[Hashable, Any] | None
 
     @classmethod
     def of(cls, tape: Tape, rules: Composite) -> "_Rulebook":
-        norms, found = folded_norms(tape), places(tape)
+        norms, biases, found = folded_norms(tape), folded_biases(tape), places(tape)
         rules.check(list(found.values()))
-        return cls(rules, norms, set(norms.values()), found, tape.memory)
+        folded = {*norms.values(), *biases.values()}
+        return cls(rules, norms, biases, folded, found, tape.memory)
 
     def step(self, operation: Operation) -> tuple[str, Sharing] | None:
         """The name and the function by which an operation shares relevance; `None` without rule."""
@@ -120,7 +122,12 @@ class _Rulebook:
                 got=operation,
                 hint='Add a last entry ("any", Epsilon()).',
             )
-        linear = Linear(operation=operation, norm=self.norms.get(operation), memory=self.memory)
+        linear = Linear(
+            operation=operation,
+            norm=self.norms.get(operation),
+            shift=self.biases.get(operation),
+            memory=self.memory,
+        )
         return rule.name, _Weighted(rule, linear)
 
 
@@ -183,8 +190,9 @@ class _Weighted:
 
 
 def _share_folded(operation: Operation, signals: Signals, layout: Layout) -> Share:
-    """A folded norm hands on what it gets: the operation before it accounts for both."""
-    return Share([first(signals), *[None] * (len(operation.slots) - 1)])
+    """What is folded hands on what it gets: the operation before it accounts for both."""
+    carrying = next(value for value in operation.slots if value.carries)
+    return Share([first(signals) if value is carrying else None for value in operation.slots])
 
 
 @dataclass

@@ -10,9 +10,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from pellucid.propagate.linear import preactivation
 from pellucid.propagate.rules.factors import FUSED
 from pellucid.propagate.rules.rule import SignalRule
-from pellucid.propagate.rules.sharing import EPSILON, Share, divide, first, preactivation
+from pellucid.propagate.rules.sharing import EPSILON, Share, divide, first
 from pellucid.propagate.rules.signals import Sum, check_stabilizer
 from pellucid.propagate.samples import Layout
 from pellucid.tape.adjoints import Signals

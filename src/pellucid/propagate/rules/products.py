@@ -5,9 +5,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from pellucid.propagate.linear import preactivation
 from pellucid.propagate.rules.factors import receivers
 from pellucid.propagate.rules.rule import SignalRule
-from pellucid.propagate.rules.sharing import EPSILON, Share, divide, first, pairs, preactivation
+from pellucid.propagate.rules.sharing import EPSILON, Share, divide, first, pairs
 from pellucid.propagate.rules.signals import check_stabilizer, settled
 from pellucid.propagate.samples import Layout
 from pellucid.tape.adjoints import Signals, adjoint, sum_to

@@ -60,20 +60,6 @@ def _nudge(z: Tensor, epsilon: float) -> Tensor:
     return torch.copysign(torch.full((), epsilon, dtype=z.dtype, device=z.device), z + 0.0)
 
 
-def preactivation(value: Value, signal: Tensor) -> Tensor:
-    """z, or what a rectifier made of it in place, if that is all the signal needs.
-
-    A rectifier that wrote over z kept its positive part. Where the signal is zero wherever that
-    part is, the rest of z is multiplied by zero and need not be computed again.
-    """
-    result = value.rectified
-    if value.kept or result is None or not result.kept:
-        return value.tensor
-    # This keeps the signal where the result is positive, faster than a mask would.
-    needed = torch.ops.aten.threshold_backward(signal, result.tensor, 0)
-    return result.tensor if torch.equal(needed, signal) else value.tensor
-
-
 # What a step makes of some elements: results of their shape, and last what it keeps of each.
 Step = Callable[..., tuple[Tensor, ...]]
 # Elements worked on at a time: few enough to stay in a core's cache from one step to the next.

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from pellucid.options import number
+from pellucid.propagate.linear import preactivation
 from pellucid.propagate.rules.rule import SignalRule
-from pellucid.propagate.rules.sharing import EPSILON, Share, divide, first, pairs, preactivation
+from pellucid.propagate.rules.sharing import EPSILON, Share, divide, first, pairs
 from pellucid.propagate.samples import NOBODY, Layout
 from pellucid.tape.adjoints import Signals, adjoint, norm_affine, sum_to
 from pellucid.tape.operations import Operation

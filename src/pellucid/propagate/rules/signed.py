@@ -24,7 +24,6 @@ from pellucid.propagate.rules.sharing import (
     blockwise,
     divide,
     divided,
-    preactivation,
 )
 from pellucid.propagate.rules.weighted import check_epsilon
 
@@ -102,7 +101,7 @@ def negative(bias: Tensor | None) -> Tensor | None:
 
 def _output(linear: Linear, signal: Tensor, *, bias: bool) -> Tensor:
     """The output where the signal needs it, with the bias or without."""
-    return preactivation(linear.output, signal) if bias else linear.without_bias()
+    return linear.preactivation(signal) if bias else linear.without_bias()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from pellucid.errors import InputError
 from pellucid.options import number
 from pellucid.propagate.linear import Linear, times
 from pellucid.propagate.rules.rule import Rule
-from pellucid.propagate.rules.sharing import EPSILON, Share, divide, preactivation
+from pellucid.propagate.rules.sharing import EPSILON, Share, divide
 
 
 def check_epsilon(rule: Rule) -> None:
@@ -67,7 +67,7 @@ class Epsilon(Rule):
 
 
 def _by_contribution(linear: Linear, signal: Tensor, epsilon: float, *, bias: bool) -> Share:
-    z = preactivation(linear.output, signal) if bias else linear.without_bias()
+    z = linear.preactivation(signal) if bias else linear.without_bias()
     ratio, stabilizer = divide(signal, z, epsilon, linear.samples)
     kept = linear.bias_share(ratio, linear.bias if bias else None)
     return Share([times(linear.backward_plain(ratio), linear.x)], kept, stabilizer)
