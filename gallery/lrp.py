@@ -2,7 +2,8 @@
 
 Shows shares of the score. With the epsilon rule, which is faithful to the function, the map of a
 deep network is noise, since large shares of both signs cancel. The z+ rule follows what speaks for
-a unit, layer by layer, and finds the eye and the spoon.
+a unit, layer by layer, and finds the eye and the spoon, whatever the class; the gamma rule lets it
+count more and still knows what speaks against.
 Misleads if its clear picture is taken for the whole answer. The ledger says where the score went:
 of 52 convolutions each one's bias keeps a part, and a ten-thousandth reaches the pixels.
 """
@@ -12,7 +13,7 @@ from _panels import PHOTOS, panels, save
 
 import pellucid as pl
 
-COMPOSITES = ("epsilon", "epsilon-plus", "epsilon-plus-flat")
+COMPOSITES = ("epsilon", "epsilon-plus-flat", "epsilon-gamma")
 
 entry = pl.zoo.load("mobilenet_v2")
 photo = entry.preprocess(PHOTOS / "cat_and_coffee.png")

@@ -62,7 +62,7 @@ def test_scores_that_cancel_are_no_leak(batch_size):
     options = {"target": 0, "batch_size": batch_size, "on_incomplete": "raise"}
     found = pl.explain(shifted(), x, "lrp", **options)
     assert found.ledger.each_of("bias").tolist() == pytest.approx([5, 5])
-    assert any("In 2 of 2 samples biases" in note for note in found.notes)
+    assert any("kept in 2 of 2 samples: biases kept 5" in note for note in found.notes)
 
 
 def alone(model: object, x: Tensor, **options: object) -> list[pl.Explanation]:

@@ -16,6 +16,7 @@ from pellucid.propagate.composites import Composite, composite
 from pellucid.propagate.plan import Unknown, plan, propagate
 from pellucid.propagate.rules import Rule
 from pellucid.propagate.through import (
+    PAST,
     THROUGH,
     Gate,
     ThroughLike,
@@ -140,21 +141,24 @@ class LRP(Method):
 
 
 def _kept(ledger: Ledger) -> str:
-    """Say what biases and stabilizers kept of the score, where that is worth a sentence."""
+    """Say what biases, stabilizers and rules kept of the score, where that is worth a sentence."""
     bias, stabilizer = ledger.each_of("bias"), ledger.each_of("stabilizer")
-    much = bias.abs() + stabilizer.abs() > 0.01 * ledger.numbers[:, 0, 0].abs()
+    rules = ledger.each_of("stopped")
+    for apart in ("around", THROUGH, PAST):  # which have notes of their own
+        rules = rules - ledger.each_of("stopped", apart)
+    size = ledger.numbers[:, 0, 0].abs()
+    much = bias.abs() + stabilizer.abs() + rules.abs() > 0.01 * size
     if not bool(much.any()):
         return ""
-    rest = "the values show how the rest is shared, and the ledger where it went."
-    if len(much) > 1:
-        return (
-            f"In {int(much.sum())} of {len(much)} samples biases and stabilizers kept more than "
-            f"1 % of the score, biases {_span(bias)} and stabilizers {_span(stabilizer, 2)}; {rest}"
-        )
-    return (
-        f"Of the {_score(ledger)}, biases kept {ledger.bias:.4g} and stabilizers "
-        f"{ledger.stabilizer:.2g}; {rest}"
+    stopped = f" and rules {_span(rules)}" if bool((rules.abs() > 0.01 * size).any()) else ""
+    kept = (
+        f"biases kept {_span(bias)}{',' if stopped else ' and'} stabilizers {_span(stabilizer, 2)}"
     )
+    rest = f"{kept}{stopped}; the values show how the rest is shared, and the ledger where it went."
+    if len(much) > 1:
+        many = f"{int(much.sum())} of {len(much)} samples"
+        return f"More than 1 % of the score is kept in {many}: {rest}"
+    return f"Of the {_score(ledger)}, {rest}"
 
 
 def _around(ledger: Ledger, path: At) -> str:
