@@ -1,14 +1,17 @@
-"""Explanations as files: one safetensors file with JSON in its metadata, and never a pickle.
+"""Files of ours: one safetensors file with JSON in its metadata, and never a pickle.
 
 Tensors are stored under the path that leads to them (`values`, `output.logits`), so that any
-safetensors reader finds them; all else is JSON, as written by `pellucid.codec`.
+safetensors reader finds them; all else is JSON, as written by `pellucid.codec`. Explanations are
+one kind of content; whoever has another describes it as a `Content`.
 """
 
 import json
 import os
 import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,16 +25,43 @@ from pellucid.explanation import Explanation
 from pellucid.method import Method
 from pellucid.target import Target
 
-# What the JSON is filed under, and the version of its layout.
-KEY = "pellucid"
-FORMAT = 1
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content(Generic[T]):
+    """What a file holds: an object of `kind`, which people call `name`, and save by `how`.
+
+    Its JSON is filed under `key`, with the version `format` of its layout. `check` raises for an
+    object that is not whole.
+    """
+
+    kind: type[T]
+    name: str
+    how: str
+    key: str
+    format: int
+    check: Callable[[T], None]
 
 
 def save(explanation: Explanation, path: str | Path) -> Path:
     """Write an explanation to one file; nothing half-done is left if that fails."""
-    whole = check_writable(path).resolve()
+    return write(EXPLANATION, explanation, path)
+
+
+def load(path: str | Path) -> Explanation:
+    """Read an explanation back, equal to the one that was saved; its tensors are on the CPU.
+
+    A callable target comes back by its name only.
+    """
+    return read(EXPLANATION, path)
+
+
+def write(content: Content[T], whole: T, path: str | Path) -> Path:
+    """Write an object to one file; nothing half-done is left if that fails."""
+    place = check_writable(path).resolve()
     writer = Writer()
-    fields = writer.fields(explanation)
+    fields = writer.fields(whole)
     if writer.foreign:
         raise InputError(
             "What is stored must be made of tensors, arrays, numbers, strings, None, containers "
@@ -40,12 +70,13 @@ def save(explanation: Explanation, path: str | Path) -> Path:
             hint="Register a method of your own with @pellucid.register(name).",
         )
     tensors, same = _distinct(writer.tensors)
-    record = {"format": FORMAT, "version": pellucid.__version__, "fields": fields, "same": same}
+    head = {"format": content.format, "version": pellucid.__version__}
+    record = {**head, "fields": fields, "same": same}
     # Beside the file, so that the last step only renames it.
-    part = whole.with_name(f".pellucid-{secrets.token_hex(8)}.part")
+    part = place.with_name(f".pellucid-{secrets.token_hex(8)}.part")
     try:
-        save_file(tensors, part, metadata={KEY: json.dumps(record, allow_nan=False)})
-        os.replace(part, whole)
+        save_file(tensors, part, metadata={content.key: json.dumps(record, allow_nan=False)})
+        os.replace(part, place)
     except (OSError, SafetensorError) as error:
         raise FileError(
             f"{str(path)!r} must be a file that can be written",
@@ -57,23 +88,21 @@ def save(explanation: Explanation, path: str | Path) -> Path:
     return Path(path)
 
 
-def load(path: str | Path) -> Explanation:
-    """Read an explanation back, equal to the one that was saved; its tensors are on the CPU.
-
-    A callable target comes back by its name only.
-    """
-    text, tensors = _read(path)
+def read(content: Content[T], path: str | Path) -> T:
+    """Read an object back, equal to the one that was written; its tensors are on the CPU."""
+    text, tensors = _read(content, path)
     try:
         record = json.loads(text)
-        _check_format(record, path)
+        _check_format(content, record, path)
         tensors |= {name: tensors[first] for name, first in record["same"].items()}
-        return _checked(Reader(tensors).build(Explanation, record["fields"]))
+        made: T = Reader(tensors).build(content.kind, record["fields"])
+        content.check(made)
     except (FileError, UnknownNameError):
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
-        raise FileError(
-            f"{str(path)!r} must hold a complete explanation", got=e, hint="Save it again."
-        ) from e
+        must = f"{str(path)!r} must hold {content.name}, and all of it"
+        raise FileError(must, got=e, hint=f"Save it again, by {content.how}.") from e
+    return made
 
 
 def contents(explanation: Explanation) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -118,36 +147,45 @@ def _distinct(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
     return {n: t.clone(memory_format=torch.contiguous_format) for n, t in kept.items()}, same
 
 
-def _read(path: str | Path) -> tuple[str, dict[str, Tensor]]:
+def _read(content: Content[T], path: str | Path) -> tuple[str, dict[str, Tensor]]:
     """The JSON and the tensors of a file, copied, so that nothing depends on the file any more."""
-    must = f"{str(path)!r} must be a file that pellucid saved"
+    must = f"{str(path)!r} must be a file of {content.name} that pellucid saved"
+    how = f"Make it with {content.how}"
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(KEY)
+            text = (file.metadata() or {}).get(content.key)
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
         raise FileError(must, got="a path where there is none", hint="Check the name.") from error
     except (OSError, SafetensorError) as error:
-        hint = "Make it with explanation.save(path); a file that was cut short cannot be repaired."
+        hint = f"{how}; a file that was cut short cannot be repaired."
         raise FileError(must, got=error, hint=hint) from error
     if text is None:
-        hint = "Make it with explanation.save(path)."
-        raise FileError(must, got="a safetensors file of another program", hint=hint)
+        raise FileError(must, got="a safetensors file of something else", hint=f"{how}.")
     return text, tensors
 
 
-def _check_format(record: dict[str, Any], path: str | Path) -> None:
-    if record["format"] != FORMAT:
+def _check_format(content: Content[T], record: dict[str, Any], path: str | Path) -> None:
+    if record["format"] != content.format:
         raise FileError(
-            f"{str(path)!r} must have format {FORMAT}",
+            f"{str(path)!r} must have format {content.format}",
             got=record["format"],
             hint=f"It was saved by pellucid {record['version']}; this is {pellucid.__version__}.",
         )
 
 
-def _checked(made: Explanation) -> Explanation:
+def _check(made: Explanation) -> None:
     wanted = {"score": Tensor, "target": Target, "method": Method}
     for name, kind in wanted.items():
         if not isinstance(getattr(made, name), kind):
             raise TypeError(f"{name} is not a {kind.__name__}")
-    return made
+
+
+EXPLANATION = Content(
+    kind=Explanation,
+    name="an explanation",
+    how="explanation.save(path)",
+    key="pellucid",
+    format=1,
+    check=_check,
+)
