@@ -198,3 +198,135 @@ def test_embeddings_are_taken_as_given():
     assert any("embeddings, which are taken as given" in note for note in found.notes)
     (slope,) = torch.autograd.grad(found.values.square().sum(), net[2].weight)
     assert slope.abs().sum() > 0
+
+
+class Around(nn.Module):
+    """One operation between two layers."""
+
+    def __init__(self, inside: object, width: int = 6) -> None:
+        super().__init__()
+        self.enter, self.head, self.inside = nn.Linear(4, 6), nn.Linear(width, 2), inside
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.inside(self.enter(x)))
+
+
+def over(h: Tensor) -> Tensor:
+    """A write into a part of it."""
+    h = h.clone()
+    h[:, 1:3] = torch.relu(h[:, 1:3])
+    return h
+
+
+def image(h: Tensor) -> Tensor:
+    return h.reshape(len(h), 1, 2, 3)
+
+
+OPERATIONS = {
+    "max": (lambda h: h.reshape(-1, 3, 2).max(-1)[0], 3),
+    "amax": (lambda h: h.reshape(-1, 3, 2).amax(-1), 3),
+    "prod": (lambda h: h.reshape(-1, 3, 2).prod(-1), 3),
+    "sort": (lambda h: h.sort(1)[0], 6),
+    "topk": (lambda h: h.topk(6, 1)[0], 6),
+    "norm": (lambda h: h.reshape(-1, 3, 2).norm(dim=-1), 3),
+    "std": (lambda h: h / h.std(1, keepdim=True), 6),
+    "roll": (lambda h: h.roll(1, 1), 6),
+    "index_select": (lambda h: h.index_select(1, torch.tensor([5, 4, 3, 2, 1, 0])), 6),
+    "cumsum": (lambda h: h.cumsum(1), 6),
+    "written over": (over, 6),
+    "interpolate": (lambda h: nn.functional.interpolate(image(h), scale_factor=2).flatten(1), 24),
+    "bilinear": (
+        lambda h: nn.functional.interpolate(image(h), scale_factor=2, mode="bilinear").flatten(1),
+        24,
+    ),
+    "reflect": (lambda h: nn.functional.pad(image(h), (1, 1, 1, 1), "reflect").flatten(1), 20),
+    "adaptive": (lambda h: nn.functional.adaptive_avg_pool2d(image(h), (1, 2)).flatten(1), 2),
+    "avg_pool3d": (
+        lambda h: nn.functional.avg_pool3d(image(h)[:, None], (1, 2, 2), 1).flatten(1),
+        2,
+    ),
+    "group norm": (lambda h: nn.functional.group_norm(h, 2), 6),
+    "layer norm": (lambda h: nn.functional.layer_norm(h, (6,)), 6),
+    "instance norm": (lambda h: nn.functional.instance_norm(h.reshape(-1, 2, 3)).flatten(1), 6),
+    "log_softmax": (lambda h: nn.functional.log_softmax(h, 1), 6),
+}
+
+
+@pytest.mark.parametrize("composite", ["epsilon", "attnlrp"])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_derivatives_through_operations_of_all_kinds(name, composite):
+    inside, width = OPERATIONS[name]
+    net, x = seeded(Around(inside, width)).eval(), normal(2, 4, seed=3)
+    method, point = pl.LRP(composite=composite), x.clone().requires_grad_()
+    along, weigh = normal(2, 4, seed=7), normal(2, 4, seed=8)
+    (gradient,) = torch.autograd.grad((values(method, net, point) * weigh).sum(), point)
+    expected = slope(method, net, x, along, weigh)
+    assert (gradient * along).sum().item() == pytest.approx(expected, rel=1e-4, abs=1e-7)
+
+
+def test_an_adjoint_that_is_not_followed_would_be_found(monkeypatch):
+    """The fault that it guards against: an operation run again on detached values."""
+    from pellucid.tape import operations
+
+    right = operations._leaf
+    monkeypatch.setattr(operations, "_leaf", lambda value, followed: right(value, followed=False))
+    with pytest.raises(AssertionError):
+        test_derivatives_through_operations_of_all_kinds("norm", "epsilon")
+
+
+def test_a_model_that_trains_keeps_its_buffers_and_its_graph():
+    net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Linear(3, 2)).double().train()
+    x, before = normal(5, 4), net[1].running_mean.clone()
+    with pytest.warns(pl.errors.TrainingModeWarning):
+        _ = values(METHODS["lrp-epsilon"], net, x)
+    assert torch.equal(net[1].running_mean, before)
+    assert all(buffer.grad_fn is None for buffer in net.buffers())
+    loss = net(x).square().sum()
+    with pytest.warns(pl.errors.TrainingModeWarning):
+        (loss + values(METHODS["lrp-epsilon"], net, x).square().sum()).backward()
+    assert net[0].weight.grad.abs().sum() > 0
+
+
+class Severed(nn.Module):
+    """A parameter in memory into which the input is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.head = nn.Parameter(torch.randn(4)), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        whole = torch.zeros(len(x), 3, 4, dtype=x.dtype)
+        whole[:, 0] = self.token
+        whole[:, 1:] = x
+        return self.head(whole.softmax(1).tanh().mean(1))
+
+
+def test_a_parameter_that_the_tape_loses_sight_of_is_told():
+    net, x = seeded(Severed()), normal(2, 2, 4)
+    options = {"target": 0, "differentiable": True, "on_incomplete": "ignore"}
+    found = pl.explain(net, x, "lrp", **options)
+    assert any("memory that holds parameters" in note for note in found.notes)
+    found = pl.explain(net, x, "gradient_x_input", **options)
+    assert not any("memory that holds parameters" in note for note in found.notes)
+    (slope,) = torch.autograd.grad(found.values.square().sum(), net.token)
+    assert slope.abs().sum() > 0
+
+
+class Sevenfold(torch.autograd.Function):
+    """A backward function that is not the derivative."""
+
+    @staticmethod
+    def forward(context: object, x: Tensor) -> Tensor:
+        return 2 * x
+
+    @staticmethod
+    def backward(context: object, signal: Tensor) -> Tensor:
+        return 7 * signal
+
+
+def test_backward_functions_of_the_users_own_count():
+    net, x = (lambda x: Sevenfold.apply(x).tanh()), normal(2, 3)
+    plain = pl.explain(net, x, "saliency", target=0)
+    found = pl.explain(net, x, "saliency", target=0, differentiable=True)
+    assert_close(found.values.detach(), plain.values)
+    assert plain.values.abs().max() > 2

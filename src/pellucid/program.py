@@ -257,11 +257,15 @@ class State:
             _put_back(self.module._buffers, self.registered)
         with torch.no_grad():
             for buffer, content in self.contents:
+                if buffer.grad_fn is not None and content.grad_fn is None:
+                    buffer.detach_()  # a run that autograd followed wrote to it
                 # Compared by content: batch norm changes its buffers and not their version.
                 if buffer.shape != content.shape or not torch.equal(buffer, content):
                     if buffer.shape != content.shape:
                         buffer.resize_(content.shape)
-                    buffer.copy_(content)
+                    # By `.data`, which autograd does not count as a change: there is none to what
+                    # a graph of the user's has saved of it.
+                    buffer.data.copy_(content)
 
 
 def _put_back(now: dict[str, Any], before: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import torch
@@ -301,9 +301,13 @@ def fallback_adjoint(
     signals: list[Tensor | None],
     run: Callable[..., Any] | None = None,
 ) -> list[Tensor | None]:
-    """The adjoint of any operation, by running that one operation again under autograd."""
+    """The adjoint of any operation, by running that one operation again under autograd.
+
+    Where gradients are switched on, autograd follows the adjoint too: to the values and signals.
+    """
+    followed = torch.is_grad_enabled()
     with torch.enable_grad():
-        leaves = [_leaf(value) for value in operation.slots]
+        leaves = [_leaf(value, followed=followed) for value in operation.slots]
         rest = iter(leaves)
         results = operation.again(lambda _: next(rest), run)
         pairs = [
@@ -311,14 +315,15 @@ def fallback_adjoint(
             for result, signal in zip(results, signals, strict=True)
             if signal is not None and result.requires_grad
         ]
-        wanted = [leaf for leaf in leaves if leaf.requires_grad]
+        carrying = [value.carries for value in operation.slots]
+        wanted = [leaf for leaf, carries in zip(leaves, carrying, strict=True) if carries]
         if not pairs or not wanted:
             return [None] * len(leaves)
         try:
-            found = iter(_vector_jacobian(pairs, wanted))
+            found = iter(_vector_jacobian(pairs, wanted, followed=followed))
         except RuntimeError as error:
             raise _without_gradient(operation, error) from error
-    return [next(found) if leaf.requires_grad else None for leaf in leaves]
+    return [next(found) if carries else None for carries in carrying]
 
 
 def _without_gradient(operation: Operation, error: RuntimeError) -> Exception:
@@ -334,17 +339,25 @@ def _without_gradient(operation: Operation, error: RuntimeError) -> Exception:
 
 
 def _vector_jacobian(
-    pairs: list[tuple[Tensor, Tensor]], wanted: list[Tensor]
+    pairs: list[tuple[Tensor, Tensor]], wanted: list[Tensor], *, followed: bool
 ) -> tuple[Tensor | None, ...]:
+    take = partial(torch.autograd.grad, allow_unused=True, create_graph=followed)
+    found: tuple[Tensor | None, ...]
     if any(result.is_complex() for result, _ in pairs):
         outputs, grads = zip(*pairs, strict=True)
-        return torch.autograd.grad(outputs, wanted, grads, allow_unused=True)
+        found = take(outputs, wanted, grads)
+        return found
     # A product with the signal rather than `grad_outputs`, which would import a computer algebra
     # system at the first call.
     products = [(result * signal).sum() for result, signal in pairs]
-    return torch.autograd.grad(sum(products[1:], products[0]), wanted, allow_unused=True)
+    found = take(sum(products[1:], products[0]), wanted)
+    return found
 
 
-def _leaf(value: Value) -> Tensor:
-    tensor = value.tensor.detach()
+def _leaf(value: Value, *, followed: bool) -> Tensor:
+    """What an operation is run on to be differentiated: of a value that is followed, a view."""
+    tensor = value.tensor
+    if followed and tensor.requires_grad:
+        return tensor.view_as(tensor)
+    tensor = tensor.detach()
     return tensor.requires_grad_() if value.carries else tensor

@@ -60,6 +60,8 @@ class Recorder(DispatchMode):
         self._latest: tuple[int, ...] = ()
         self._again = False
         self._saving: list[Operation] = []
+        # Of a run that autograd follows: whether it lost sight of parameters on the way.
+        self.followed = self.severed = False
 
     def copy(self, read: Iterable[Tensor] = ()) -> "Recorder":
         """A recorder that goes on where this one is, from tensors that it reads."""
@@ -260,6 +262,7 @@ class Recorder(DispatchMode):
         arguments = tuple(_bound(args, rest))
         keywords = dict(zip(kwargs, _bound(kwargs.values(), rest), strict=True)) if kwargs else {}
         number, path = len(self.operations), self.paths[-1]
+        self.severed |= self.followed and not torch.is_grad_enabled()
         operation = Operation(number, function, arguments, keywords, slots, path)
         if self.lines:
             operation.line = source_line()
@@ -306,6 +309,8 @@ class Recorder(DispatchMode):
         first = storage.values[0] if storage.values else None
         if first is not None and first.kept and covers(first.tensor):
             return first
+        before = self.value_of(tensor)
+        self.severed |= tensor.requires_grad and (before is None or not before.depends)
         flat = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(
             tensor.untyped_storage()
         )

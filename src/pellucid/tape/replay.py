@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.tape.operations import Operation
+from pellucid.tape.operations import Operation, Value
 from pellucid.tape.record import Tape
 
 
@@ -37,18 +37,20 @@ def replay(tape: Tape, inputs: Sequence[Tensor]) -> Tape:
 def _results(operation: Operation) -> list[Tensor]:
     """The results of an operation, all of them with gradients.
 
-    Autograd gives none to what some return beside their result, as the statistics of a norm; they
-    are then computed by the operations that torch says it is made of.
+    Autograd gives none to the statistics that norms return beside their result: those are computed
+    by the operations that torch says a norm is made of.
     """
     if operation.name == "as_strided_scatter":
         return operation.again(run=_written_over)
-    results = operation.again()
-    pairs = zip(operation.outputs, results, strict=True)
-    cut = any(v is not None and v.carries and not r.requires_grad for v, r in pairs)
-    apart = _written_out(operation.function) if cut else None
-    if apart is None or not any(value.tensor.requires_grad for value in operation.slots):
-        return results
-    return operation.again(run=apart)
+    if "norm" in operation.name and sum(value is not None for value in operation.outputs) > 1:
+        return operation.again(_apart, run=_written_out(operation.function))
+    return operation.again()
+
+
+def _apart(value: Value) -> Tensor:
+    """A value, or a copy of what is none of the program's parameters: norms write to buffers."""
+    constant = not value.depends and not value.tensor.requires_grad
+    return value.tensor.clone() if constant else value.tensor
 
 
 def _written_over(
