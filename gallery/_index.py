@@ -55,7 +55,9 @@ def measured(script):
 
 def pictures(script):
     """The names of the pictures that a script saves."""
-    return re.findall(r'save\(.*?"(\w+)"\)\n', script.read_text(), re.S)
+    calls = [node for node in ast.walk(ast.parse(script.read_text())) if isinstance(node, ast.Call)]
+    saved = [call for call in calls if getattr(call.func, "id", "") == "save"]
+    return [call.args[-1].value for call in sorted(saved, key=lambda call: call.lineno)]
 
 
 def section(script):

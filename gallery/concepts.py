@@ -1,11 +1,12 @@
 """Concepts: the channels that carry a score, and the pieces of photographs that they stand for.
 
-Shows the two channels of a late layer through which most of the score passes, for the cat and for
-the espresso, and for each the pieces, cut from two photographs, in which it has the most relevance.
+Shows the two channels of a late layer with the largest shares of the score, for the cat and for the
+espresso, and for each the pieces, cut from two photographs, in which it has the most relevance.
 Below each piece is the relevance that passes through that channel alone: where in it the channel
 finds its concept.
-Misleads if a channel is named after its examples: it has no duty to stand for one thing, other
-photographs would bring out other pieces, and many channels with small shares carry the rest.
+Misleads if these two are taken for the reason: each has a few percent of what the layer has, and
+many channels with small shares carry the rest. Nor has a channel a duty to stand for one thing:
+other photographs would bring out other pieces.
 """
 
 from _panels import PHOTOS, save

@@ -3,7 +3,8 @@
 Shows relevance that goes back from the last state of a recurrent net through a hundred steps and
 all of their gates. Most of it lies in the last three seconds, which are indeed about all that the
 net needs; only the strokes of badminton are kept in mind for longer. The gradient, made small by
-saturated gates, sees the last second alone.
+saturated gates, sees little but the last second. Integrated gradients, on their way from a signal
+of zeros, find a third in the first two seconds, without which the net is as good.
 Misleads about steps long ago: they count for nothing because the net has forgotten them, not
 because they say nothing. Biases are left out here; else those of the gates keep most of the score.
 """

@@ -4,7 +4,8 @@ Shows the gradient, the signal (PatternNet) and its contributions (PatternAttrib
 Weights also cancel what gets in the way, so the gradient is no picture of the digit; contributions
 of the signal, learned from the data, follow the strokes. The table is the quality of each estimate
 of the signal: one if what it leaves of the input says nothing of the answer. Weights (`filter`) are
-hardly better at that than any direction (`random`).
+not half as good at that in the first layer, and in the others no better than any direction
+(`random`).
 Misleads because the signal is learned from data: with too few, or others, it is another one. What
 goes along with a class is drawn whether or not the net would miss it, and every neuron adds all of
 what it detects, so the numbers of PatternNet grow from layer to layer: proportions count.

@@ -2,10 +2,12 @@
 
 Shows relevance that went back through every gate of a stock `nn.LSTM`. A gate only decides how much
 passes, so all of what a product gets goes to the signal, none to the gate (Arras et al. 2017). More
-reviews get another class without the five words that LRP names than without those of gradient x
-input, which saturated gates make small. Integrated gradients do as well, at the cost of many runs.
-Misleads about order: "not" has its value where it stands, though it acts on what follows. And words
-get large values of both signs that cancel.
+reviews get another class without the three or five words that LRP names than without those of
+gradient x input, which saturated gates make small; for one word it is the other way about.
+Integrated gradients do about as well as LRP, at the cost of many runs.
+Misleads about order: "not" has its value where it stands, though it acts on what follows. Words get
+large values of both signs that cancel. And they are no shares of the score: biases count against
+it, or for it, so that those of the first review sum to three times its score.
 """
 
 from _panels import save

@@ -299,7 +299,7 @@ def test_a_picture_of_somebody_else_is_kept(folder):
     drawn = (folder / "mine.png").read_bytes()
     (folder / "cat.png").write_bytes((folder / "photo.png").read_bytes())
     text = explain("photo.png", "--out", "cat.html", code=2)
-    assert "cat.png, where the picture of the report goes, must not hold another picture" in text
+    assert "cat.png, where the picture goes, must not hold another picture" in text
     assert (folder / "cat.png").read_bytes() == (folder / "photo.png").read_bytes() != drawn
     assert not (folder / "cat.html").exists()
 

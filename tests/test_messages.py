@@ -55,6 +55,12 @@ class Special(nn.Module):
 
 SOURCE = Path(__file__).read_text().splitlines()
 
+
+def stepping(x: Tensor) -> Tensor:
+    """A rectifier by an operation without a derivative."""
+    return x * torch.heaviside(x, torch.zeros(1))
+
+
 # What is wrong -> the call, the class of the error, and its three parts.
 BAD: dict[str, tuple[Callable[[], Any], type[PellucidError], str]] = {
     # Inputs
@@ -273,6 +279,17 @@ BAD: dict[str, tuple[Callable[[], Any], type[PellucidError], str]] = {
         r"^The model must return at least one floating-point tensor; got .*cat.*lambda x: ",
     ),
     # Models
+    "a step without a derivative": (
+        lambda: explain(stepping),
+        ModelError,
+        r"^The operations of a model must have gradients to be explained through; "
+        r"got `aten::heaviside`, whose derivative torch does not know\. .* detach its input; ",
+    ),
+    "a step without a derivative, differentiably": (
+        lambda: explain(stepping, differentiable=True),
+        ModelError,
+        r"got `aten::heaviside`, whose derivative torch does not know",
+    ),
     "no model": (
         lambda: explain("resnet18"),
         InputError,

@@ -109,10 +109,9 @@ def _columns(
 
 def _ask(chosen: "list[Method]", case: Case, targets: list[Target]) -> "list[_Part]":
     """Ask methods on one batch, which share what they can."""
-    shared = SharedCase(
-        **vars(case) | {"shared": len(chosen) * len(targets) > 1},
-        recording=Recording(tuple(targets), frozenset[str]().union(*(m.reads for m in chosen))),
-    )
+    reads = frozenset[str]().union(*(each.reads for each in chosen))
+    several = len(chosen) * len(targets) > 1
+    shared = SharedCase.of(case, Recording(tuple(targets), reads), shared=several)
     return _run_all(chosen, shared.of_embeddings())
 
 

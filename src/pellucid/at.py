@@ -18,13 +18,13 @@ from torch import Tensor
 from pellucid.case import Case
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.tape.operations import Operation, Value
+from pellucid.tape.paths import LOOK
 from pellucid.tape.record import Tape
 from pellucid.tape.walk import walk
 
 At: TypeAlias = str | int | None
 
 UNUSED_NOTE = "The score does not depend on what `{}` returned; its values are zero."
-LOOK = "print(pellucid.record(model, inputs)) shows what ran."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +127,8 @@ def value_at(tape: Tape, at: str | int, rows: int) -> Value:
 
 def layer_value(tape: Tape, path: str, rows: int) -> Value:
     """What a layer returned, or the reason why nothing can be explained there."""
-    named = getattr(tape.model, "named_modules", None)
-    modules = dict(named()) if named is not None else {}
-    if path in modules and path not in tape.recorder.layers:
+    there = tape.layers.layer(path) is not None
+    if there and tape.layers.known_as(path) not in tape.recorder.layers:
         raise InputError(
             f"The layer `{path}` must run, and return a tensor that depends on the inputs",
             found="a layer that returned none in this run",

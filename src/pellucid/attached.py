@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pellucid.case import REFUSALS, Case
+from pellucid.case import REFUSALS, Case, check_derivative
 from pellucid.structure import Inputs
 from pellucid.tape.expand import FUSED, expanded
 from pellucid.tape.record import Tape, record_run
@@ -74,6 +74,7 @@ class AttachedCase(Case):
             try:
                 return self.complete(_slopes(self._live.outcome.score, self._points.leaves))
             except RuntimeError as error:
+                check_derivative(error)
                 if not any(sign in str(error) for sign in REFUSALS):
                     raise
         points = [entry.tensor for entry in self.tape.entries]

@@ -41,8 +41,8 @@ class Baseline:
     seed: int = 0
 
     @classmethod
-    def of(cls, given: BaselineLike) -> "Baseline":
-        """Take any of the forms in the table above."""
+    def of(cls, given: BaselineLike, name: str = "baseline") -> "Baseline":
+        """Take any of the forms in the table above, given by the option of this name."""
         if isinstance(given, Baseline):
             return given
         if given is None:
@@ -53,7 +53,7 @@ class Baseline:
             return cls(value=float(given))
         if isinstance(given, Tensor | tuple | list | Mapping) or children(given):
             return cls._of_tensors("tensor", given)
-        raise InputError("`baseline` must be a number, a tensor or a Baseline", got=given)
+        raise InputError(f"`{name}` must be a number, a tensor or a Baseline", got=given)
 
     @classmethod
     def per_sample(cls, tensor: Structure) -> "Baseline":

@@ -5,6 +5,7 @@ what was already computed (so that methods that are compared share it), and make
 other points.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from pellucid.baseline import Baseline, BaselineLike
 from pellucid.batching import Batcher
-from pellucid.errors import InputError
+from pellucid.errors import InputError, ModelError
 from pellucid.explanation import Evaluations
 from pellucid.outputs import kept
 from pellucid.program import Program
@@ -38,9 +39,22 @@ REFUSALS = (
     "Checkpointing is not compatible",
     "torch.utils.checkpoint is incompatible",
 )
+NO_DERIVATIVE = re.compile(r"derivative for (\S+) is not implemented")
 OFF_NOTE = "The model switches gradients off where it runs; the gradient is walked on the tape."
 CUT_NOTE = "`{}` in `{}` cuts the path from the input: what goes through it is not followed."
 INTEGER_NOTE = "`{}` holds integers that no embedding reads; its values are zero."
+
+
+def check_derivative(error: RuntimeError) -> None:
+    """Raise an error of ours if autograd says that an operation has no derivative."""
+    found = NO_DERIVATIVE.search(str(error))
+    if found is not None:
+        raise ModelError(
+            "The operations of a model must have gradients to be explained through",
+            found=f"`{found[1]}`, whose derivative torch does not know",
+            hint="If it is a step, whose derivative is zero, detach its input; else write it by "
+            "other operations.",
+        ) from error
 
 
 @dataclass
@@ -143,6 +157,7 @@ class Case:
         try:
             found = self.autograd()
         except RuntimeError as error:
+            check_derivative(error)
             if not any(sign in str(error) for sign in REFUSALS):
                 raise
             self.counter.note(REFUSED_NOTE)

@@ -187,8 +187,8 @@ def noise(photo: str, model: str, methods: str, target: str | None, out: str) ->
     from pellucid.report import check_writable, png, write_whole
 
     image = check_writable(_ending(out, ".png"))
-    _keep_photos((photo,), (image,))
-    _keep_picture(image)
+    _keep_photos((photo,), (image,), other="why.png")
+    _keep_picture(image, other="why.png")
 
     from pellucid.diagnose import diagnose_noise
     from pellucid.zoo import find, open_photo
@@ -287,27 +287,29 @@ def _write(page: Path, image: Path, sections: "list[Section]", entry: "Entry", p
     write_whole(image, png(figure))
 
 
-def _keep_photos(photos: tuple[str, ...], written: tuple[Path, ...]) -> None:
-    """Raise if a photo would be overwritten by what is written about it."""
+def _keep_photos(
+    photos: tuple[str, ...], written: tuple[Path, ...], other: str = "explanation.html"
+) -> None:
+    """Raise if a photo would be overwritten by what is written about it; `other` is free."""
     for photo in photos:
         for path in written:
             if path.exists() and Path(photo).exists() and path.samefile(photo):
                 raise InputError(
-                    "The report and its picture must not overwrite a photo",
+                    "What is written must not overwrite a photo",
                     got=str(path),
-                    hint="Choose another name: --out explanation.html.",
+                    hint=f"Choose another name: --out {other}.",
                 )
 
 
-def _keep_picture(path: Path) -> None:
-    """Raise if a picture that nobody named, and that is not a former report's, would be lost."""
+def _keep_picture(path: Path, other: str = "explanation.html") -> None:
+    """Raise if a picture that pellucid did not draw would be lost; `other` is a free name."""
     from pellucid.report import is_ours
 
     if path.exists() and not is_ours(path):
         raise FileError(
-            f"{path}, where the picture of the report goes, must not hold another picture",
+            f"{path}, where the picture goes, must not hold another picture",
             got="a file that pellucid did not draw",
-            hint="Move it, or choose another name: --out explanation.html.",
+            hint=f"Move it, or choose another name: --out {other}.",
         )
 
 

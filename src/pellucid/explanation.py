@@ -267,7 +267,7 @@ class Explanation:
             index = pd.MultiIndex.from_product([range(n) for n in leaf.shape], names=names)
             frame = pd.DataFrame({"value": _array(leaf).ravel()}, index=index).reset_index()
             if self.grouping is not None:
-                frame = self.grouping.named(frame)
+                frame = self.grouping.named(frame, path)
             if path:
                 frame.insert(1, "input", input_name(path))
             frames.append(frame)

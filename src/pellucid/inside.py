@@ -1,9 +1,8 @@
 """A model that also returns what one of its layers did, so that the score can be read there."""
 
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,8 @@ from torch.nn.modules import module as torch_module
 
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.structure import leaves
-from pellucid.tape.record import eager
+from pellucid.tape.paths import LOOK, Paths
+from pellucid.tape.record import flags
 from pellucid.target.unit import INSIDE, OUTPUT
 
 
@@ -20,11 +20,9 @@ def inside(model: Callable[..., Any], layer: str) -> Callable[..., Any]:
     """The model as it is, or one that also returns what a layer did, if one is named."""
     if not layer or not callable(model):
         return model
-    if isinstance(model, nn.Module):
-        known = [name for name, _ in model.named_modules() if name]
-        if layer not in known:
-            hint = "print(pellucid.record(model, inputs)) shows what ran."
-            raise UnknownNameError("The layer of a unit", layer, known, hint=hint)
+    layers = Paths(model)
+    if layers.roots and layers.layer(layer) is None:
+        raise _unknown(layer, layers)
     return Inside(model, layer)
 
 
@@ -33,7 +31,8 @@ class Inside:
     """A model as a function that returns a dict: the model's output, and that of one layer.
 
     What the layer returned is what it returned when it ran last, at the moment it returned; of
-    several tensors, the first. It is a copy, since the model may go on to write over it.
+    several tensors, the first. It is a copy, since the model may go on to write over it. Layers are
+    found as on a tape, and no kernel runs that would pass them by.
     """
 
     model: Callable[..., Any]
@@ -41,47 +40,20 @@ class Inside:
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run the model, with hooks that are there only while it runs, and only in this thread."""
-        found: list[Tensor] = []
-        with self._watching(found):
+        found: dict[int, Tensor] = {}
+        layers = Paths(self.model)
+        with flags(self.model), _watching(layers, self.layer, found):
             output = self.model(*args, **kwargs)
-        if not found:
+        wanted = layers.layer(self.layer)
+        if wanted is None:
+            raise _unknown(self.layer, layers)
+        if id(wanted) not in found:
             raise InputError(
                 f"The layer `{self.layer}` must run, and return a tensor, to have units",
                 found="a layer that returned none in this run",
-                hint="print(pellucid.record(model, inputs)) shows what ran.",
+                hint=LOOK,
             )
-        return {OUTPUT: output, INSIDE: found[-1]}
-
-    @contextmanager
-    def _watching(self, found: list[Tensor]) -> Iterator[None]:
-        wanted = self._own_layer()
-        thread = threading.get_ident()
-
-        def enter(module: nn.Module, args: Any) -> None:
-            nonlocal wanted
-            if wanted is None and threading.get_ident() == thread:
-                wanted = _named(module, self.layer)  # of a function around a module
-
-        def leave(module: nn.Module, args: Any, output: Any) -> None:
-            if module is not wanted or threading.get_ident() != thread:
-                return
-            first = output if isinstance(output, Tensor) else _first(output)
-            if first is not None:
-                found[:] = [first.clone()]
-
-        hooks = [
-            torch_module.register_module_forward_pre_hook(enter),
-            torch_module.register_module_forward_hook(leave),
-        ]
-        try:
-            with eager() if "torch._dynamo" in sys.modules else nullcontext():
-                yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _own_layer(self) -> nn.Module | None:
-        return _named(self.model, self.layer) if isinstance(self.model, nn.Module) else None
+        return {OUTPUT: output, INSIDE: found[id(wanted)]}
 
     def buffers(self) -> Iterator[Tensor]:
         """The buffers of the model, if it is a module."""
@@ -97,8 +69,37 @@ class Inside:
         return bool(getattr(self.model, "training", False))
 
 
-def _named(module: nn.Module, path: str) -> nn.Module | None:
-    return dict(module.named_modules()).get(path)
+@contextmanager
+def _watching(layers: Paths, path: str, found: dict[int, Tensor]) -> Iterator[None]:
+    """Keep what modules of a path return; which is meant is known when all of them have run."""
+    thread = threading.get_ident()
+    above = [""]
+
+    def enter(module: nn.Module, args: Any) -> None:
+        if threading.get_ident() == thread:
+            above.append(layers.enter(module, above[-1]))
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        if threading.get_ident() != thread:
+            return
+        above.pop()
+        first = output if isinstance(output, Tensor) else _first(output)
+        if first is not None and layers.has(module, path):
+            found[id(module)] = first.clone()
+
+    hooks = [
+        torch_module.register_module_forward_pre_hook(enter),
+        torch_module.register_module_forward_hook(leave, always_call=True),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _unknown(layer: str, layers: Paths) -> UnknownNameError:
+    return UnknownNameError("The layer of a unit", layer, layers.known(), hint=LOOK)
 
 
 def _first(output: Any) -> Tensor | None:

@@ -6,7 +6,7 @@ is a note on that.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -94,6 +94,12 @@ class SharedCase(Case):
     recording: Recording = field(kw_only=True)
     number: int = 0
     store: Store = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, case: Case, recording: Recording, *, shared: bool = True) -> "SharedCase":
+        """A case whose runs are those of a recording; `shared` if several answers read them."""
+        kept = {each.name: getattr(case, each.name) for each in fields(Case)}
+        return cls(**kept | {"shared": shared}, recording=recording)
 
     @cached_property
     def tape(self) -> Tape:

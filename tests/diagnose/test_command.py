@@ -56,8 +56,14 @@ def test_what_cannot_be_is_said_before_any_work(folder):
     assert "`--out` must end in .png; got 'noise.jpg'" in run(
         "photo.png", "--out", "noise.jpg", code=2
     )
-    assert "must not overwrite a photo" in run("photo.png", "--out", "photo.png", code=2)
+    said = run("photo.png", "--out", "photo.png", code=2)
+    assert "must not overwrite a photo" in said
+    assert "--out why.png" in said
     assert "A method must be one that exists; got 'lpr'" in run(
         "photo.png", "--method", "lpr", code=2
     )
     assert not (folder / "noise.png").exists()
+    (folder / "mine.png").write_bytes((folder / "photo.png").read_bytes())
+    said = run("photo.png", "--out", "mine.png", code=2)
+    assert "mine.png, where the picture goes, must not hold another picture" in said
+    assert "Move it, or choose another name: --out why.png." in said

@@ -187,7 +187,8 @@ def test_the_words_hold_the_numbers():
     )
     correlation = found.decay.correlation[0, 1, 0, :, steady(found, 0)]
     assert f"lrp {float(correlation.mean()):.2f} ± {float(correlation.std()):.2f}" in text
-    assert f"{float(found.saturation.carried[0]):.0%} of the rise" in text
+    carried = float(re.search(r"accounts for (-?[\d.,]+) % of the rise", text)[1])
+    assert carried == pytest.approx(100 * float(found.saturation.carried[0]), rel=0.06)
     assert f"{found.evaluations}" in text
     assert "NoiseDiagnosis of saliency, lrp: Target.index(0)" in text
     assert "nan" not in text
@@ -199,6 +200,47 @@ def test_methods_of_one_name_are_told_apart():
     assert len(set(found.names)) == 3
     assert found.names[2] == "lrp"
     assert found.sensitive == (True, True, False)
+
+
+def test_methods_that_are_equal_are_numbered():
+    methods = ["lrp", pl.Saliency(), "lrp", pl.Saliency(reduce="squared")]
+    names = diagnose_noise(image_model(), torch.rand(1, 3, 14, 14), 0, methods, **FEW).names
+    assert names[0] == "lrp 1"
+    assert names[2] == "lrp 2"
+    assert names[1] != names[3]
+
+
+class Steep(nn.Module):
+    """A score that comes back to where it began, and is steep and in another place between."""
+
+    def __init__(self, factor, end):
+        super().__init__()
+        self.factor, self.end = factor, end
+
+    def forward(self, x):
+        y = x.flatten(1).mean(1, keepdim=True)
+        return self.factor * (torch.sin(30 * y) + 30 * (y - 0.5).relu()) + self.end * y
+
+
+@pytest.mark.parametrize("factor", [1e-9, 1.0, 1e9])
+@pytest.mark.parametrize("end", [0.0, 1e-7, 1e6])
+def test_numbers_are_such_as_people_read(factor, end):
+    """No exponents between a thousandth and a billion, nothing that is no number."""
+    options = {**FEW, "fractions": [1.0], "distances": [0.01, 1.0]}
+    x = torch.full((1, 1, 8, 8), 0.5)
+    said = " ".join(diagnose_noise(Steep(factor, end), x, 0, **options).findings())
+    assert "By the removal of 100 % of them" in said
+    assert "Noise of 1 % of the range" in said
+    assert not re.search(r"\binf\b|\bnan\b", said)
+    exponents = [int(found) for found in re.findall(r"\de([+-]\d+)", said)]
+    assert all(found < -4 or found > 8 for found in exponents)
+    assert not re.search(r"\d{4,}(\.\d+)? ?%", said)
+
+
+def test_a_map_that_ends_at_nothing_is_not_so_many_times_as_long():
+    found = diagnose_noise(lambda x: -(1 - x.sum(1, keepdim=True)).relu(), torch.ones(1, 4), 0,
+                           ["saliency"], **FEW)  # fmt: skip
+    assert "longest at 0% of the line, and zero at the input; " in found.findings()[4]
 
 
 def test_a_notebook_shows_the_figure_and_the_words():
@@ -253,6 +295,10 @@ BAD = {
     ),
     "a replacement of another shape": (
         {"replacement": torch.zeros(3)}, "The baseline of `inputs` must have the shape"
+    ),
+    "a baseline by name": ({"baseline": "blur"}, "^`baseline` must be a number, a tensor or a"),
+    "a replacement by name": (
+        {"replacement": "blurr"}, "^`replacement` must be a number, a tensor or a Baseline; got 'bl"
     ),
     "several baselines": (
         {"baseline": torch.zeros(2, 3, 14, 14)}, "takes one reference a sample; got a background"

@@ -7,7 +7,8 @@ from torch.nn import functional
 
 import pellucid as pl
 from pellucid.diagnose import diagnose_noise
-from pellucid.diagnose.patterns import pattern
+from pellucid.diagnose.sides import CHOOSERS, STATES, sides
+from pellucid.tape.adjoints import ROWS
 from tests.diagnose import planted
 
 FEW = {"alphas": [0, 1], "fractions": [0.5]}
@@ -128,6 +129,8 @@ BENDS = {
     "amax": (lambda x: torch.stack([x, 1 - x, 0 * x + 2]).amax(0), [-1.0, 2.0]),
     "max": (lambda x: torch.stack([x, 1 - x]).max(0).values, [0.5]),
     "sort": (lambda x: torch.stack([x, 1 - x]).sort(0).values[1], [0.5]),
+    "trunc": (lambda x: x + x.trunc(), [k for k in range(-10, 11) if k]),
+    "frac": (torch.frac, [k for k in range(-10, 11) if k]),
     "round": (torch.round, [k + 0.5 for k in range(-10, 10)]),
     "two at once": (lambda x: x.relu() + (x - 1).relu(), [0.0, 1.0]),
     "one twice": (lambda x: x.relu().relu(), [0.0]),
@@ -144,7 +147,7 @@ def test_kinks_are_found_however_they_are_written(name):
         return function(10 * x[:, :1] - 5) * 2
 
     found = crossed(model, x, distance=0.6, draws=4)
-    assert found.smooth == ()
+    assert found.uncounted == ()
     assert found.exact.all()
     for draw in range(4):
         ends = [10 * 0.2 - 5, 10 * (0.2 + 0.6 * planted.step(x, draw)[0, 0].item()) - 5]
@@ -167,7 +170,76 @@ def test_kinks_are_found_however_they_are_written(name):
 )
 def test_what_is_not_piecewise_linear_is_named(function, name):
     found = crossed(lambda x: function(x) @ torch.ones(2, 3), torch.rand(1, 2) + 1)
-    assert name in found.smooth or (name == "div" and "reciprocal" in found.smooth)
+    assert name in found.uncounted or (name == "div" and "reciprocal" in found.uncounted)
+    assert not found.exact.any()
+
+
+EXTREMES = {
+    "max": lambda x: x.max(1).values,
+    "min": lambda x: x.min(1).values,
+    "median": lambda x: x.median(1).values,
+    "nanmedian": lambda x: x.nanmedian(1).values,
+}
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_an_extreme_of_all_elements_is_one_along_their_axis(name):
+    """Written sample by sample, without indices, or along an axis: the same regions."""
+    x = torch.randn(2, 8).double()
+    along = crossed(EXTREMES[name], x, distance=2.0, target=lambda y: y)
+    each = crossed(
+        lambda x: torch.stack([getattr(row, name)() for row in x]), x, distance=2.0,
+        target=lambda y: y,
+    )  # fmt: skip
+    assert torch.equal(each.count, along.count)
+    assert along.count.max() > 1
+    assert each.exact.all()
+    assert each.uncounted == along.uncounted == ()
+
+
+@pytest.mark.parametrize("whole", [torch.max, lambda x: x.amax((0, 1)), lambda x: x.amax()])
+def test_an_extreme_over_samples_is_not_read_for_each(whole):
+    """Its points are looked at one by one: in one run each would change the others."""
+    x = torch.randn(1, 8).double()
+    found = crossed(lambda x: whole(x).expand(len(x)), x, distance=2.0, target=lambda y: y)
+    alone = crossed(lambda x: x.amax(1), x, distance=2.0, target=lambda y: y)
+    assert torch.equal(found.count, alone.count)
+    assert alone.count.max() > 1
+
+
+# fmt: off
+# Operations that move elements to the same places whatever their values are.
+MOVES = {
+    "_pack_padded_sequence", "_pad_packed_sequence", "_reshape_alias", "_to_copy",
+    "_unsafe_index", "_unsafe_view", "alias", "as_strided", "as_strided_scatter", "cat",
+    "channel_shuffle", "clone", "constant_pad_nd", "contiguous", "copy", "diag_embed", "diagonal",
+    "expand", "flatten", "flip", "gather", "index", "index_copy", "index_fill", "index_put",
+    "index_select", "lift_fresh", "masked_fill", "masked_scatter", "masked_select", "max_unpool2d",
+    "max_unpool3d", "native_channel_shuffle", "permute", "pixel_shuffle", "pixel_unshuffle",
+    "reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "repeat", "repeat_interleave",
+    "replication_pad1d", "replication_pad2d", "replication_pad3d", "reshape", "roll", "scatter",
+    "select", "select_copy", "select_scatter", "slice", "slice_scatter", "split",
+    "split_with_sizes", "squeeze", "stack", "t", "take", "transpose", "tril", "triu", "unbind",
+    "unfold", "unsafe_split", "unsafe_split_with_sizes", "unsqueeze", "upsample_nearest2d", "view",
+    "where",
+}
+# fmt: on
+
+
+def test_every_route_moves_or_chooses():
+    """A route that is in neither list would count as linear, whatever it does."""
+    routes = {name for name, row in ROWS.items() if row.kind == "route"}
+    assert routes - CHOOSERS == MOVES
+
+
+@pytest.mark.parametrize("name", ["amax", "max", "median"])
+def test_a_choice_that_is_not_read_is_not_exact(name, monkeypatch):
+    monkeypatch.delitem(STATES, name)
+    found = crossed(
+        lambda x: torch.stack([getattr(row, name)() for row in x]), torch.randn(1, 8).double(),
+        target=lambda y: y,
+    )  # fmt: skip
+    assert found.uncounted == (name,)
     assert not found.exact.any()
 
 
@@ -179,9 +251,9 @@ def test_what_the_score_does_not_depend_on_is_not_counted():
         return torch.softmax((x @ torch.ones(2, 3)).relu(), 1)
 
     tape = pl.record(model, torch.rand(1, 2)).aim(pl.Target.of(0))
-    found = pattern(tape)
+    found = sides(tape)
     assert found.units == 3
-    assert found.smooth == ()
+    assert found.uncounted == ()
 
 
 def test_the_words_say_which_count_it_is():
@@ -194,6 +266,9 @@ def test_the_words_say_which_count_it_is():
     assert "at least" in some
     assert "each at a boundary between two" in some
     smooth = diagnose_noise(lambda x: torch.tanh(x), x, **options).findings()[3]
-    assert "None: the program has no kinks, and `tanh` bend it smoothly" in smooth
+    assert "This is not known: all of the program that is not linear bends smoothly or has kinks "
+    assert "kinks that are not counted (`tanh`)." in smooth
     mixed = diagnose_noise(lambda x: torch.tanh(x).abs(), x, **options).findings()[3]
-    assert "what lies between is not linear, since `tanh` bend the program" in mixed
+    assert "some of the program bends smoothly or has kinks that are not counted (`tanh`)" in mixed
+    bent = diagnose_noise(lambda x: x.norm(p=1, dim=1), x, **{**options, "target": lambda y: y})
+    assert "no kinks" not in bent.findings()[3]  # it has them where an element is zero

@@ -49,7 +49,7 @@ def test_a_saturated_score():
     assert saturated(found, 0)
     assert "it shows what is left of a saturated score" in found.findings()[0].split(";")[0]
     assert "saturated" not in found.findings()[0].split(";")[1]  # which shares out all of it
-    assert "accounts for 0% of the rise" in found.findings()[4]
+    assert "accounts for 0 % of the rise" in found.findings()[4]
 
 
 def test_slopes_are_those_of_autograd_and_add_up_to_the_rise():

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import pellucid as pl
-from pellucid.errors import IncompleteWarning, InputError
+from pellucid.errors import IncompleteError, IncompleteWarning, InputError
 from tests import autograd, zoo
 from tests.counting import Counting
 from tests.zoo.network import normal, rows, seeded
@@ -146,6 +146,18 @@ def test_what_draws_never_hit_is_announced():
     with pytest.warns(IncompleteWarning, match=r"1 of 1 samples are more than 6 standard errors"):
         found = shap(model, rows([1.0]), samples=10, on_incomplete="warn")
     assert_close(found.completeness.relative, torch.ones(1).double())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_roundings_are_no_more_than_chance(dtype, monkeypatch):
+    """On a line from one baseline all draws are alike, and what is off is rounding alone."""
+    line, x = seeded(nn.Linear(5, 3)).to(dtype), normal(20, 5, seed=7).to(dtype)
+    found = shap(line, x, target=1)
+    assert found.notes == ()
+    assert found.completeness.residual.abs().max() > 0
+    monkeypatch.setattr("pellucid.gradient.shap.ROUNDINGS", 0)
+    with pytest.raises(IncompleteError, match="standard errors off"):
+        shap(line, x, target=1)
 
 
 def test_one_draw_has_no_error_to_tell():

@@ -1,5 +1,7 @@
 """SmoothGrad: averages over noise, with honest error bars."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -120,6 +122,34 @@ def test_any_method_can_be_smoothed(inner):
     found = smooth(SMOOTH, X, samples=5, noise=0.0, method=inner)
     expected = pl.explain(SMOOTH, X, inner, target=0)
     assert_close(found.values, expected.values)
+
+
+@pytest.mark.parametrize("batch", [3, 7, 100])
+@pytest.mark.parametrize("count", [1, 3])
+def test_notes_of_the_smoothed_method_count_noisy_copies(count, batch):
+    found = smooth(SMOOTH, X[:count], samples=20, method="lrp", batch_size=batch)
+    (note,) = (note for note in found.notes if "is kept in" in note)
+    assert f" of {20 * count} noisy copies: biases kept" in note
+    assert "samples" not in note
+    whole = smooth(SMOOTH, X[:count], samples=20, method="lrp", batch_size=100)
+    if count == 1:
+        assert whole.notes == found.notes, "such as they are of all batches in one"
+
+
+def test_leaks_of_the_smoothed_method_count_noisy_copies():
+    class Leaking(pl.LRP):
+        name = "lrp"
+
+        def judge(self, ledger, dtype):
+            text = f"sum is wrong in sample 2, the worst of {ledger.samples}, is missing."
+            return (), text
+
+        def attribute(self, case):
+            found = super().attribute(case)
+            return dataclasses.replace(found, leak=self.judge(found.ledger, None)[1])
+
+    with pytest.warns(pl.errors.IncompleteWarning, match="in noisy copy 2, the worst of 20,"):
+        smooth(SMOOTH, X[:1], samples=20, method=Leaking(), batch_size=7)
 
 
 def test_a_map_method_can_be_smoothed():

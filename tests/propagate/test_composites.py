@@ -160,6 +160,73 @@ def test_a_layer_that_matches_nothing_is_an_error_with_the_nearest():
         pl.record(net, x).plan(wrong)
 
 
+@pytest.mark.parametrize(
+    ("where", "rule", "message"),
+    [
+        (pl.Where(layer="1"), rules.Flat(),
+         r"rule Flat must be given to .* made for; got `layer` '1', where there is only `relu` "
+         r"\(activation\)\. It is made for convolution, dense, first, last\..*lists what ran"),
+        (pl.Where(layer="0"), rules.Uniform(), r"`layer` '0'.*only `convolution` \(convolution\)"),
+        (pl.Where(operation="relu", layer="0"), rules.Uniform(),
+         r"got `operation` 'relu' and `layer` '0', which no operation fits together"),
+    ],
+    ids=["weights", "signals", "both"],
+)  # fmt: skip
+def test_an_entry_whose_rule_can_never_apply_is_an_error(where, rule, message):
+    wrong = made((where, rule), ("any", rules.Epsilon()))
+    with pytest.raises(InputError, match=message):
+        pl.record(conv_net(), normal(1, 3, 8, 8)).plan(wrong)
+
+
+def fails(operation: object) -> bool:
+    raise AttributeError("no such thing")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: pl.Where(layer=2), r"`layer` of a place must be a pattern.*got 2\..*is \"2\""),
+        (lambda: pl.Where(operation=None), r"`operation` of a place must be a pattern of names"),
+        (lambda: pl.Where(when=3), r"`when` of a place must be a function of an operation; got 3"),
+        (lambda: pl.Where(place=3), r"place in a composite must be one that exists; got 3"),
+        (lambda: pl.Where(depth=(False, True)), r"`depth` must be two numbers"),
+        (lambda: pl.LRP(composite=["epsilon"]), r"`composite` must be a name or a Composite; got"),
+        (lambda: pl.Composite(name="m", entries=None), r"entries of a composite must be a tuple"),
+        (lambda: pl.Composite(name=3, entries=()), r"name of a composite must be a string; got 3"),
+        (lambda: pl.LRP(composite="epsilon-plus", rules=rules.Flat()),
+         r"`rules` and `composite` must not be given together.*got rules=Flat.*epsilon-plus"),
+    ],
+)  # fmt: skip
+def test_plausible_mistakes_are_told_at_once(make, message):
+    with pytest.raises(InputError, match=rf"(?s){message}"):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("when", "message"),
+    [
+        (fails, r"got AttributeError: no such thing, at `convolution` \(operation 0\)"),
+        (lambda operation: operation.output.tensor > 0, r"got .*at `convolution`.*bool\(x\.any"),
+    ],
+    ids=["raises", "tensor"],
+)
+def test_a_function_of_a_place_that_does_not_decide_is_an_error(when, message):
+    wrong = made((when, rules.Flat()), ("any", rules.Epsilon()))
+    with pytest.raises(
+        InputError, match=rf"must return True or False for any operation; {message}"
+    ):
+        pl.record(conv_net(), normal(1, 3, 8, 8)).plan(wrong)
+
+
+def test_entries_may_be_a_list_and_stabilizers_tensors_of_one_number():
+    listed = pl.Composite(name="mine", entries=[("any", rules.Epsilon())])
+    assert listed == made(("any", rules.Epsilon()))
+    assert hash(pl.LRP(composite=listed)) == hash(pl.LRP(composite=made(*listed.entries)))
+    given = rules.Epsilon(epsilon=torch.tensor(0.5))
+    assert given == rules.Epsilon(epsilon=0.5)
+    assert type(given.epsilon) is float
+
+
 def test_an_unknown_composite_is_an_error_with_the_nearest():
     with pytest.raises(UnknownNameError, match=r"got 'epsilon-gama-box'.*epsilon-gamma-box"):
         pl.record(conv_net(), normal(1, 3, 8, 8)).plan("epsilon-gama-box")
@@ -281,3 +348,115 @@ def test_a_constant_that_others_read_before_is_no_bias():
     shared = lambda x: (y := net(x)).relu() + (y + torch.ones(5).double()).relu()  # noqa: E731
     rows = pl.record(shared, normal(2, 4)).plan("epsilon").rows
     assert [row.rule for row in rows if row.operation == "add"] == ["Epsilon", "Epsilon"]
+
+
+EVERY_RULE = {
+    "Flat": rules.Flat(), "WSquare": rules.WSquare(bias=True), "ZBox": rules.ZBox(low=-5, high=5),
+    "ZPlus": rules.ZPlus(), "Gamma": rules.Gamma(), "AlphaBeta": rules.AlphaBeta(),
+    "Epsilon": rules.Epsilon(), "no bias": rules.Epsilon(bias=False), "Zero": rules.Zero(),
+}  # fmt: skip
+every_rule = pytest.mark.parametrize("rule", EVERY_RULE.values(), ids=EVERY_RULE)
+
+
+def relevance(model: object, x: Tensor, rule: pl.rules.Rule) -> pl.Explanation:
+    return pl.explain(model, x, "lrp", rules=rule, target=1, on_incomplete="ignore")
+
+
+def one_layer_of_tokens() -> dict[str, object]:
+    """A layer that all tokens share, read through a sum of two rectified parts, in many ways."""
+    conv = seeded(nn.Conv1d(4, 5, 1))
+    w, b = conv.weight.detach()[:, :, 0], conv.bias.detach()
+    v = normal(5, 3, seed=4)
+    read = lambda h: h.relu().mean(2) @ v  # noqa: E731
+    return {
+        "convolution": lambda x: read(conv(x)),
+        "W x + b": lambda x: read(w @ x + b[:, None]),
+        "b + W x, in place": lambda x: read((w @ x).add_(b[:, None]).relu_()),
+        "x W + b": lambda x: read((x.mT @ w.T + b).mT),
+        "x W - b": lambda x: read((x.mT @ w.T - (-b)).mT),
+        "b - x W": lambda x: read((b - x.mT @ (-w.T)).mT),
+        "b - W x": lambda x: read(b[:, None] - (-w) @ x),
+        "of a batch": lambda x: read(torch.bmm(w.expand(len(x), 5, 4), x) + b[:, None]),
+        "of a batch, left": lambda x: read((torch.bmm(x.mT, w.T.expand(len(x), 4, 5)) + b).mT),
+        "of an einsum": lambda x: read(torch.einsum("oi,bit->bot", w, x) + b[:, None]),
+    }
+
+
+@every_rule
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_bias_is_one_however_the_product_is_written(rule, batch):
+    ways, x = one_layer_of_tokens(), normal(batch, 4, 6, seed=3)
+    expected = relevance(ways["convolution"], x, rule)
+    for way, model in ways.items():
+        found = relevance(model, x, rule)
+        torch.testing.assert_close(found.score, expected.score, msg=way)
+        torch.testing.assert_close(found.values, expected.values, msg=way, rtol=1e-6, atol=1e-9)
+        assert found.ledger.bias == pytest.approx(expected.ledger.bias, abs=1e-8), way
+        assert abs(found.ledger.residual) < 1e-9 * max(1, found.ledger.largest), way
+        assert not any(row.rule == "Epsilon" and row.name in ("add", "sub")
+                       for row in found.ledger.rows), way  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda h, b: h + b[:5, None] + h.new_ones(5, 6),
+        lambda h, b: h + b[:6],
+        lambda h, b: h.mT.reshape(-1, 6, 5).mT + b.new_ones(6),
+        lambda h, b: torch.add(h, b[:5, None], alpha=3.0),
+    ],
+    ids=["for each place", "along places", "along places, moved", "times a number"],
+)
+def test_what_is_added_for_other_than_each_output_is_no_bias(model):
+    w, b = normal(5, 4), normal(6, seed=1)
+    found = pl.record(lambda x: model(w @ x, b), normal(2, 4, 6)).plan("epsilon").rows
+    assert [row.rule for row in found if row.operation == "add"][-1] == "Epsilon"
+
+
+class Padded(nn.Module):
+    """A convolution with zeros around what it reads, which it or another step puts there."""
+
+    def __init__(self, pads: tuple[int, ...], own: bool, groups: int = 1) -> None:
+        super().__init__()
+        axes = len(pads) // 2
+        make = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
+        padding = tuple(reversed(pads[::2])) if own else 0
+        self.conv = seeded(make(2, 4, 3, stride=2, padding=padding, groups=groups))
+        self.pads = None if own else pads
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x if self.pads is None else nn.functional.pad(x, self.pads)
+        h = self.conv(x).relu().flatten(1)
+        return torch.stack([h[:, ::2].sum(1), h[:, 1::2].sum(1)], 1)
+
+
+@every_rule
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("pads", [(1, 1), (1, 1, 2, 2), (1, 1, 0, 0, 1, 1)], ids=str)
+def test_it_does_not_matter_who_pads_with_zeros(rule, pads, groups):
+    x = normal(2, 2, *[5] * (len(pads) // 2), seed=2, shift=0.5)
+    own, other = (relevance(Padded(pads, own, groups), x, rule) for own in (True, False))
+    torch.testing.assert_close(other.values, own.values, rtol=1e-8, atol=1e-10)
+    for amount in ("bias", "stabilizer", "stopped", "explained"):
+        expected = getattr(own.ledger, amount)
+        assert getattr(other.ledger, amount) == pytest.approx(expected, abs=1e-8), amount
+    assert abs(other.ledger.residual) < 1e-9 * max(1, other.ledger.largest)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+def test_flat_gives_uneven_padding_nothing():
+    net = seeded(nn.Sequential(nn.Conv2d(2, 3, 2, padding="same"), nn.ReLU(), nn.Flatten()))
+    found = relevance(net, normal(2, 2, 4, 4), rules.Flat())
+    torch.testing.assert_close(found.values.flatten(1).sum(1), found.score)
+    assert found.ledger.bias == pytest.approx(0)
+
+
+def test_padding_that_is_read_twice_or_is_no_zero_is_no_part_of_a_convolution():
+    conv = seeded(nn.Conv1d(1, 2, 3))
+    pad = nn.functional.pad
+    twice = lambda x: (lambda h: conv(h)[..., 0] + h[:, :, 1])(pad(x, (1, 1)))  # noqa: E731
+    ones = lambda x: conv(pad(x, (1, 1), value=1.0))[..., 0]  # noqa: E731
+    for model in (twice, ones):
+        found = relevance(model, normal(1, 1, 4), rules.Flat())
+        padding = next(row for row in found.ledger.rows if row.name == "constant_pad_nd")
+        assert abs(padding.bias) > 1e-6

@@ -273,6 +273,43 @@ def test_channels_and_layers_that_there_are_not():
         pl.LRP(axis="c")
 
 
+class Branches(nn.Module):
+    """Two layers side by side, and one that runs for nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right, self.idle = (seeded(nn.Linear(3, 4), seed) for seed in range(3))
+        self.last = seeded(nn.Linear(4, 2), 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.idle(x)
+        return self.last(self.left(x).relu() + self.right(x).relu())
+
+
+def test_layers_that_are_not_on_one_way():
+    net, x = Branches(), normal(2, 3)
+
+    def ask(*layers: str) -> Tensor:
+        method = pl.LRP(**EPSILON, through={layer: [0, 2] for layer in layers})
+        return method(net, x, target=1).values
+
+    with pytest.raises(
+        InputError,
+        match="layers of `through` must lie on one way from the score to the input; got `right`, "
+        "and `left` to which nothing comes from there. Take each alone",
+    ):
+        ask("left", "right")
+    with pytest.raises(InputError, match="Relevance must come to .*; got `idle`, which the score"):
+        ask("idle")
+    method = pl.LRP(**EPSILON, through={"left": 0})
+    constant = method(net, x, target=lambda output: torch.ones(2))  # no way at all: zero is true
+    assert not constant.values.any()
+    # What passes one and what passes the other adds up, as the error says: here to all there is.
+    both = [pl.LRP(**EPSILON, through={name: range(4)}) for name in ("left", "right")]
+    maps = [method(net, x, target=1).values for method in both]
+    assert_close(sum(maps), pl.LRP(**EPSILON)(net, x, target=1).values)
+
+
 # Every law can fail
 
 
@@ -415,6 +452,16 @@ def test_the_maps_are_those_of_the_channel():
         assert_close(found.explanation.score, found.amounts)
 
 
+@pytest.mark.parametrize("by", ["relevance", "activation"])
+def test_channels_are_counted_from_the_last_too(by):
+    found = pl.top_examples(PLAIN, batches(), "second", [-1, 1], by=by, k=2, target=1)
+    expected = pl.top_examples(PLAIN, batches(), "second", [3, 1], by=by, k=2, target=1)
+    assert [each.channel for each in found] == [3, 1]
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one.index, other.index)
+        assert_close(one.explanation.values, other.explanation.values)
+
+
 def test_conditions_that_are_given_stay():
     method = pl.LRP(**EPSILON, through={"third": [1]})
     (found,) = pl.top_examples(PLAIN, batches(), "second", 3, k=2, method=method, target=1)
@@ -470,7 +517,20 @@ NONE = {
         "A channel of the layer must be from 0 to 3; got 4",
     ),
     "no channels": ({"channels": []}, "`channels` must be one or more channels of the layer"),
-    "a negative channel": ({"channels": -1}, "`channels` must be one or more .*; got -1"),
+    "a channel too far back": (
+        {"channels": -5},
+        "A channel of the layer must be from 0 to 3; got -5",
+    ),
+    "a half channel": ({"channels": 1.5}, "`channels` must be one or more .*; got 1.5"),
+    "an operation": (
+        {"layer": "relu:0", "by": "activation"},
+        "`layer` must be the path of a module for examples by activation; got 'relu:0'. An",
+    ),
+    "pairs": (
+        {"batches": [(DATA, torch.zeros(11))]},
+        r"Each of `batches` must be what the model takes \(.*forward\(\) takes 2 positional .*"
+        r"got \(float64\[11, 2, 4, 4\] on cpu, .*\. Of a loader of pairs, pass \(x for x, _ in",
+    ),
     "a text": ({"channels": "all"}, "`channels` must be one or more channels of the layer"),
     "another method": (
         {"method": "saliency"},

@@ -1,5 +1,6 @@
 """Deep Taylor decomposition: its closed form, the roots behind the rules, and what it books."""
 
+import re
 import warnings
 from collections.abc import Callable
 
@@ -172,7 +173,8 @@ def test_lrp_rules_are_deep_taylor_at_a_reference_point(rule, seed):
         share = shared(rule, layer, x, r)
         assert_close(share.signals[0][0], first_order(z, x[0], point, c), rtol=1e-9, atol=1e-10)
         zeroth = c * float(z(point).clamp(min=0))
-        assert float(share.stabilizer) == pytest.approx(zeroth, abs=1e-9)
+        kept = float(share.stabilizer) + float(share.stopped)
+        assert kept == pytest.approx(zeroth, abs=1e-9)
         if isinstance(rule, rules.Gamma):
             assert zeroth == pytest.approx(0, abs=1e-9)  # it is a root
     assert seen > 0
@@ -261,8 +263,9 @@ def test_what_a_unit_without_positive_inputs_got_is_booked():
     found = explain(model, torch.tensor([[1.0, 1.0]]).double())
     assert found.score.item() == 3
     assert found.values.abs().sum() == 0
-    assert found.ledger.stabilizer == pytest.approx(3)
-    assert found.ledger.bias == 0
+    assert found.ledger.stopped == pytest.approx(3)
+    assert found.ledger.bias == found.ledger.stabilizer == 0
+    assert any("and neurons without positive input 3;" in note for note in found.notes)
 
 
 @pytest.mark.parametrize("name", ["perceptron", "convolutional", "residual_image", "batch_norm"])
@@ -363,7 +366,8 @@ def test_an_addition_shares_by_positive_contribution(name):
         right = right.sum(1, keepdim=True)
     assert_close(share.signals[0], left, rtol=1e-9, atol=1e-12)
     assert_close(share.signals[1], right, rtol=1e-9, atol=1e-12)
-    assert float(left.sum() + right.sum() + share.stabilizer) == pytest.approx(float(r.sum()))
+    whole = left.sum() + right.sum() + share.stabilizer + share.stopped
+    assert float(whole) == pytest.approx(float(r.sum()))
 
 
 def _together() -> object:
@@ -435,10 +439,39 @@ def test_operations_outside_of_the_theory_are_named():
 
 
 def test_a_network_of_rectifiers_needs_no_note():
-    found = explain(
-        Residual().eval(), images()[:1], target=int(Residual().eval()(images()[:1]).argmax())
-    )
-    assert not any("made for" in note for note in found.notes)
+    conv, more, head = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3), nn.Linear(4, 3)
+    for layer in (conv, more, head):
+        seeded(layer)
+
+    def model(x: Tensor) -> Tensor:
+        h = F.avg_pool2d(torch.relu(conv(x)), 2)
+        h = h[:, :, 1:-1, 1:-1] + more(h).clamp(min=0)  # of rectified neurons
+        return head(F.max_pool2d(h, 2).flatten(1)) + 1.0
+
+    assert not outside(explain(model, images()))
+
+
+def outside(found: pl.Explanation) -> str:
+    """The note on what the theory does not stand behind."""
+    return "".join(note for note in found.notes if "made for rectified neurons" in note)
+
+
+@pytest.mark.parametrize(
+    ("between", "named"),
+    [
+        (lambda h, x: h.abs(), "another activation at `abs`"),
+        (lambda h, x: F.relu6(20 * h), r"another activation at `(hardtanh|relu6)`"),
+        (lambda h, x: torch.minimum(h.relu(), (-h).relu()), "a minimum at `minimum`"),
+        (lambda h, x: h.relu().amin(1, keepdim=True).expand(-1, 4), "a minimum at `amin`"),
+        (lambda h, x: h.relu() + x, "negative inputs at `add`"),
+        (lambda h, x: F.avg_pool1d(h, 1), "negative inputs at `avg_pool"),
+    ],
+    ids=["abs", "relu6", "minimum", "amin", "addition", "pooling"],
+)
+def test_what_reads_or_makes_other_than_rectified_signals_is_named(between, named):
+    enter, head = seeded(nn.Linear(4, 4)), seeded(nn.Linear(4, 2), 1)
+    model = lambda x: head(between(enter(x), x).relu())  # noqa: E731
+    assert re.search(named, outside(explain(model, normal(8, 4, seed=3))))
 
 
 # Options

@@ -241,6 +241,54 @@ def test_relevance_is_shared_at_a_sum_and_not_doubled():
     assert_close(found.values.sum(1), found.score, rtol=1e-9, atol=1e-9)
 
 
+def as_tokens(maps: Tensor) -> Tensor:
+    return maps.flatten(2).transpose(1, 2)
+
+
+def behind_patches(cut, block, head, x):
+    tokens = as_tokens(cut(x))
+    return tokens, block(tokens).relu()
+
+
+def of_two_convolutions(cut, block, head, x):
+    return as_tokens(cut(x)), as_tokens(cut(x.flip(2)).relu())
+
+
+def beside_the_input(cut, block, head, x):
+    tokens = x.reshape(len(x), -1, 8)
+    return tokens, block(tokens).relu()
+
+
+def residual_tokens(parts: Callable, *, swapped: bool) -> nn.Module:
+    """Two signals of shape (batch, token, feature), eight features each, are added."""
+
+    def run(cut: nn.Module, block: nn.Module, head: nn.Module, x: Tensor) -> Tensor:
+        one, other = parts(cut, block, head, x)
+        return head((other + one if swapped else one + other).mean(1))
+
+    return Lambda(run, cut=seeded(nn.Conv2d(3, 8, 4, 4)), block=seeded(nn.Linear(8, 8), 1),
+                  head=seeded(nn.Linear(8, 2), 2))  # fmt: skip
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("parts", [behind_patches, of_two_convolutions, beside_the_input])
+def test_the_order_of_two_signals_does_not_matter(parts, name):
+    """Each feature has its share, wherever its axis is, and of any number of tokens."""
+    models = [residual_tokens(parts, swapped=swapped) for swapped in (False, True)]
+    x = normal(40, 3, 8, 8, seed=2) * torch.tensor([3.0, 1.0, 0.3]).reshape(3, 1, 1)
+    fits = [pl.fit_patterns(model, [x]) for model in models]
+    shares = [patterns.sums[0].linear for patterns in fits]
+    assert [len(share) for share in shares] == [8, 8]
+    assert_close(shares[0], 1 - shares[1], rtol=1e-9, atol=1e-9)
+    larger = normal(2, 3, 12, 12, seed=3)
+    one, other = (
+        pl.explain(model, larger, name, patterns=patterns, target=0)
+        for model, patterns in zip(models, fits, strict=True)
+    )
+    assert_close(one.values, other.values, rtol=1e-9, atol=1e-9)
+    assert one.notes == other.notes == ()
+
+
 @pytest.mark.parametrize(
     "subtract",
     [
@@ -304,6 +352,75 @@ def test_a_norm_behind_or_folded_is_the_same(name):
         rtol=1e-9,
         atol=1e-9,
     )
+
+
+def stack_of(first: nn.Linear, last: nn.Linear, x: Tensor) -> Tensor:
+    return last(first(x).relu())
+
+
+def by_hand(first: nn.Linear, last: nn.Linear, x: Tensor) -> Tensor:
+    """The first layer, taken apart into other weights and what a norm would make of them."""
+    mean, scale = normal(7, seed=8), normal(7, seed=9)  # of both signs
+    z = x @ (first.weight / scale[:, None]).T
+    return last(((z - mean) * scale + (mean * scale + first.bias)).relu())
+
+
+# One and the same network.
+WRITINGS: dict[str, Callable] = {
+    "minus": lambda f, h, x: h((x @ f.weight.T - (-f.bias)).relu()),
+    "from the right": lambda f, h, x: h((f.bias - x @ (-f.weight).T).relu()),
+    "times a number": lambda f, h, x: h(
+        torch.add(f.bias, x @ (f.weight / 3).T, alpha=3).relu()
+    ),
+    "einsum": lambda f, h, x: h((torch.einsum("bi,oi->bo", x, f.weight) + f.bias).relu()),
+    "convolution": lambda f, h, x: h(
+        F.conv1d(x[..., None], f.weight[..., None], f.bias)[..., 0].relu()
+    ),
+    "one token": lambda f, h, x: h(f(x[:, None])[:, 0].relu()),
+    "there and back": lambda f, h, x: h((f(x) * 4 / 4).relu()),
+    "twice turned": lambda f, h, x: h(f(x).neg().neg().relu()),
+    "scaled behind": lambda f, h, x: h((f(x) * 2).relu() / 2),
+    "parts": lambda f, h, x: h(torch.cat([part.relu() for part in f(x).split([3, 4], 1)], 1)),
+    "slices": lambda f, h, x: h(torch.cat([f(x)[:, :3], f(x)[:, 3:]], 1).relu()),
+    "rows": lambda f, h, x: h(torch.stack([row.relu() for row in f(x)])),
+    "index": lambda f, h, x: h(f(x)[:, torch.arange(7)].relu()),
+    "turned": lambda f, h, x: h((f.weight @ x.T + f.bias[:, None]).relu().T),
+    "norm": by_hand,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("writing", WRITINGS)
+def test_the_writing_of_a_layer_does_not_matter(writing, name):
+    layers = {"f": seeded(nn.Linear(5, 7)), "h": seeded(nn.Linear(7, 2), 1)}
+    x = normal(60, 5, seed=2) @ normal(5, 5, seed=3)
+    plain, written = Lambda(stack_of, **layers), Lambda(WRITINGS[writing], **layers)
+    expected = fitted(plain, x, name)
+    found = fitted(written, x, name)
+    assert_close(found.values, expected.values, rtol=1e-9, atol=1e-9)
+    assert found.notes == ()
+    linear = fitted(plain, x, name, estimator="linear").values
+    assert not torch.allclose(linear, expected.values, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_only_the_outputs_that_a_rectifier_reads_have_the_positive_pattern(name):
+    """Two halves of one layer, one of which gates the other, are two layers."""
+    whole, head = seeded(nn.Linear(4, 6)), seeded(nn.Linear(3, 2), 1)
+    halves = [nn.Linear(4, 3).double() for _ in range(2)]
+    for half, weight, bias in zip(halves, whole.weight.split(3), whole.bias.split(3), strict=True):
+        half.weight.data, half.bias.data = weight.detach(), bias.detach()
+
+    def gated(whole: nn.Module, head: nn.Module, x: Tensor) -> Tensor:
+        a, b = whole(x).chunk(2, 1)
+        return head(a.relu() * b)
+
+    one = Lambda(gated, whole=whole, head=head)
+    two = Lambda(
+        lambda a, b, head, x: head(a(x).relu() * b(x)), a=halves[0], b=halves[1], head=head
+    )
+    x = normal(60, 4, seed=2)
+    assert_close(fitted(one, x, name).values, fitted(two, x, name).values, rtol=1e-9, atol=1e-9)
 
 
 def slope(norm: nn.BatchNorm2d) -> Tensor:
@@ -449,6 +566,22 @@ def test_patterns_of_another_model(name):
     shifted[0].bias.data += 0.01
     with pytest.raises(InputError, match="got `convolution` in `0`, with other weights"):
         pl.explain(shifted, photos(), name, patterns=patterns)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_other_weights_in_half_precision(dtype):
+    layer, x = nn.Linear(32, 16), normal(50, 32).float()
+    patterns = pl.fit_patterns(layer.to(dtype), [x.to(dtype)])
+    other = nn.Linear(32, 16).to(dtype)
+    other.load_state_dict(layer.state_dict())
+    options = {"patterns": patterns, "target": 0}
+    assert pl.explain(other, x[:1].to(dtype), "patternnet", **options).values.isfinite().all()
+    for precise in (dtype, torch.float32):  # also where one of the two is exact
+        changed = nn.Linear(32, 16).to(precise)
+        changed.load_state_dict(layer.state_dict())
+        changed.weight.data *= 1 + 0.2 * normal(16, 32, seed=4).to(precise)
+        with pytest.raises(InputError, match="with other weights of that shape"):
+            pl.explain(changed, x[:1].to(precise), "patternnet", **options)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -291,6 +291,33 @@ def test_a_layer_that_runs_often_has_one_pattern():
     assert_close(pattern.linear[0], expected[0], rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "change"),
+    [(torch.bfloat16, 0.02), (torch.float16, 0.005), (torch.float32, 1e-4), (torch.float64, 1e-12)],
+)
+def test_layers_that_are_alike_have_a_pattern_each(dtype, change):
+    """Two that were trained from the same start; in half precision they may be as near."""
+    one, other = (seeded(nn.Linear(32, 32)) for _ in range(2))
+    other.weight.data *= 1 + change * normal(32, 32, seed=5).sign()
+    x = normal(50, 32, seed=2).to(dtype)
+    model = nn.Sequential(one, nn.ReLU(), other).to(dtype)
+    assert len(pl.fit_patterns(model, [x], quality=False)) == 2
+    again = nn.Sequential(one, nn.ReLU(), one).to(dtype)
+    assert len(pl.fit_patterns(again, x.split(25), quality=False)) == 1
+
+
+def test_of_weights_that_are_alike_the_nearest_are_taken():
+    """In half precision they are the weights of both layers, up to its roundings."""
+    one, other = (seeded(nn.Linear(32, 32)) for _ in range(2))
+    other.weight.data *= 1 + 0.01 * normal(32, 32, seed=5).sign()
+    patterns = pl.fit_patterns(nn.Sequential(one, nn.ReLU(), other), [normal(50, 32, seed=2)])
+    x = normal(2, 32, seed=3).bfloat16()
+    alone = pl.explain(other, x.double(), "patternnet", patterns=patterns, target=0).values
+    first = pl.explain(one, x.double(), "patternnet", patterns=patterns, target=0).values
+    found = pl.explain(other.bfloat16(), x, "patternnet", patterns=patterns, target=0).values
+    assert (found - alone).norm() < 0.1 * (first - alone).norm()
+
+
 def test_a_neuron_that_never_varies_has_no_pattern_and_one_that_never_fires_the_linear_one():
     layer = seeded(nn.Linear(3, 3, bias=False))
     layer.weight.data[0] = 0
@@ -441,6 +468,26 @@ def test_batches_that_are_none(batches, said):
 def test_a_batch_that_does_not_fit_the_model():
     with pytest.raises(pl.errors.ModelError, match="The model must run on the inputs"):
         pl.fit_patterns(images(), [photos(), normal(3, 5)])
+
+
+@pytest.mark.parametrize(
+    ("batch", "taken"),
+    [
+        ((photos(), normal(40)), "all of which"),
+        ((photos(), normal(40, 1)), "all of which"),
+        ((photos(), photos(), torch.zeros(40).long()), "all of which"),
+    ],
+)
+def test_a_pair_with_labels_that_could_be_inputs(batch, taken):
+    with pytest.raises(
+        InputError,
+        match=r"Each of `batches` must be what the model takes, or a pair of that and labels; got "
+        rf"\(float64.*\), {taken} the model was given\. It raised .*forward\(\) takes 2 .*\. Say "
+        r"what the inputs are: for example select=lambda batch: batch\[0\]\.",
+    ):
+        pl.fit_patterns(images(), [batch])
+    found = pl.fit_patterns(images(), [batch], select=lambda batch: batch[0])
+    assert found == pl.fit_patterns(images(), [photos()])
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ from functools import cached_property
 import pytest
 import torch
 
-from pellucid.propagate.patterns import fit, methods
+from pellucid.propagate.patterns import fit, methods, places
+from pellucid.propagate.patterns.affine import Affine
 from pellucid.propagate.patterns.methods import _Walk
 from pellucid.propagate.patterns.moments import Moments
 from pellucid.propagate.patterns.neurons import Convolution, TransposedWiring, as_weight
 from pellucid.propagate.patterns.patterns import Fingerprint
+from pellucid.propagate.patterns.places import Places
 from pellucid.tape.adjoints import adjoint
 from tests.propagate import test_patterns as walks
 from tests.propagate import test_patterns_fit as fits
@@ -60,7 +62,38 @@ def all_to_both(self, operation, signals):
 
 
 def rectified_is_linear(self, operation):
-    return False
+    return torch.zeros_like(self.places.rectified_outputs(operation))
+
+
+def no_constants_behind(linear, readers):
+    return FOLLOWED(linear, {})
+
+
+def one_for_all_outputs(self, operation):
+    found = OUTPUTS(self, operation)
+    return torch.full_like(found, bool(found.any()))
+
+
+def as_coarse_as_the_weights(self, other):
+    tolerance = 64 * max(self.precision, other.precision) * max(self.norm, other.norm)
+    return self.key == other.key and self.distance(other) <= tolerance
+
+
+def the_first_of_the_same(self, known):
+    return next((i for i, each in enumerate(known) if each.is_of(self)), None)
+
+
+def writing(name: str, method: str = "patternnet") -> Callable:
+    """A case of the writings of one network."""
+    return lambda patch: walks.test_the_writing_of_a_layer_does_not_matter(name, method)
+
+
+def order(parts: Callable) -> Callable:
+    """A case of two signals that are added in either order."""
+    return lambda patch: walks.test_the_order_of_two_signals_does_not_matter(parts, "patternnet")
+
+
+FOLLOWED, OUTPUTS = Affine.of, Places.rectified_outputs
 
 
 def same_shape_is_same(self, other):
@@ -100,6 +133,46 @@ MUTANTS: dict[str, tuple[object, str, object, Callable]] = {
         "is_of",
         same_shape_is_same,
         lambda patch: walks.test_patterns_of_another_model("patternnet"),
+    ),
+    "constants not followed": (Affine, "of", no_constants_behind, writing("minus")),
+    "parts not followed": (places, "_passes", lambda operation: False, writing("slices")),
+    "sign of a constant factor": (
+        methods,
+        "own_factor",
+        lambda operation: None,
+        writing("from the right", "pattern_attribution"),
+    ),
+    "all outputs rectified": (
+        Places,
+        "rectified_outputs",
+        one_for_all_outputs,
+        lambda patch: walks.test_only_the_outputs_that_a_rectifier_reads_have_the_positive_pattern(
+            "patternnet"
+        ),
+    ),
+    "the first of two signals": (
+        places,
+        "_latest",
+        lambda operation: operation.slots[0],
+        order(walks.beside_the_input),
+    ),
+    "axes not followed": (
+        places,
+        "_kept_axis",
+        lambda reader, value, axis: axis,
+        order(walks.of_two_convolutions),
+    ),
+    "coarse fingerprint": (
+        Fingerprint,
+        "is_of",
+        as_coarse_as_the_weights,
+        lambda patch: fits.test_layers_that_are_alike_have_a_pattern_each(torch.bfloat16, 0.02),
+    ),
+    "the first that is alike": (
+        Fingerprint,
+        "nearest",
+        the_first_of_the_same,
+        lambda patch: fits.test_of_weights_that_are_alike_the_nearest_are_taken(),
     ),
     "labels taken for inputs": (
         fit,

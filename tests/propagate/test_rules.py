@@ -190,7 +190,7 @@ def test_relevance_is_conserved_without_biases(how, composite):
     if composite == "epsilon":
         assert_close(found.values.flatten(1).sum(1), found.score, rtol=1e-4, atol=1e-5)
     # A unit without any positive contribution has no one to share with: z+ books what it got.
-    total = float(found.values.sum()) + found.ledger.stabilizer
+    total = float(found.values.sum()) + found.ledger.stabilizer + found.ledger.stopped
     assert total == pytest.approx(float(found.score.sum()), rel=1e-6)
     assert found.ledger.bias == pytest.approx(0, abs=1e-9)
     for row in found.ledger.rows:

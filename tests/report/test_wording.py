@@ -131,6 +131,7 @@ def test_an_output_without_classes_has_no_predictions(output):
         (pl.Target.log_odds(7), "the log-odds of “class 7”"),
         (-1, "the score of “class -1”"),
         (len, "the function len"),
+        ((lambda: lambda output: output)(), "the function <lambda>"),
     ],
 )
 def test_what_is_explained(target, said):

@@ -87,6 +87,41 @@ CHANNELS = {
     "the strongest": (pl.Target.channel("second"), SUMS.amax(1)),
     "one a sample": (pl.Target.channel("second", [3, 0, 4]), SUMS[[0, 1, 2], [3, 0, 4]]),
     "a contrast": (pl.Target.channel("second", (3, 1)), SUMS[:, 3] - SUMS[:, 1]),
+    "a margin": (
+        pl.Target.channel("second", pl.Target.margin(3)),
+        SUMS[:, 3] - SUMS[:, [0, 1, 2, 4]].amax(1),
+    ),
+    "a probability": (
+        pl.Target.channel("second", pl.Target.probability(3)),
+        SUMS[:, 3].exp() / SUMS.exp().sum(1),
+    ),
+    "log-odds": (
+        pl.Target.channel("second", pl.Target.log_odds(3)),
+        SUMS[:, 3] - SUMS[:, [0, 1, 2, 4]].exp().sum(1).log(),
+    ),
+}
+STRONGEST = ", ".join(str(int(channel)) for channel in SUMS.argmax(1))
+# What is explained, in words and as it is written.
+SAID = {
+    "one": ("the sum of channel 3 of `second`", "3"),
+    "the strongest": (
+        f"the sum of a channel of `second` in each sample, [{STRONGEST}]",
+        f"[{STRONGEST}]",
+    ),
+    "one a sample": ("the sum of a channel of `second` in each sample, [3, 0, 4]", "[3, 0, 4]"),
+    "a contrast": ("the sum of channel 3 of `second` less that of channel 1", "(3, 1)"),
+    "a margin": (
+        "the sum of channel 3 of `second` less the largest of the others",
+        "Target.margin(3)",
+    ),
+    "a probability": (
+        "the softmax probability of channel 3 among the sums of the channels of `second`",
+        "Target.probability(3)",
+    ),
+    "log-odds": (
+        "the log-odds of channel 3 among the sums of the channels of `second`",
+        "Target.log_odds(3)",
+    ),
 }
 
 
@@ -95,7 +130,10 @@ def test_channels_are_summed(name):
     target, expected = CHANNELS[name]
     found = pl.explain(NET, X, "gradient_x_input", target=target)
     assert_close(found.score, expected)
-    assert found.notes[-1].startswith("The score is the sum of channel")
+    words, written = SAID[name]
+    assert found.notes[-1] == f"The score is {words}."
+    assert repr(found.target) == f"Target.channel('second', {written})"
+    assert eval(repr(found.target), {"Target": pl.Target}) == found.target
 
 
 UPPER = {
@@ -194,6 +232,25 @@ def test_of_tokens_the_axis_of_the_features_is_said():
     assert_close(found.score, there[:, :, 2].sum(1))
 
 
+@pytest.mark.parametrize("name", ["saliency", "integrated_gradients", "smoothgrad", "taylor"])
+def test_units_of_attention_are_there_also_where_no_gradient_is_asked_for(name):
+    """A fast kernel, which torch takes in evaluation without gradients, passes layers by."""
+    layer = nn.TransformerEncoderLayer(4, 2, 6, batch_first=True)
+    net = Lambda(lambda body, x: body(x).mean(1), body=nn.TransformerEncoder(seeded(layer), 1))
+    net.eval()
+    seen: list[Tensor] = []
+    inner = net.layers["body"].layers[0].linear1
+    handle = inner.register_forward_hook(lambda module, args, output: seen.append(output))
+    x = normal(2, 3, 4)
+    net(x.requires_grad_())
+    handle.remove()
+    target = pl.Target.unit("layers.body.layers.0.linear1", (1, 2))
+    found = pl.explain(net, x.detach(), name, target=target, on_incomplete="ignore")
+    assert_close(found.score, seen[0][:, 1, 2].detach())
+    assert found.values.abs().sum() > 0
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
 def test_a_layer_that_is_a_softmax_is_not_undone():
     net = nn.Sequential(seeded(nn.Linear(4, 3)), nn.Softmax(1))
     x = normal(2, 4)
@@ -237,6 +294,13 @@ WRONG = {
         UnknownNameError,
         r"The layer of a unit must be one that exists; got 'secnd'. Did you mean 'second'\?",
     ),
+    "an empty path": (
+        lambda: pl.Target.unit(""),
+        TargetError,
+        "`layer` must be the path of a layer, a string that is not empty; got ''",
+    ),
+    "no path": (lambda: pl.Target.unit(None), TargetError, "a string that is not empty; got None"),
+    "a number": (lambda: pl.Target.channel(3), TargetError, "`layer` must be the path .* got 3"),
     "a layer that does not run": (
         lambda: pl.Target.unit("idle"),
         InputError,

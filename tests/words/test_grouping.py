@@ -11,6 +11,7 @@ import pellucid as pl
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.plot import Map, draw, grid
 from pellucid.report import write
+from pellucid.words import spans
 from pellucid.words.pieces import NEWLINE, spell
 from tests.plot.made import completeness, made
 
@@ -39,14 +40,25 @@ def labels(tokens, by="word", **options):
         (["Ġna", "Ã", "¯", "ve", "Ċ", "ĠðŁĺ", "Ģ"], ("naïve", NEWLINE, "😀")),
         (["mat.", "The"], ("mat.", "The")),
         (["plain", "words", "##"], ("plain", "words", "#", "#")),
-        (["don", "'", "t"], ("don", "'", "t")),
+        (["don", "'", "t", "say", "'", "s", "'", QUOTE, "m"],
+         ("don't", "say", "'", "s", "'", QUOTE, "m")),
+        (["▁na", "<0xC3>", "<0xAF>", "ve", "<0x0A>"], ("naïve", NEWLINE)),
+        (["<0xE4>", "<0xBD>", "<0xA0>"], ("你",)),
+        (["<|startoftext|>", "un", "seen</w>", "naÃ", "¯", "ve</w>", ".</w>"],
+         ("<|startoftext|>", "unseen", "naïve", ".")),
+        (["caf", "é</w>", "olé</w>", "</s>"], ("café", "olé", "</s>")),
+        (["un@@", "se@@", "en", "things", "@@"], ("unseen", "things", "@@")),
         (["你好", "##世", "界"], ("你好", "世", "界")),
         (["[MASK]", "[MASK]"], ("[MASK]", "[MASK]")),
         (["<pad>", "<pad>", "a"], ("<pad>", "a")),
+        (["A", "Ġb", *["<|endoftext|>"] * 3], ("A", "b", "<|endoftext|>")),
+        (["</s>", "</s>", "▁A", "</s>", "</s>", "▁b", "</s>"],
+         ("</s>", "A", "</s>", "</s>", "b", "</s>")),
         (["", " ", "a"], ("␣", "␣", "a")),
     ],
     ids=["WordPiece", "byte-level", "SentencePiece", "bytes", "glued", "words", "apostrophe",
-         "Chinese", "masks", "padding", "blank"],
+         "fallback", "only fallback", "ends of words", "ends and no bytes", "at signs",
+         "Chinese", "masks", "padding", "padded by ends", "ends within", "blank"],
 )  # fmt: skip
 def test_words_are_read_from_tokens(tokens, words):
     if tokens[-1] == "##":
@@ -59,6 +71,28 @@ def test_sentences_end_where_a_reader_ends_them():
     assert labels(tokens, "sentence") == (
         "[CLS]", "unseen things .", "they shine !", "mr . low paid 3 . 5 ! !", "ok", "[SEP]",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("in 1999. 2 men came.", ["in 1999.", "2 men came."]),
+        ("it is 3 . 5 or 3.5 . now", ["it is 3 . 5 or 3.5 .", "now"]),
+        ("eat e . g . cake, i.e. x . ok", ["eat e . g . cake, i.e. x .", "ok"]),
+        ("see mr . low or Dr. No. ok", ["see mr . low or Dr. No.", "ok"]),
+    ],
+)
+def test_a_point_in_a_number_or_an_abbreviation_ends_no_sentence(text, sentences):
+    assert [text[start:stop] for start, stop in spans.sentences(text)] == sentences
+
+
+def test_offsets_may_be_a_tensor_of_one_sample():
+    offsets = [(0, 0), (0, 2), (2, 5)]
+    found = [
+        labels(["[CLS]", "we", "'re"], texts="we're", offsets=given)
+        for given in (offsets, torch.tensor(offsets), torch.tensor(offsets).numpy())
+    ]
+    assert found == [("[CLS]", "we're")] * 3
 
 
 def test_texts_and_offsets_say_what_tokens_do_not():
@@ -86,7 +120,8 @@ def test_texts_and_offsets_say_what_tokens_do_not():
 
 
 token = st.sampled_from(
-    ["Ġa", "Ċ", "b", "Ã", "¯", "ĠÃ", "##c", "##", "▁d", "▁", "e.", ".", "?!", "Ġ'", "-", "3", "世",
+    ["<0xC3>", "<0xAF>", "b</w>", "c@@", "t", "'", "</s>",
+     "Ġa", "Ċ", "b", "Ã", "¯", "ĠÃ", "##c", "##", "▁d", "▁", "e.", ".", "?!", "Ġ'", "-", "3", "世",
      "[CLS]", "<pad>", "[PAD]", "", " ", "\n", "مر", "##حبا", "ðŁĺ", "don't", "\udc80", "x y"]
 ) | st.text(max_size=3)  # fmt: skip
 
@@ -147,8 +182,8 @@ def test_the_law_of_sums_can_fail(change):
 @given(st.lists(token, min_size=1, max_size=8))
 @settings(deadline=None, max_examples=200)
 def test_spans_are_in_the_text_and_in_order(tokens):
-    text, spans = spell(tokens)
-    found = [span for span in spans if span is not None]
+    text, places = spell(tokens)
+    found = [span for span in places if span is not None]
     assert all(0 <= start <= stop <= len(text) for start, stop in found)
     assert found == sorted(found)
 
@@ -191,6 +226,19 @@ def test_inputs_besides_the_tokens_stay_as_they_are():
     assert found.values["table"] is values["table"]
     frame = found.to_frame()
     assert frame.loc[frame["input"] == "ids", "text"].tolist() == ["ab", "c"] * 2
+
+
+def test_a_table_as_wide_as_there_are_words_gets_no_words():
+    values = {"ids": torch.ones(1, 5), "table": torch.arange(4.0)[None]}
+    inputs = {"ids": torch.ones(1, 5, dtype=torch.long), "table": torch.ones(1, 4)}
+    explanation = dataclasses.replace(of_tokens([0.0]), values=values, inputs=inputs)
+    found = explanation.group(["un", "##seen", "big", "things", "."])
+    frame = found.to_frame().set_index("input")
+    assert frame.loc["ids", "text"].tolist() == ["unseen", "big", "things", "."]
+    assert frame.loc["table", "text"].isna().all()
+    assert frame.loc["table", "feature"].tolist() == [0, 1, 2, 3]
+    assert Map.of(found, part="ids").labels == ("unseen", "big", "things", ".")
+    assert Map.of(found, part="table").labels == tuple(f"feature {i}" for i in range(4))
 
 
 def test_embeddings_and_layers_are_summed_over_features():

@@ -16,11 +16,27 @@ def read(tokens):
         (["<s>", "The", "Ġfilm", "Ġshines", "</s>"], "<s>The film shines </s>"),
         (["▁The", "▁film", "s", "▁", "shine"], f"The films {BLANK}shine"),
         (["Ġna", "Ã¯ve", "Ċ", "Ġx"], f"naïve{NEWLINE} x"),
+        (["▁na", "<0xC3>", "ve", "<0x41>"], "na<0xC3>veA"),
+        (["un", "seen</w>", "things</w>", "<|endoftext|>"], "unseen things <|endoftext|>"),
+        (["un@@", "seen", "things"], "unseen things"),
+        (["did", "n't", "he", "isn", "'", "t"], "did n't he isn't"),
         (["plain", "words", "##"], "plain words ##"),
         (["", " ", "a"], f"{BLANK} {BLANK} a"),
         ([], ""),
     ],
-    ids=["WordPiece", "byte-level", "SentencePiece", "bytes", "words", "blank", "nothing"],
+    ids=[
+        "WordPiece",
+        "byte-level",
+        "SentencePiece",
+        "bytes",
+        "fallback",
+        "ends of words",
+        "at signs",
+        "contraction",
+        "words",
+        "blank",
+        "nothing",
+    ],
 )
 def test_words_are_put_together(tokens, text):
     assert read(tokens).replace("<s> The", "<s>The") == text

@@ -1,5 +1,6 @@
 """A model of the zoo that reads text: sentences of like meaning are near, tokens have names."""
 
+import dataclasses
 import importlib.util
 import socket
 
@@ -8,6 +9,7 @@ import torch
 
 import pellucid as pl
 from pellucid.errors import InputError, MissingExtraError
+from pellucid.report import wording
 from pellucid.zoo import TextEntry, find, package
 
 CAT, KITTEN = "The cat sat on the mat.", "A kitten rests on the rug."
@@ -37,6 +39,16 @@ def test_a_target_is_the_cosine_to_a_sentence(minilm):
     assert cosines.shape == (3,)
     assert cosines[1] == pytest.approx(1, abs=1e-5)
     assert cosines.argsort().tolist() == [2, 0, 1]
+
+
+def test_a_target_is_named_for_people(minilm):
+    found = pl.explain(
+        minilm.model, minilm.encode(CAT), "gradient_x_input", target=minilm.similarity(KITTEN)
+    )
+    assert wording.target(found) == f"the cosine to “{KITTEN}”"
+    assert wording.aim(found) == f"cosine to “{KITTEN}”"
+    assert len(wording.target(dataclasses.replace(found, target=pl.Target.of(
+        minilm.similarity(f"{CAT} {STOCKS} {KITTEN}"))))) < 80  # fmt: skip
 
 
 def test_padding_changes_no_answer(minilm):

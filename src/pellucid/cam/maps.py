@@ -167,9 +167,9 @@ class _Search:
     def named(self, entry: Value) -> Spot | None:
         """The last output of the named layer that depends on an input."""
         path = self.choice.layer or ""
-        self.tape.layer(path)  # raises, with the nearest name, where there is none
+        returned = self.tape.returned(path)  # raises, with the nearest name, where there is none
         below = descendants(self.tape, entry)
-        values = [value for value in self.tape.recorder.layers[path] if value in below]
+        values = [value for value in returned if value in below]
         found = self.read(values[-1], entry) if values and entry.carries else None
         return None if found is None else Spot(Maps(path, values[-1], found[0]), found[1])
 
@@ -346,7 +346,7 @@ def _folded(search: _Search, layer: str | None) -> str:
         [op.output for op in search.tape.operations if op.name in CONVOLUTIONS],
     )
     if layer is not None:
-        values = search.tape.recorder.layers[layer][-1:]
+        values = search.tape.returned(layer)[-1:]
     for value in values[::-1]:
         count = value.shape[0] if len(value.shape) > 3 and value.carries else 0
         if count > rows and count % rows == 0:

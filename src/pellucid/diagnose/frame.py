@@ -28,7 +28,8 @@ def _tables(found: "NoiseDiagnosis") -> Iterator[pd.DataFrame]:
     yield _table("drop, strongest", found.removal.strongest, methods | cut)
     yield _table("drop, smoothed", found.removal.smoothed, methods | cut)
     yield _table("drop, moved", found.removal.moved, methods | draws | cut)
-    yield _table("drop, random", found.removal.random, draws | cut)
+    orders: Axes = {"draw": range(found.removal.random.shape[1])}
+    yield _table("drop, random", found.removal.random, orders | cut)
     far: Axes = {"at": found.decay.distances.tolist()}
     layers: Axes = {"layer": [path or "input" for path in found.decay.layers]}
     yield _table("correlation, noise", found.decay.correlation, methods | layers | draws | far)

@@ -54,6 +54,9 @@ class Questions:
     def __post_init__(self) -> None:
         found = {
             "baseline": Baseline.of(self.baseline),
+            "replacement": None
+            if self.replacement is None
+            else Baseline.of(self.replacement, "replacement"),
             "fractions": growing(
                 self.fractions, "fractions", "numbers above 0, at most 1", above=0, most=1
             ),
@@ -128,13 +131,15 @@ class NoiseDiagnosis:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the methods are called; those used twice with all their options."""
+        """What the methods are called; those used twice with all their options, or a number."""
         methods = [each.method for each in self.explanations]
-        names = [each.name for each in methods]
+        names, full = [each.name for each in methods], [repr(each) for each in methods]
         return tuple(
-            name if names.count(name) == 1 else repr(method)
-            for name, method in zip(names, methods, strict=True)
-        )
+            name if names.count(name) == 1
+            else full[i] if full.count(full[i]) == 1
+            else f"{name} {1 + full[:i].count(full[i])}"
+            for i, name in enumerate(names)
+        )  # fmt: skip
 
     @property
     def sensitive(self) -> tuple[bool, ...]:
@@ -269,7 +274,7 @@ def _measured(
 
     with untouched(model) as program.states:
         found = list(batcher.run(copies.rows, work))
-    return {name: _joined([each[name] for each in found]) for name in found[0]}
+    return {name: _concatenated([each[name] for each in found]) for name in found[0]}
 
 
 def _methods(given: "Sequence[str | Method]") -> list[Method]:
@@ -318,7 +323,7 @@ def _layers(given: Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(given)
 
 
-def _joined(parts: Sequence[Any]) -> Any:
+def _concatenated(parts: Sequence[Any]) -> Any:
     """The numbers of consecutive batches in one; what is the same for all, from the first."""
     first = parts[0]
     whole = {"fractions", "distances", "alphas"}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.batching import Batcher
-from pellucid.diagnose.patterns import Pattern, pattern
+from pellucid.diagnose.sides import Sides, sides
 from pellucid.diagnose.study import Study
 
 # A boundary is found by halving what it lies in so many times.
@@ -20,9 +20,10 @@ class Regions:
 
     `count` of regions and `switches`, the units that change sides, have shape (sample, draw,
     distance). Both are lower bounds; `exact` says of each line, (sample, draw), that the count is
-    the number of regions as far as they are longer than 2**-14 of the line. `units` is how many
-    units have a kink. `smooth` names operations that are not piecewise linear: with any, pieces
-    between kinks are counted, and none is a linear region.
+    the number of regions as far as they are longer than 2**-14 of the line; a region ends where a
+    unit changes sides, also if the function goes on as it was. `units` is how many
+    units have a kink. `uncounted` names operations that bend smoothly, or whose kinks are not
+    counted: with any, pieces between the kinks of others are counted, and none need be linear.
     Source: Montufar et al. (2014), On the Number of Linear Regions of Deep Neural Networks.
     """
 
@@ -31,7 +32,7 @@ class Regions:
     switches: Tensor
     exact: Tensor
     units: int
-    smooth: tuple[str, ...]
+    uncounted: tuple[str, ...]
 
 
 def regions(study: Study, distances: Sequence[float], points: int) -> Regions:
@@ -46,14 +47,14 @@ def regions(study: Study, distances: Sequence[float], points: int) -> Regions:
         for draw, line in enumerate(lines):
             count[row, draw] = 1 + torch.tensor(line.changes).cumsum(0)
             switches[row, draw] = torch.tensor(line.switches).cumsum(0)
-            exact[row, draw] = line.exact and not first.smooth
+            exact[row, draw] = line.exact and not first.uncounted
     return Regions(
         distances=torch.tensor(distances, dtype=torch.float64),
         count=count,
         switches=switches,
         exact=exact,
         units=first.units,
-        smooth=first.smooth,
+        uncounted=first.uncounted,
     )
 
 
@@ -67,34 +68,34 @@ class _Spot:
 
 @dataclass(frozen=True)
 class _Look:
-    """The patterns at points around one sample, many at once where a pattern has rows."""
+    """The sides at points around one sample, many at once where they have rows."""
 
     study: Study
     _: KW_ONLY
     row: int
     batched: bool
 
-    def __call__(self, spots: Sequence[_Spot]) -> list[Pattern]:
+    def __call__(self, spots: Sequence[_Spot]) -> list[Sides]:
         case = self.study.case
         batcher = case.batcher if self.batched else Batcher(1, start=1)
         found = batcher.run(len(spots), lambda i, j: self._at(spots[i:j]), "regions")
         return [each for part in found for each in part]
 
-    def _at(self, spots: Sequence[_Spot]) -> list[Pattern]:
+    def _at(self, spots: Sequence[_Spot]) -> list[Sides]:
         row = torch.tensor([self.row])
         moved = [self.study.moved(spot.draw, row, spot.distance).leaves for spot in spots]
         leaves = [torch.cat(column) for column in zip(*moved, strict=True)]
         inputs = self.study.case.inputs.replace(leaves)
-        found = pattern(self.study.case.moved(inputs, row.expand(len(spots))).tape)
+        found = sides(self.study.case.moved(inputs, row.expand(len(spots))).tape)
         return found.rows(len(spots)) if len(spots) > 1 else [found]
 
 
 def _is_batched(study: Study) -> bool:
-    """Whether all of a pattern has the samples first, however many they are."""
+    """Whether all sides have the samples first, however many they are."""
     case = study.case
     for count in (2, 3):
         rows = torch.zeros(count, dtype=torch.int64)
-        states = pattern(case.moved(case.inputs.select(rows), rows).tape).states
+        states = sides(case.moved(case.inputs.select(rows), rows).tape).states
         if any(state.ndim == 0 or len(state) != count for state in states):
             return False
     return True
@@ -110,7 +111,7 @@ class _Line:
     exact: bool = True
 
     def add(self, part: int, switches: int, *, known: bool) -> None:
-        """Count a change of the pattern; its number is `known` where it cannot be several."""
+        """Count a change of sides; its number is `known` where it cannot be several."""
         self.changes[part] += 1
         self.switches[part] += switches
         self.exact = self.exact and known
@@ -118,12 +119,12 @@ class _Line:
 
 @dataclass(frozen=True, kw_only=True)
 class _Piece:
-    """A piece of one part of a line, with the patterns at its ends."""
+    """A piece of one part of a line, with the sides at its ends."""
 
     line: _Line
     part: int
     spots: tuple[_Spot, _Spot]
-    ends: tuple[Pattern, Pattern]
+    ends: tuple[Sides, Sides]
 
     @property
     def width(self) -> float:
@@ -133,18 +134,18 @@ class _Piece:
     def middle(self) -> _Spot:
         return _Spot(draw=self.spots[0].draw, distance=self.spots[0].distance + self.width / 2)
 
-    def halves(self, pattern: Pattern) -> "list[_Piece]":
-        """Both halves, now that the pattern in the middle is known."""
+    def halves(self, between: Sides) -> "list[_Piece]":
+        """Both halves, now that the sides in the middle are known."""
         (a, b), (start, end), middle = self.spots, self.ends, self.middle
         return [
-            replace(self, spots=(a, middle), ends=(start, pattern)),
-            replace(self, spots=(middle, b), ends=(pattern, end)),
+            replace(self, spots=(a, middle), ends=(start, between)),
+            replace(self, spots=(middle, b), ends=(between, end)),
         ]
 
 
 def _lines(
     look: _Look, draws: int, distances: Sequence[float], points: int
-) -> tuple[Pattern, list[_Line]]:
+) -> tuple[Sides, list[_Line]]:
     """Look at the ends of all parts, and into those of lines that hold few enough boundaries."""
     many = len(distances)
     spots = [_Spot(draw=d, distance=far) for d in range(draws) for far in (0.0, *distances)]
@@ -165,7 +166,7 @@ def _lines(
 
 
 def _halve(look: _Look, waiting: list[_Piece], *, width: float) -> None:
-    """Halve pieces until their ends have one pattern, are near, or no points are left."""
+    """Halve pieces until their ends have the same sides, are near, or no points are left."""
     while waiting:
         open_pieces = []
         for piece in waiting:
@@ -177,4 +178,4 @@ def _halve(look: _Look, waiting: list[_Piece], *, width: float) -> None:
                 piece.line.add(piece.part, switches, known=piece.width <= width)
         found = look([piece.middle for piece in open_pieces])
         pairs = zip(open_pieces, found, strict=True)
-        waiting = [half for piece, pattern in pairs for half in piece.halves(pattern)]
+        waiting = [half for piece, between in pairs for half in piece.halves(between)]

@@ -1,8 +1,9 @@
 """Do the strong pixels of a map matter? Remove them, and others for comparison."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations, pairwise
 
 import torch
 from torch import Tensor
@@ -17,6 +18,11 @@ from pellucid.structure import Inputs
 SMOOTH = 0.03
 NEAR = 0.01
 
+# One in twenty is the least that ranks among so many draws can tell.
+LEAST_DRAWS = 19
+# All orders are taken where there are no more than so many.
+MOST_ORDERS = 64
+
 
 @dataclass(frozen=True, kw_only=True)
 class Removal:
@@ -25,9 +31,10 @@ class Removal:
     `fractions` of the pixels are removed, of shape (step,). `strongest` are those of each map,
     `smoothed` those of the map under a Gaussian, both of shape (sample, method, step); `moved` is
     the pattern of the strongest, moved by a few pixels, of shape (sample, method, draw, step);
-    `random` are as many at random, of shape (sample, draw, step). Features of a table have no
-    neighbors: then `smoothed` and `moved` are not numbers. `what` names one element, `by` says what
-    takes its place.
+    `random` are as many at random, at least 19 times, or all orders that there are of a few, if
+    `complete`, of shape (sample, draw, step). Features of a table have no neighbors: then
+    `smoothed` and `moved` are not numbers. `what` names one element, `by` says what takes its
+    place.
     Source: Samek et al. (2017), Evaluating the Visualization of What a Deep Neural Network Has
     Learned, for the curve and its area, the mean over the steps.
     """
@@ -37,6 +44,7 @@ class Removal:
     smoothed: Tensor
     moved: Tensor
     random: Tensor
+    complete: bool
     what: str
     by: str
 
@@ -54,13 +62,16 @@ def removal(
         if each is not None
     ]
     counts = sorted({max(1, math.ceil(fraction * len(players))) for fraction in fractions})
-    ranks, steps, rows = _orders(study, maps), len(counts), len(case)
+    steps, rows = len(counts), len(case)
+    every = _every_order(len(players), counts)
+    others = every or _random_orders(study)
+    ranks = [*_orders(study, maps), *(order.expand(rows, -1) for order in others)]
     drops = torch.zeros(rows, len(ranks), steps, dtype=torch.float64)
 
     def point(number: int, chosen: Tensor) -> Inputs:
         order, step = divmod(number, steps)
         masks = players.masks(ranks[order][chosen] < counts[step])
-        return _without(case.inputs.select(chosen), made.select(chosen), masks)
+        return _replaced(case.inputs.select(chosen), made.select(chosen), masks)
 
     whole = case.outcome.score.cpu().double()
     for part, chosen, numbers in case.stream(len(ranks) * steps, point, "removal"):
@@ -76,6 +87,7 @@ def removal(
         smoothed=split[:, :, 1] if players.places else split[:, :, 1] * torch.nan,
         moved=split[:, :, 2:] if players.places else split[:, :, 2:] * torch.nan,
         random=random,
+        complete=bool(every),
         what=players.name,
         by=by,
     )
@@ -108,7 +120,7 @@ def _replacement(study: Study, given: BaselineLike, baseline: Baseline) -> tuple
     return study.case.reference(made), words.get(made.kind, plain)
 
 
-def _without(inputs: Inputs, made: Inputs, masks: dict[int, Tensor]) -> Inputs:
+def _replaced(inputs: Inputs, made: Inputs, masks: dict[int, Tensor]) -> Inputs:
     pairs = zip(inputs.leaves, made.leaves, strict=True)
     return inputs.replace([
         torch.where(masks[i].to(leaf.device), other, leaf) if i in masks else leaf
@@ -117,7 +129,7 @@ def _without(inputs: Inputs, made: Inputs, masks: dict[int, Tensor]) -> Inputs:
 
 
 def _orders(study: Study, maps: list[list[Tensor]]) -> list[Tensor]:
-    """In which order to remove, each of shape (sample, player): of each map, then random ones."""
+    """In which order to remove: that of each map, of it smoothed and moved, (sample, player)."""
     players, found = study.players, []
     for one in maps:
         found.append(_ranks(one))
@@ -127,11 +139,38 @@ def _orders(study: Study, maps: list[list[Tensor]]) -> list[Tensor]:
             found.append(
                 _ranks([_move(part, generator) for part in one] if players.places else one)
             )
-    for draw in range(study.draws):
-        generator = seeded(study.seed, study.draws + draw)
-        order = torch.randperm(len(players), generator=generator)
-        found.append(order.expand(len(study.case), -1))
     return found
+
+
+def _random_orders(study: Study) -> list[Tensor]:
+    """Places of the players in random orders, each of shape (player,)."""
+    generators = [
+        seeded(study.seed, study.draws + draw) for draw in range(max(study.draws, LEAST_DRAWS))
+    ]
+    return [torch.randperm(len(study.players), generator=each) for each in generators]
+
+
+def _every_order(count: int, steps: list[int]) -> list[Tensor]:
+    """All orders that differ in what is gone after some step; none where they are too many."""
+    if count > MOST_ORDERS:
+        return []
+    sizes = [b - a for a, b in pairwise([0, *steps])]
+    left = [count - gone for gone in (0, *steps)]
+    ways = math.prod(math.comb(n, size) for n, size in zip(left, sizes, strict=False))
+    if not 1 < ways <= MOST_ORDERS:
+        return []
+    return [torch.tensor(order).argsort() for order in _chains(tuple(range(count)), sizes)]
+
+
+def _chains(left: tuple[int, ...], sizes: list[int]) -> Iterator[tuple[int, ...]]:
+    """Players in the order in which they go, so many at a time, in all ways."""
+    if not sizes:
+        yield left
+        return
+    for first in combinations(left, sizes[0]):
+        rest = tuple(player for player in left if player not in first)
+        for after in _chains(rest, sizes[1:]):
+            yield (*first, *after)
 
 
 def _ranks(parts: list[Tensor]) -> Tensor:

@@ -72,7 +72,7 @@ def saturation(study: Study, baseline: BaselineLike, alphas: Sequence[float]) ->
     at_input = [flat(each) for each in own if each is not None]
 
     def point(step: int, rows: Tensor) -> Inputs:
-        return _between(reference.select(rows), case.inputs.select(rows), alphas[step])
+        return _on_line(reference.select(rows), case.inputs.select(rows), alphas[step])
 
     for moved, rows, steps in case.stream(many, point, "line"):
         part = study.together(moved, "gradient")
@@ -97,7 +97,7 @@ def saturation(study: Study, baseline: BaselineLike, alphas: Sequence[float]) ->
     )
 
 
-def _between(start: Inputs, end: Inputs, alpha: float) -> Inputs:
+def _on_line(start: Inputs, end: Inputs, alpha: float) -> Inputs:
     """A point of the line; at its ends exactly those."""
     pairs = zip(start.leaves, end.leaves, strict=True)
     return end.replace([

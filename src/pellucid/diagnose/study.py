@@ -1,7 +1,7 @@
 """What all measures of a diagnosis work on: a case, its methods, and seeded noise around it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -47,7 +47,8 @@ class Study:
 
     def together(self, case: Case, *others: str) -> SharedCase:
         """A case that is one run for all methods, and for `others` that ask for this of it."""
-        return together(case, frozenset(others).union(*(each.reads for each in self.methods)))
+        reads = frozenset(others).union(*(each.reads for each in self.methods))
+        return SharedCase.of(case, Recording((case.target,), reads))
 
     @cached_property
     def depths(self) -> tuple[str | None, ...]:
@@ -100,12 +101,6 @@ def _spread(leaf: Tensor) -> Tensor:
     size = leaf.abs().reshape(len(leaf), -1).amax(1).reshape(found.shape)
     size = torch.where(size > 0, size, torch.ones_like(size))
     return torch.where(found > 0, found, size)
-
-
-def together(case: Case, reads: frozenset[str]) -> SharedCase:
-    """A case of which methods share one run; `reads` says what they ask of it."""
-    kept = {field.name: getattr(case, field.name) for field in fields(Case)}
-    return SharedCase(**{**kept, "shared": True}, recording=Recording((case.target,), reads))
 
 
 def attributions(
@@ -173,7 +168,7 @@ class Players:
             if leaf.is_floating_point()
         ]
         leaves = case.inputs.leaves
-        grids = [_without(leaves[i].shape, axis) for i, axis in found]
+        grids = [_grid(leaves[i].shape, axis) for i, axis in found]
         return cls(
             leaves=tuple(i for i, _ in found),
             axes=tuple(axis for _, axis in found),
@@ -217,7 +212,7 @@ def _channels(leaf: Tensor, *, embedded: bool) -> int | None:
     return 1 if leaf.ndim >= 3 else None
 
 
-def _without(shape: torch.Size, axis: int | None) -> torch.Size:
+def _grid(shape: torch.Size, axis: int | None) -> torch.Size:
     """The axes after the batch, without that of the channels."""
     return torch.Size(n for i, n in enumerate(shape) if i not in (0, axis))
 

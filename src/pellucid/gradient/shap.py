@@ -18,6 +18,8 @@ from pellucid.structure import Inputs
 
 # Sums further from what they should be than this many standard errors are no accident.
 SIGMAS = 6
+# So many roundings of what is added up are no sign of anything, where draws hardly differ.
+ROUNDINGS = 16
 
 
 @register("gradient_shap")
@@ -76,20 +78,23 @@ class GradientSHAP(Method):
             whole = [v.reshape(len(v), -1).sum(1).to(totals[0]) for v in found]
             add_powers(totals, torch.stack(whole).sum(0), rows)
         pairs = [_mean_and_error(powers, self.samples) for powers in sums]
-        expected = score - scores_of(case, draws.references).mean(0)
+        starts = scores_of(case, draws.references)
+        expected = score - starts.mean(0)
         likes = list(zip(pairs, case.inputs.leaves, strict=True))
+        added = [mean.to(totals[0]).reshape(len(mean), -1).abs().sum(1) for mean, _ in pairs]
+        size = torch.stack([score.abs(), starts.abs().mean(0), *added]).sum(0)
+        rounding = ROUNDINGS * torch.finfo(score.dtype).eps * size
         return Attribution(
             values=[mean.to(leaf) for (mean, _), leaf in likes],
             error=[error.to(leaf) for (_, error), leaf in likes],
             expected=expected,
-            leak=self._leak(*_mean_and_error(totals, self.samples), expected),
+            leak=self._leak(*_mean_and_error(totals, self.samples), expected, rounding),
         )
 
-    def _leak(self, total: Tensor, error: Tensor, expected: Tensor) -> Remark:
+    def _leak(self, total: Tensor, error: Tensor, expected: Tensor, rounding: Tensor) -> Remark:
         """Say which sums are further off than chance explains; noise moves them for a reason."""
         if self.noise > 0 or self.samples < 2:
             return ""
-        rounding = torch.finfo(expected.dtype).eps ** 0.5 * expected.abs()
         off = int(((total - expected).abs() > SIGMAS * error + rounding).sum())
         text = (
             "Expected gradients must sum to f(x) - mean f(baseline) within chance; {} are more "

@@ -1,7 +1,7 @@
 """Average any method over noisy copies of the input."""
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from pellucid.method import Attribution, Method, named, register
 from pellucid.options import number, one_of, whole
 from pellucid.remarks import Remark, Share, joined
 from pellucid.structure import Inputs
+
+if TYPE_CHECKING:
+    from pellucid.tape.ledger import Ledger
 
 NOISE = "a fraction of the range of the input"
 REDUCTIONS = ("mean", "squared", "variance")
@@ -79,12 +82,18 @@ class SmoothGrad(Method):
         sums: list[list[Tensor]] = []
         notes: tuple[Remark, ...] = ()
         leaks: tuple[Remark, ...] = ()
+        ledgers: list[Ledger] = []
         for part, rows, _ in case.stream(self.samples, point, "smoothgrad"):
             inner = self.method.attribute(part)
             sums = sums or [self._zeros(v, len(case)) for v in inner.values]
             for powers, values in zip(sums, inner.values, strict=True):
                 add_powers(powers, values, rows)
-            notes, leaks = joined([*notes, *inner.notes]), joined([*leaks, inner.leak])
+            said, leak = self._said(inner)
+            notes, leaks = joined([*notes, *said]), joined([*leaks, leak])
+            ledgers += [inner.ledger] if inner.ledger is not None else []
+        if ledgers:
+            judged, leak = self._judged(ledgers, inner.values[0].dtype)
+            notes, leaks = (*notes, *judged), (*leaks, leak)
         moments = [[power / self.samples for power in powers] for powers in sums]
         pairs = [self._reduced(m) for m in moments]
         likes = [leaf.dtype for leaf in (case.inputs.leaves if inner.at is None else inner.values)]
@@ -95,6 +104,24 @@ class SmoothGrad(Method):
             notes=tuple(_of_copies(note) for note in notes),
             leak=next((_of_copies(leak) for leak in leaks if leak), ""),
         )
+
+    def _said(self, inner: Attribution) -> tuple[list[Remark], Remark]:
+        """The notes and the leak of some noisy copies, but for what its ledger says of them."""
+        if inner.ledger is None:
+            return list(inner.notes), inner.leak
+        notes, leak = self.method.judge(inner.ledger, inner.values[0].dtype)
+        return [note for note in inner.notes if note not in notes], (
+            "" if inner.leak == leak else inner.leak
+        )
+
+    def _judged(self, ledgers: "list[Ledger]", dtype: torch.dtype) -> tuple[list[str], str]:
+        """What the ledgers of all noisy copies say, which count them as samples."""
+        notes, leak = self.method.judge(ledgers[0].join(ledgers), dtype)
+        said = [
+            text.replace("in sample ", "in noisy copy ").replace(" samples", " noisy copies")
+            for text in (*notes, leak)
+        ]
+        return said[:-1], said[-1]
 
     def _zeros(self, values: Tensor, rows: int) -> list[Tensor]:
         """Room for the sums of the powers that the reduction and its error need."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.explanation import POOLINGS, Explanation, Pooling, channels_last, input_name
 from pellucid.plot.color import DEFAULT_PERCENTILE, Bytes, Floats, Scale
-from pellucid.structure import leaves
+from pellucid.structure import Keys, leaves
 from pellucid.words.pieces import Piece, pieces, visible
 
 Kind: TypeAlias = Literal["image", "signal", "table", "text"]
@@ -72,8 +72,8 @@ class Map:
         """Take one sample of an explanation; the options are those of `draw`."""
         part = worth_drawing(explanation) if part is None else part
         sample = explanation.batch_first()[row]
-        values, inputs = _part(sample, part)
-        words, unit = _words(sample, values)
+        path, values, inputs = _part(sample, part)
+        words, unit = _words(sample, path)
         values, cut = _drawable(values[: len(words)] if words else values, at=explanation.at)
         inputs, _ = _drawable(inputs, at=None)
         kind = "text" if words else _kind(values, inputs, tokens, names, rate)
@@ -204,10 +204,10 @@ def _drawable(values: Tensor, *, at: str | None) -> tuple[Tensor, str]:
     return values, f"the middle: {places}"
 
 
-def _words(sample: Explanation, values: Tensor) -> tuple[tuple[Piece, ...], str]:
-    """The words that values were summed for, and what they are called, if these values are such."""
+def _words(sample: Explanation, path: Keys) -> tuple[tuple[Piece, ...], str]:
+    """The words that the values at a path were summed for, if they were, and what those are."""
     grouping = sample.grouping
-    if grouping is None or values.ndim != 1 or len(values) < len(grouping.pieces[0]):
+    if grouping is None or path not in grouping.paths:
         return (), ""
     return grouping.pieces[0], grouping.unit
 
@@ -258,8 +258,8 @@ def _labels(
     return tuple(visible(str(each)) if not str(each).strip() else str(each) for each in given)
 
 
-def _part(sample: Explanation, part: int | str) -> tuple[Tensor, Tensor]:
-    """The values and inputs of one input tensor of one sample, without the batch axis.
+def _part(sample: Explanation, part: int | str) -> tuple[Keys, Tensor, Tensor]:
+    """The path, values and inputs of one input tensor of one sample, without the batch axis.
 
     Values at a layer have no input of their own: maps are shown with the first, others with none.
     """
@@ -268,16 +268,16 @@ def _part(sample: Explanation, part: int | str) -> tuple[Tensor, Tensor]:
     if isinstance(sample.values, Tensor) and sample.at is not None and sample.values.ndim < 4:
         inputs, first = {}, sample.values.new_empty(1, 0)
     values = {
-        input_name(path) if path else 0: (leaf, inputs.get(path, first))
+        input_name(path) if path else 0: (path, leaf, inputs.get(path, first))
         for path, leaf in leaves(sample.values)
     }
     if isinstance(part, int) and 0 <= part < len(values):
-        value, given = list(values.values())[part]
+        path, value, given = list(values.values())[part]
     elif part in values:
-        value, given = values[part]
+        path, value, given = values[part]
     else:
         raise UnknownNameError("`part`, the input to draw,", part, map(str, values))
-    return value[0], given[0]
+    return path, value[0], given[0]
 
 
 def _pooled(

@@ -145,7 +145,7 @@ def _distance(ax: Axes, found: "NoiseDiagnosis", row: int, dark: bool) -> None:
 
 def _depth(ax: Axes, found: "NoiseDiagnosis", row: int, dark: bool) -> None:
     """Correlation of the maps at the input and at layers, for one distance."""
-    part, k = found.decay, steady(found, row)
+    part, k = found.decay, steady(found, row) or 0
     places = range(len(part.layers))
     for m in range(len(found.names)):
         lines = part.correlation[row, m, :, :, k]

@@ -1,16 +1,22 @@
 """What is folded into the operation with weights before it: on the tape, never in the model.
 
-That is a batch norm, and a bias that is added in a step of its own, as `x @ w + b` does.
+That is a batch norm, and a bias that is added in a step of its own, as `x @ w + b` does; and
+before a convolution zeros that are put around what it reads, which its own padding could be.
 """
 
 from collections import Counter
 
-from pellucid.tape.adjoints import is_training_norm, kind
+import torch
+
+from pellucid.propagate.axes import moved
+from pellucid.propagate.linear import constant_of
+from pellucid.tape.adjoints import CONVOLUTIONS, is_training_norm, kind
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.record import Tape
 
-# Operations that cut up or join the axes before the last.
-VIEWS = {"view", "_unsafe_view", "reshape"}
+# Operations that a bias may come behind.
+TURNS = {"transpose", "t", "permute"}
+MOVES = {*TURNS, "view", "_unsafe_view", "reshape", "squeeze", "unsqueeze"}
 NORMS = {"native_batch_norm", "_native_batch_norm_legit_no_training"}
 
 
@@ -32,39 +38,80 @@ def folded_norms(tape: Tape) -> dict[Operation, Operation]:
     return pairs
 
 
-def folded_biases(tape: Tape) -> dict[Operation, Operation]:
-    """Map each matrix product to the addition of its bias.
+def folded_biases(tape: Tape) -> dict[Operation, tuple[Operation, bool]]:
+    """Map each matrix product to the addition, or subtraction, of its bias.
+
+    It comes with whether elements are there in the order that the product has them in.
 
     Torch itself takes a linear layer apart like this for some shapes and strides, so whether a bias
-    comes in one step or in two says nothing of the network.
+    comes in one step or in two says nothing of the network. The bias may come behind operations
+    that move whole axes: W x + b is a product, a view and a transposition.
     """
     readers = _readers(tape)
     pairs = {}
     for operation in tape.operations:
-        x = _shifted(operation)
-        while x is not None and x.producer is not None and x.producer.name in VIEWS:
+        x, moves = _shifted(operation), []
+        while x is not None and x.producer is not None and x.producer.name in MOVES:
+            moves.append(x.producer)
             x = x.producer.slots[0] if readers[x] == 1 else None
         made = None if x is None or readers[x] != 1 else x.producer
-        if made is not None and _takes_bias(made, operation):
-            pairs[made] = operation
+        if made is not None and _takes_bias(made, moves, constant_of(operation)):
+            pairs[made] = operation, all(move.name not in TURNS for move in moves)
     return pairs
 
 
+def folded_paddings(tape: Tape) -> dict[Operation, Operation]:
+    """Map each convolution to the padding with zeros, in space, that only it reads.
+
+    Torch pads by itself where both sides differ, so that also this says nothing of the network.
+    """
+    readers = _readers(tape)
+    pairs = {}
+    for operation in tape.operations:
+        if operation.name not in CONVOLUTIONS or kind(operation) != "weighted":
+            continue
+        before = operation.slots[0].producer
+        if before is not None and readers[operation.slots[0]] == 1 and _pads_with_zeros(before):
+            pairs[operation] = before
+    return pairs
+
+
+def _pads_with_zeros(operation: Operation) -> bool:
+    """Whether zeros are put around the axes behind batch and channel, and nothing is cut off."""
+    if operation.name != "constant_pad_nd" or not operation.slots[0].carries:
+        return False
+    pads, fill = operation.arguments[1], operation.argument(2, 0)
+    spatial = len(pads) // 2 <= len(operation.output.shape) - 2
+    return spatial and fill == 0 and all(pad >= 0 for pad in pads)
+
+
 def _shifted(operation: Operation) -> Value | None:
-    """What a constant for each element of the last axis is added to."""
-    if operation.name != "add" or len(operation.slots) != 2 or operation.keywords:
+    """What a constant is added to, or subtracted from, or what is subtracted from a constant."""
+    if operation.name not in ("add", "sub") or len(operation.slots) != 2 or operation.keywords:
         return None
-    x, bias = sorted(operation.slots, key=lambda value: not value.carries)
-    width = operation.output.shape[-1:].numel() if operation.output.shape else 0
-    along_last = bias.shape[-1:] == (width,) and bias.shape.numel() == width
-    fits = x.carries and not bias.depends and along_last and x.shape == operation.output.shape
-    return x if fits and bias.dtype == x.dtype else None
+    x, constant = sorted(operation.slots, key=lambda value: not value.carries)
+    fits = x.carries and not constant.depends and x.shape == operation.output.shape
+    return x if fits and constant.dtype == x.dtype else None
 
 
-def _takes_bias(made: Operation, shift: Operation) -> bool:
-    """Whether a product makes the last axis, and has no bias yet."""
-    whole = made.output.shape[-1:] == shift.output.shape[-1:]
-    return made.name == "mm" and kind(made) == "weighted" and made.slots[0].depends and whole
+def _takes_bias(product: Operation, moves: list[Operation], constant: Value) -> bool:
+    """Whether a constant behind a product has one number for each of its outputs, in order.
+
+    The number of the output that an element belongs to is moved as the elements are.
+    """
+    if product.name not in ("mm", "bmm") or kind(product) != "weighted":
+        return False
+    shape = product.output.shape
+    axis = len(shape) - (1 if product.slots[0].depends else 2)
+    numbers = torch.arange(shape[axis])
+    ids = numbers.reshape([-1 if place == axis else 1 for place in range(len(shape))])
+    for move in reversed(moves):
+        found = moved(move, ids)
+        if found is None:
+            return False
+        ids = found[0]
+    given = torch.Size([1] * (ids.ndim - len(constant.shape)) + list(constant.shape))
+    return given == ids.shape and torch.equal(ids.flatten(), numbers)
 
 
 def _readers(tape: Tape) -> Counter[Value]:

@@ -21,6 +21,9 @@ from pellucid.propagate.rules import (
 )
 from pellucid.propagate.where import Place, Where, WhereLike
 
+# The places of operations with weights.
+WEIGHTS = frozenset({"convolution", "dense", "first", "last"})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Composite:
@@ -40,6 +43,15 @@ class Composite:
     conserves: bool = True
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise InputError("The name of a composite must be a string", got=self.name)
+        if not isinstance(self.entries, tuple | list):
+            raise InputError(
+                "The entries of a composite must be a tuple of (where, rule)",
+                got=self.entries,
+                hint='For example (("first", Flat()), ("any", Epsilon())).',
+            )
+        object.__setattr__(self, "entries", tuple(self.entries))
         for entry in self.entries:
             if not (isinstance(entry, tuple) and len(entry) == 2 and _is_rule(entry[1])):
                 raise InputError(
@@ -57,9 +69,12 @@ class Composite:
         return None
 
     def check(self, places: Sequence[Place]) -> None:
-        """Raise if an entry names an operation or a layer that a tape does not have."""
-        for where, _ in self.entries:
-            Where.of(where).check(places)
+        """Raise if an entry names an operation or a layer where its rule can never apply."""
+        for given, rule in self.entries:
+            where = Where.of(given)
+            where.check(places)
+            if where.names_some:
+                _check_use(where, rule, [place for place in places if where.is_named(place)])
 
 
 def _is_rule(given: object) -> bool:
@@ -71,16 +86,37 @@ def _fits(rule: Rule | SignalRule, place: Place) -> bool:
     return place.weighted if isinstance(rule, Rule) else place.family in rule.families
 
 
+def _able(rule: Rule | SignalRule) -> frozenset[str]:
+    """The places that a rule is made for."""
+    return WEIGHTS if isinstance(rule, Rule) else rule.families
+
+
 def _check_fit(where: Where, rule: Rule | SignalRule) -> None:
     """Raise if a rule is given to operations that it is not made for."""
-    weights = {"convolution", "dense", "first", "last"}
-    able = weights if isinstance(rule, Rule) else rule.families
+    able = _able(rule)
     if where.place != "any" and where.place not in able:
         raise InputError(
             f"The rule {rule.name} must be given to operations that it is made for",
             found=f"`{where.place}`",
             hint=f"It is made for {', '.join(sorted(able))}.",
         )
+
+
+def _check_use(where: Where, rule: Rule | SignalRule, named: Sequence[Place]) -> None:
+    """Raise if none of the operations that an entry names is one that its rule is made for."""
+    if any(_fits(rule, place) for place in named):
+        return
+    both = (("operation", where.operation), ("layer", where.layer))
+    patterns = " and ".join(f"`{name}` {text!r}" for name, text in both if text != "*")
+    kinds = dict.fromkeys(f"`{p.operation.name}` ({p.family})" for p in named)
+    raise InputError(
+        f"The rule {rule.name} must be given to operations that it is made for",
+        found=f"{patterns}, where there is only {', '.join(kinds)}"
+        if kinds
+        else f"{patterns}, which no operation fits together",
+        hint=f"It is made for {', '.join(sorted(_able(rule)))}. "
+        "print(pellucid.record(model, inputs)) lists what ran.",
+    )
 
 
 # Middle layers of Montavon et al. (2019): a stabilizer that only large contributions outweigh.
@@ -173,6 +209,12 @@ def composite(given: "str | Composite") -> Composite:
     """Look a composite up by name; one that is made already passes through."""
     if isinstance(given, Composite):
         return given
+    if not isinstance(given, str):
+        raise InputError(
+            "`composite` must be a name or a Composite",
+            got=given,
+            hint=f"Names are auto, {', '.join(COMPOSITES)}.",
+        )
     if given not in COMPOSITES:
         raise UnknownNameError("A composite", given, ["auto", *COMPOSITES])
     return COMPOSITES[given]

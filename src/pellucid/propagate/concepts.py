@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pellucid.answer import OnIncomplete
 from pellucid.batching import BatchSize
-from pellucid.errors import InputError
+from pellucid.errors import InputError, ModelError
 from pellucid.explanation import Explanation
 from pellucid.inside import inside
 from pellucid.method import Method, explain, named
@@ -218,6 +218,7 @@ def top_examples(
     if len(Target.of(target).classes) > 1:
         raise InputError("`target` must be one for all samples of a data set, or None", got=target)
     if by == "activation":
+        _check_returns(layer)
         measure = _activations(model, layer, axis)
     else:
         chosen = _lrp(chosen)
@@ -248,14 +249,27 @@ def _look(best: "list[_Best]", measure: "Measure", batches: Iterable[Inputs]) ->
     """Let every channel look at every batch, once; return how many samples there were."""
     seen = 0
     for inputs in batches:
-        table = measure(inputs)
+        table = _measured(measure, inputs)
         check_channels([each.channel for each in best], table.shape, 1)
         for each in best:
+            each.channel %= table.shape[1]
             each.look(table[:, each.channel], seen, inputs)
         seen += inputs.rows
     if not seen:
         raise InputError("`batches` must hold at least one batch of inputs", found="none")
     return seen
+
+
+def _measured(measure: "Measure", inputs: Inputs) -> Tensor:
+    """What is measured of a batch; or what a loader of pairs is to be made."""
+    try:
+        return measure(inputs)
+    except ModelError as error:
+        if len(inputs.leaves) < 2 or not isinstance(error.__cause__, TypeError):
+            raise
+        got, hint = inputs.pack(inputs.leaves), "Of a loader of pairs, pass (x for x, _ in loader)."
+        must = f"Each of `batches` must be what the model takes ({error.__cause__})"
+        raise InputError(must, got=got, hint=hint) from error
 
 
 @dataclass
@@ -344,6 +358,16 @@ def _at(method: "str | Method", layer: str) -> Method:
     return replace(made, at=layer)  # type: ignore[call-arg]  # as was just asked
 
 
+def _check_returns(layer: str) -> None:
+    """Raise if an operation is named, of which a target has no units."""
+    if isinstance(layer, str) and ":" in layer:
+        raise InputError(
+            "`layer` must be the path of a module for examples by activation",
+            got=layer,
+            hint='An operation of the tape can be named with by="relevance".',
+        )
+
+
 def _lrp(method: Method) -> LRP:
     """The method, if it can pass relevance through single channels, with values at the inputs."""
     if not isinstance(method, LRP):
@@ -362,13 +386,13 @@ def _wanted(channels: Any) -> list[int]:
     whole_ = isinstance(listed, Sequence | range) and not isinstance(listed, str)
     if not whole_ or not listed or not all(_is_channel(each) for each in listed):
         raise InputError(
-            "`channels` must be one or more channels of the layer, counted from 0", got=channels
+            "`channels` must be one or more channels of the layer, as whole numbers", got=channels
         )
     return [int(each) for each in listed]
 
 
 def _is_channel(value: Any) -> bool:
-    return hasattr(value, "__index__") and not isinstance(value, bool) and int(value) >= 0
+    return hasattr(value, "__index__") and not isinstance(value, bool)
 
 
 def _count(k: int | None) -> int | None:

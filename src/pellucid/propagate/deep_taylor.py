@@ -14,8 +14,9 @@ from pellucid.method import Attribution, Method, register
 from pellucid.propagate.composites import Composite
 from pellucid.propagate.forms import form_of
 from pellucid.propagate.lrp import LRP
-from pellucid.propagate.plan import Plan, plan, propagate
+from pellucid.propagate.plan import FOLDED, Plan, plan, propagate
 from pellucid.propagate.rules import Rule, SumPlus, WSquare, ZBox, ZPlus
+from pellucid.propagate.rules.positive import TERMS
 from pellucid.propagate.where import Place, places
 from pellucid.remarks import Share
 from pellucid.tape.expand import expanded
@@ -30,6 +31,9 @@ FOREIGN = {
     "norm": "a norm of each sample",
     "reduction": "a norm",
 }
+# Operations that give the least of several elements, and those that cut elements off.
+LEAST = {"minimum", "fmin", "amin", "min", "cummin"}
+CLIPS = {"clamp", "clamp_min", "clamp_max"}
 ABSENT = "{} have no positive score: there is nothing to decompose, and their values are zero."
 OUTSIDE = (
     "Deep Taylor decomposition is made for rectified neurons with inputs that are not negative. "
@@ -151,7 +155,7 @@ def _outside(made: Plan, found: dict[Operation, Place]) -> Iterable[str]:
     """A note that names the operations on the walk to which the theory does not apply."""
     reasons: dict[str, list[Operation]] = {}
     for operation in reversed(made.steps):
-        place = found.get(operation)
+        place = found.get(operation) if made.steps[operation][0] != FOLDED else None
         reason = _reason(operation, place) if place is not None else ""
         if reason:
             reasons.setdefault(reason, []).append(operation)
@@ -163,17 +167,30 @@ def _reason(operation: Operation, place: Place) -> str:
     """What makes an operation no layer of rectified neurons; empty for one that is."""
     if place.family in FOREIGN:
         return FOREIGN[place.family]
-    if place.family == "activation":
-        form = form_of(operation)
-        return "another activation" if form is not None and form.name == "activation" else ""
-    if place.weighted and not place.first and _has_negative(operation):
-        return "negative inputs"
-    return ""
+    if operation.name in LEAST:
+        return "a minimum"
+    if place.family == "activation" or operation.name in CLIPS:
+        return "" if _rectifies(operation) else "another activation"
+    reads = place.family in ("sum", "affine") or (place.weighted and not place.first)
+    return "negative inputs" if reads and _has_negative(operation) else ""
+
+
+def _rectifies(operation: Operation) -> bool:
+    """Whether what comes out is max(x, 0), or x itself, by its form or in this run."""
+    form = form_of(operation)
+    if form is not None and form.name == "rectifier" and form.bound is None:
+        return True
+    x = next(value for value in operation.slots if value.carries).tensor
+    y = operation.output.tensor
+    return any(torch.equal(y, same.expand(y.shape)) for same in (x, x.clamp(min=0)))
 
 
 def _has_negative(operation: Operation) -> bool:
-    entry = next(value for value in operation.slots if value.carries)
-    return entry.shape.numel() > 0 and bool(entry.tensor.min() < 0)
+    """Whether relevance is shared among inputs of which some are negative."""
+    entries = [value for value in operation.slots if value.carries]
+    if operation.name in TERMS and len(entries) == 1:
+        return False  # a bias that is written out
+    return any(value.shape.numel() > 0 and bool(value.tensor.min() < 0) for value in entries)
 
 
 def _listed(operations: list[Operation]) -> str:

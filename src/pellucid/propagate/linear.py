@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from pellucid.propagate.samples import TOGETHER, Samples
 from pellucid.tape.adjoints import CONVOLUTIONS, norm_affine
@@ -27,7 +28,9 @@ def times(made: Tensor, other: Tensor) -> Tensor:
 class Linear:
     """z = W x + b of one recorded operation; `norm` is a batch norm that is folded into it.
 
-    `shift` is the addition of a bias that is folded into it.
+    `shift` is the addition of a bias that is folded into it; where that is b - W x, the weight is
+    -W. It is `straight` where elements come to it in the order of the product. `padding` puts
+    zeros around its input, which is then what comes before them.
 
     `x` has the shape of the operation's input, `z` that of its output. `forward` and `backward`
     apply the map, and its transpose, with weights of the caller's. `samples` are those of z.
@@ -37,6 +40,8 @@ class Linear:
     operation: Operation
     norm: Operation | None = None
     shift: Operation | None = None
+    straight: bool = True
+    padding: Operation | None = None
     samples: Samples = TOGETHER
     memory: dict[Hashable, Any] | None = None
 
@@ -64,7 +69,7 @@ class Linear:
     @property
     def entry(self) -> Value:
         """The value that the input is."""
-        return self._slots[0]
+        return self._slots[0] if self.padding is None else self.padding.slots[0]
 
     @property
     def x(self) -> Tensor:
@@ -80,12 +85,17 @@ class Linear:
     def weight(self) -> Tensor:
         """The weight, times the scale of the folded norm."""
         weight = self._slots[1].tensor
+        if self._is_turned:
+            return -weight
         return weight if self.norm is None else weight * self._on_weight(self._affine[0], weight)
 
     @property
     def bias(self) -> Tensor | None:
         """The bias, with the shift of the folded norm; shape (channel,)."""
-        value = self._slots[2] if self.shift is None else _constant(self.shift)
+        if self.shift is not None:
+            added = constant_of(self.shift).tensor.flatten()
+            return -added if self.shift.name == "sub" and not self._is_turned else added
+        value = self._slots[2]
         bias = None if value is None else value.tensor.flatten()
         if self.norm is None:
             return bias
@@ -96,6 +106,12 @@ class Linear:
         """z, in the shape of the signal at the operation's output; see `sharing.preactivation`."""
         if self.shift is None:
             return preactivation(self.output, signal)
+        if not self.straight:
+            z, bias = self.operation.output.tensor, constant_of(self.shift).tensor.flatten()
+            added = self._on_output(bias, z)
+            if self.shift.name == "sub":
+                return added - z if self._is_turned else z - added
+            return z + added
         value = self.shift.output
         return preactivation(value, signal.reshape(value.shape)).reshape(signal.shape)
 
@@ -103,9 +119,9 @@ class Linear:
         """W x + b, with the weight and bias given."""
         op = self.operation
         if self.is_convolution:
-            return aten.convolution(x, weight, bias, *op.arguments[3:9])
+            return aten.convolution(self.padded(x), weight, bias, *op.arguments[3:9])
         z = x @ weight if self.input_is_left else weight @ x
-        return z if bias is None else z + bias
+        return z if bias is None else z + self._on_output(bias, z)
 
     def backward(self, signal: Tensor, weight: Tensor) -> Tensor:
         """The transpose of W applied to a signal of the shape of z, with the weight given."""
@@ -114,7 +130,8 @@ class Linear:
             x = self._slots[0]
             like = x.tensor if x.kept else signal.new_empty(x.shape)
             mask = [True, False, False]
-            return aten.convolution_backward(signal, like, weight, None, *places, mask)[0]
+            back = aten.convolution_backward(signal, like, weight, None, *places, mask)[0]
+            return self.cropped(back)
         return signal @ weight.mT if self.input_is_left else weight.mT @ signal
 
     def backward_plain(self, signal: Tensor) -> Tensor:
@@ -124,7 +141,23 @@ class Linear:
         """
         if self.norm is not None:
             signal = times(signal, self._on_output(self._affine[0], signal))
+        if self._is_turned:
+            signal = -signal
         return self.backward(signal, self._slots[1].tensor)
+
+    def padded(self, x: Tensor) -> Tensor:
+        """With the zeros around it that the folded padding puts there."""
+        return x if self.padding is None else pad(x, self.padding.arguments[1])
+
+    def cropped(self, x: Tensor) -> Tensor:
+        """Without what is at the places of these zeros."""
+        return x if self.padding is None else pad(x, [-n for n in self.padding.arguments[1]])
+
+    @cached_property
+    def _is_turned(self) -> bool:
+        """Whether the product is subtracted from its bias."""
+        shift = self.shift
+        return shift is not None and shift.name == "sub" and shift.slots[1].carries
 
     def without_bias(self) -> Tensor:
         """W x, computed anew: what is left of z - b is rounding where contributions are none."""
@@ -142,7 +175,7 @@ class Linear:
         """Shape a tensor (channel,) so that it broadcasts over the output."""
         if self.is_convolution:
             return per_channel.reshape(-1, *[1] * (z.ndim - 2))
-        return per_channel
+        return per_channel if self.input_is_left else per_channel.unsqueeze(-1)
 
     def bias_share(self, signal: Tensor, bias: Tensor | None) -> Tensor:
         """The sum of bias times signal over the output, for each sample."""
@@ -152,7 +185,7 @@ class Linear:
         if self.is_convolution and (ids is None or self.samples.in_rows) and wide:
             kept = signal.sum(list(range(2, signal.ndim))) @ bias
             return kept.sum() if ids is None else kept
-        if not self.is_convolution and bias.ndim == 1 and wide:
+        if not self.is_convolution and self.input_is_left and wide:
             if ids is None:
                 return (signal @ bias).sum()
             if ids.shape[-1] == 1:
@@ -176,7 +209,7 @@ class Linear:
         return per_input.reshape(weight.shape[0], -1, *[1] * (weight.ndim - 2))
 
 
-def _constant(addition: Operation) -> Value:
+def constant_of(addition: Operation) -> Value:
     """What is added that depends on no input."""
     return next(value for value in addition.slots if not value.depends)
 

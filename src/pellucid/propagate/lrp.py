@@ -14,7 +14,7 @@ from pellucid.options import one_of
 from pellucid.propagate.auto import choose
 from pellucid.propagate.composites import Composite, composite
 from pellucid.propagate.plan import Unknown, plan, propagate
-from pellucid.propagate.rules import Rule
+from pellucid.propagate.rules import Rule, SumPlus, ZPlus
 from pellucid.propagate.through import (
     PAST,
     THROUGH,
@@ -30,6 +30,8 @@ from pellucid.tape.record import Tape
 from pellucid.target.unit import check_axis
 
 LEAK = 1e-4
+# What ledgers call the rules that leave neurons without positive input what they got.
+ZPLUS = {ZPlus.__name__, SumPlus.label}
 
 
 @register("lrp")
@@ -89,6 +91,12 @@ class LRP(Method):
                 got=self.rules,
                 hint="For example pellucid.rules.Epsilon(epsilon=1e-6).",
             )
+        if self.rules is not None and self.composite != "auto":
+            raise InputError(
+                "`rules` and `composite` must not be given together: `rules` is one for all",
+                found=f"rules={self.rules} and composite={_named(self.composite)}",
+                hint='In a composite it is the entry ("any", rule).',
+            )
 
     def attribute(self, case: Case) -> Attribution:
         """One recorded forward pass and one walk."""
@@ -140,6 +148,10 @@ class LRP(Method):
         return Composite(name=self.rules.name, entries=(("any", self.rules),)), ""
 
 
+def _named(given: str | Composite) -> str:
+    return given.name if isinstance(given, Composite) else given
+
+
 def _kept(ledger: Ledger) -> str:
     """Say what biases, stabilizers and rules kept of the score, where that is worth a sentence."""
     bias, stabilizer = ledger.each_of("bias"), ledger.each_of("stabilizer")
@@ -150,15 +162,23 @@ def _kept(ledger: Ledger) -> str:
     much = bias.abs() + stabilizer.abs() + rules.abs() > 0.01 * size
     if not bool(much.any()):
         return ""
-    stopped = f" and rules {_span(rules)}" if bool((rules.abs() > 0.01 * size).any()) else ""
-    kept = (
-        f"biases kept {_span(bias)}{',' if stopped else ' and'} stabilizers {_span(stabilizer, 2)}"
-    )
-    rest = f"{kept}{stopped}; the values show how the rest is shared, and the ledger where it went."
+    silent = _silent(ledger)
+    kept = [f"biases kept {_span(bias)}", f"stabilizers {_span(stabilizer, 2)}"]
+    for who, amount in (("neurons without positive input", silent), ("rules", rules - silent)):
+        if bool((amount.abs() > 0.01 * size).any()):
+            kept.append(f"{who} {_span(amount)}")
+    told = f"{', '.join(kept[:-1])} and {kept[-1]}"
+    rest = f"{told}; the values show how the rest is shared, and the ledger where it went."
     if len(much) > 1:
         many = f"{int(much.sum())} of {len(much)} samples"
         return f"More than 1 % of the score is kept in {many}: {rest}"
     return f"Of the {_score(ledger)}, {rest}"
+
+
+def _silent(ledger: Ledger) -> Tensor:
+    """What neurons without positive contributions kept under z+, for every sample."""
+    rows = [1 + i for i, row in enumerate(ledger.rows) if row.rule in ZPLUS]
+    return ledger.numbers[:, rows, AMOUNTS.index("stopped")].sum(1)
 
 
 def _around(ledger: Ledger, path: At) -> str:

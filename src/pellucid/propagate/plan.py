@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pellucid.errors import MissingRuleError
 from pellucid.propagate.auto import choose
-from pellucid.propagate.canonize import folded_biases, folded_norms
+from pellucid.propagate.canonize import folded_biases, folded_norms, folded_paddings
 from pellucid.propagate.composites import Composite
 from pellucid.propagate.linear import Linear
 from pellucid.propagate.rules.families import DEFAULTS
@@ -28,6 +28,8 @@ from pellucid.tape.walk import carriers, walk
 # What happens at an operation that no rule is known for.
 Unknown: TypeAlias = Literal["error", "gradient"]
 FALLBACK = GradientTimesInput()
+# The name of the rule where an operation with weights accounts for what comes after it.
+FOLDED = "Folded"
 
 Sharing: TypeAlias = Callable[[Operation, Signals, Layout], Share]
 
@@ -90,7 +92,8 @@ class _Rulebook:
 
     rules: Composite
     norms: dict[Operation, Operation]
-    biases: dict[Operation, Operation]
+    biases: dict[Operation, tuple[Operation, bool]]
+    paddings: dict[Operation, Operation]
     folded: set[Operation]
     places: dict[Operation, Place]
     memory: dict[Hashable, Any] | None
@@ -99,8 +102,9 @@ class _Rulebook:
     def of(cls, tape: Tape, rules: Composite) -> "_Rulebook":
         norms, biases, found = folded_norms(tape), folded_biases(tape), places(tape)
         rules.check(list(found.values()))
-        folded = {*norms.values(), *biases.values()}
-        return cls(rules, norms, biases, folded, found, tape.memory)
+        folded = {*norms.values(), *(shift for shift, _ in biases.values())}
+        paddings = folded_paddings(tape)
+        return cls(rules, norms, biases, paddings, folded, found, tape.memory)
 
     def step(self, operation: Operation) -> tuple[str, Sharing] | None:
         """The name and the function by which an operation shares relevance; `None` without rule."""
@@ -108,7 +112,7 @@ class _Rulebook:
             registered = REGISTERED[operation.name]
             return registered.name, registered
         if operation in self.folded:
-            return "Folded", _share_folded
+            return FOLDED, _share_folded
         place = self.places.get(operation)
         if place is None:
             return None
@@ -122,10 +126,13 @@ class _Rulebook:
                 got=operation,
                 hint='Add a last entry ("any", Epsilon()).',
             )
+        shift, straight = self.biases.get(operation, (None, True))
         linear = Linear(
             operation=operation,
             norm=self.norms.get(operation),
-            shift=self.biases.get(operation),
+            shift=shift,
+            straight=straight,
+            padding=self.paddings.get(operation),
             memory=self.memory,
         )
         return rule.name, _Weighted(rule, linear)
@@ -184,8 +191,9 @@ class _Weighted:
             linear = replace(linear, samples=layout[linear.output])
         share = self.rule.share(linear, first(signals))
         (signal,) = share.signals
-        entry = self.linear.entry
-        slots: Signals = [signal if value is entry else None for value in operation.slots]
+        if signal is not None:
+            signal = linear.padded(signal)  # the padding itself is the next step
+        slots: Signals = [signal if value.carries else None for value in operation.slots]
         return Share(slots, share.bias, share.stabilizer, share.stopped)
 
 

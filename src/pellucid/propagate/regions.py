@@ -6,6 +6,7 @@ large as it can be, but that x + f(x) is a connection around f.
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -38,6 +39,9 @@ LOGARITHMS = {"log", "log1p", "log2", "log10"}
 # fmt: on
 
 
+Again: TypeAlias = Callable[[Operation, Callable[[Value], Tensor]], list[Tensor]]
+
+
 @dataclass(frozen=True, eq=False)
 class Region:
     """An elementwise function of `entry`; the last of its operations gives the result."""
@@ -50,8 +54,8 @@ class Region:
         """The operation that gives the result."""
         return self.operations[-1]
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """The function on other values, of the shape of the entry."""
+    def __call__(self, x: Tensor, again: Again = Operation.again) -> Tensor:
+        """The function on other values, of the shape of the entry; `again` runs an operation."""
         values: dict[Value, Tensor] = {self.entry: x}
 
         def read(value: Value) -> Tensor:
@@ -59,7 +63,7 @@ class Region:
             return value.tensor if known is None else known
 
         for operation in self.operations:
-            results = operation.again(read)
+            results = again(operation, read)
             outputs = zip(operation.outputs, results, strict=True)
             values.update((value, result) for value, result in outputs if value is not None)
         return values[self.end.output].reshape(x.shape)

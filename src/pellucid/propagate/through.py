@@ -20,6 +20,7 @@ from pellucid.errors import InputError
 from pellucid.propagate.plan import Plan, propagate
 from pellucid.tape.ledger import AMOUNTS, Entry, Ledger
 from pellucid.tape.operations import Value
+from pellucid.tape.paths import LOOK
 from pellucid.tape.record import Tape
 from pellucid.target.unit import channel_axis, check_channels
 
@@ -96,19 +97,36 @@ def propagate_through(
     """Walk relevance through all gates, those nearest to the score first, and keep the books."""
     start: dict[Value, Tensor] | None = None
     ledgers: list[Ledger] = []
+    above: Gate | None = None
+    # Of a score that no signal reaches all are passed, by nothing.
+    gates = gates if tape.score_value.carries else ()
     for gate in sorted(gates, key=lambda gate: -gate.value.number):
         found, ledger = propagate(tape, made, [gate.value], start=start)
-        arrived = found.get(gate.value)
-        kept = {} if arrived is None else {gate.value: gate.keep(arrived)}
-        ledgers.append(_booked(ledger, gate, made, arrived, kept.get(gate.value)))
-        start = kept
+        if gate.value not in found:
+            raise _not_reached(gate, above)
+        kept = gate.keep(found[gate.value])
+        ledgers.append(_booked(ledger, gate, made, found[gate.value], kept))
+        start, above = {gate.value: kept}, gate
     found, ledger = propagate(tape, made, until, start=start, consume=consume)
     return found, _chained([*ledgers, ledger])
 
 
-def _booked(
-    ledger: Ledger, gate: Gate, made: Plan, arrived: Tensor | None, kept: Tensor | None
-) -> Ledger:
+def _not_reached(gate: Gate, above: Gate | None) -> InputError:
+    """The error of a layer to which nothing comes from the score, or from the layer `above`."""
+    if above is None:
+        return InputError(
+            "Relevance must come to the layers of `through`",
+            found=f"`{gate.layer}`, which the score does not use, or to which the rules pass none",
+            hint=LOOK,
+        )
+    return InputError(
+        "The layers of `through` must lie on one way from the score to the input",
+        found=f"`{above.layer}`, and `{gate.layer}` to which nothing comes from there",
+        hint="Take each alone: what passes one and what passes the other adds up.",
+    )
+
+
+def _booked(ledger: Ledger, gate: Gate, made: Plan, arrived: Tensor, kept: Tensor) -> Ledger:
     """Add what a gate set aside to the books of the walk that came to it."""
     rows = [
         replace(row, name=PAST, path=gate.layer) if row.name == "around" else row
@@ -124,10 +142,8 @@ def _booked(
     return Ledger.of((*rows, row), numbers, ledger.samples)
 
 
-def _sum(relevance: Tensor | None, gate: Gate, made: Plan, count: int) -> Tensor:
+def _sum(relevance: Tensor, gate: Gate, made: Plan, count: int) -> Tensor:
     """The relevance of each sample, or of all where the books are kept for them together."""
-    if relevance is None:
-        return torch.zeros(count, dtype=torch.float64)
     found = made.layout[gate.value].sum(relevance).double().cpu().reshape(-1)
     return found if len(found) == count else found.sum().reshape(1)
 

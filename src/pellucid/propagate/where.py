@@ -7,9 +7,12 @@ with weights, how deep it lies, its name and its layer.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from pellucid.errors import InputError, UnknownNameError
+from torch import Tensor
+
+from pellucid.errors import InputError, UnknownNameError, show
+from pellucid.options import one_of
 from pellucid.propagate.rules.families import DEFAULTS, family
 from pellucid.tape.adjoints import CONVOLUTIONS, kind
 from pellucid.tape.operations import Operation, Value
@@ -66,8 +69,16 @@ class Where:
     when: Callable[[Operation], bool] | None = None
 
     def __post_init__(self) -> None:
-        if self.place not in (*PLACES, *DEFAULTS):
-            raise UnknownNameError("A place in a composite", self.place, (*PLACES, *DEFAULTS))
+        one_of(self.place, "A place in a composite", (*PLACES, *DEFAULTS))
+        for name in ("operation", "layer"):
+            if not isinstance(getattr(self, name), str):
+                raise InputError(
+                    f"`{name}` of a place must be a pattern of names, a string",
+                    got=getattr(self, name),
+                    hint='For example "features.*"; the layer 2 of a Sequential is "2".',
+                )
+        if self.when is not None and not callable(self.when):
+            raise InputError("`when` of a place must be a function of an operation", got=self.when)
         if not _is_span(self.depth):
             raise InputError(
                 "`depth` must be two numbers from 0, the input, to 1, the score, in this order",
@@ -96,13 +107,32 @@ class Where:
             self.place in place.names
             and (low <= place.depth < high or place.depth == high == 1)
             and self.is_named(place)
-            and (self.when is None or bool(self.when(place.operation)))
+            and (self.when is None or self._decides(self.when, place.operation))
         )
+
+    @staticmethod
+    def _decides(when: Callable[[Operation], Any], operation: Operation) -> bool:
+        """What the function of the caller's says; an error names it, and the operation."""
+        must = "The function of a place in a composite must return True or False for any operation"
+        at = f"at `{operation.name}` (operation {operation.number})"
+        try:
+            found = when(operation)
+        except Exception as error:
+            wrong = f"{type(error).__name__}: {error}, {at}"
+            raise InputError(must, found=wrong) from error
+        if isinstance(found, Tensor):
+            raise InputError(must, found=f"{show(found)} {at}", hint="Reduce it: bool(x.any()).")
+        return bool(found)
 
     def is_named(self, place: Place) -> bool:
         """Whether the patterns for operation and layer fit."""
         operation = place.operation
         return _matches(operation.name, self.operation) and _matches(operation.path, self.layer)
+
+    @property
+    def names_some(self) -> bool:
+        """Whether it has a pattern for operation or layer."""
+        return self.operation != "*" or self.layer != "*"
 
     def check(self, places: Sequence[Place]) -> None:
         """Raise if a pattern fits no operation of a tape at all: it is misspelt, most likely."""
@@ -182,6 +212,6 @@ def _is_span(depth: object) -> bool:
     """Whether these are two numbers between 0 and 1 in order."""
     if not isinstance(depth, tuple) or len(depth) != 2:
         return False
-    if not all(isinstance(end, int | float) for end in depth):
+    if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in depth):
         return False
     return 0 <= depth[0] < depth[1] <= 1

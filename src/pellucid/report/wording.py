@@ -65,7 +65,7 @@ def target(explanation: Explanation, *, row: int = 0, classes: Sequence[str] = (
         return aim.words().replace("`", "")
     names = [f"“{class_name(k, classes)}”" for k in aim.classes[:1]]
     if aim.kind == "callable":
-        return f"the function {aim.name}"
+        return f"the {aim.name}" if " " in aim.name else f"the function {aim.name}"
     where = aim.place.words()
     if aim.kind == "contrast" and aim.against is not None:
         other = f"“{class_name(aim.against, classes)}”"

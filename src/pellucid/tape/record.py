@@ -21,6 +21,7 @@ from pellucid.outputs import kept
 from pellucid.program import AFTER_SOFTMAX, SOFTMAX, call, untouched
 from pellucid.structure import Inputs, leaves, transform
 from pellucid.tape.operations import Operation, Value
+from pellucid.tape.paths import Paths
 from pellucid.tape.recorder import Recorder
 from pellucid.target import Outcome, Target
 
@@ -58,11 +59,12 @@ def record_run(
     `keep` copies what a rectifier overwrites, where a walk will ask for more than its result.
     A run that is `followed` by autograd leaves its graph on the tape: see `pellucid.tape.joint`.
     """
-    recorder = Recorder(lines=lines, keep=keep)
+    recorder, layers = Recorder(lines=lines, keep=keep), Paths(model)
+    recorder.followed = followed
     with torch.set_grad_enabled(followed):
         copies = inputs.replace([x.clone() for x in inputs.leaves]) if followed else inputs.copied()
         entries = [recorder.enter(leaf) for leaf in copies.leaves]
-        with _flags(model), _module_paths(model, recorder), recorder:
+        with flags(model), _module_paths(layers, recorder), recorder:
             output = call(model, copies)
     recorder.forget_saved()
     buffers = getattr(model, "buffers", tuple)  # of a module, or of what stands for one
@@ -73,12 +75,13 @@ def record_run(
         entries=entries,
         output=output,
         recorder=recorder,
+        layers=layers,
         followed=followed,
     )
 
 
 @contextmanager
-def _flags(model: Callable[..., Any]) -> Iterator[None]:
+def flags(model: Callable[..., Any]) -> Iterator[None]:
     """Switch off the kernels that would hide operations, and put the flags back."""
     with FLAGS:
         fast = torch.backends.mha.get_fastpath_enabled()
@@ -116,23 +119,15 @@ def eager() -> Iterator[None]:
 
 
 @contextmanager
-def _module_paths(model: Any, recorder: Recorder) -> Iterator[None]:
+def _module_paths(layers: Paths, recorder: Recorder) -> Iterator[None]:
     """Follow which module runs, by global hooks that only this thread's recording listens to."""
-    is_module = isinstance(model, nn.Module)
-    names = _names_of(model) if is_module else {}
     thread = threading.get_ident()
     unfused: list[AbstractContextManager] = []
 
     def enter(module: nn.Module, args: Any) -> None:
         if threading.get_ident() != thread:
             return
-        path = names.get(id(module))
-        if path is None:
-            above = recorder.paths[-1]
-            if not is_module and not above:  # a function around a module: paths are the module's
-                names.update(_names_of(module))
-            path = names.get(id(module), f"{above}.<{type(module).__name__}>".lstrip("."))
-        recorder.paths.append(path)
+        recorder.paths.append(layers.enter(module, recorder.paths[-1]))
         if isinstance(module, nn.RNNBase):
             unfused.append(_unfused_recurrence())
             unfused[-1].__enter__()
@@ -173,22 +168,6 @@ def _unfused_recurrence() -> Iterator[None]:
         torch._C._set_cudnn_enabled(cudnn)
 
 
-def _names_of(module: nn.Module) -> dict[int, str]:
-    """The path of every module by identity; of one that has several, the first."""
-    names: dict[int, str] = {}
-    waiting = [(module, "")]
-    while waiting:  # `named_modules` would take ten times as long
-        found, path = waiting.pop()
-        if id(found) not in names:
-            names[id(found)] = path
-            below = f"{path}." if path else ""
-            inner = [
-                (child, below + name) for name, child in found._modules.items() if child is not None
-            ]
-            waiting += reversed(inner)
-    return names
-
-
 def remembered(memory: dict[Hashable, Any] | None, key: Hashable, make: Callable[[], T]) -> T:
     """What is kept in the memory of a tape under a key, made once; made anew without a memory.
 
@@ -215,8 +194,8 @@ class Aim:
 class Tape:
     """One recorded run: the operations that depend on the inputs, in the order they ran.
 
-    `entries` are the values of the inputs; `aim` adds a target, so that `score_value` is the
-    explained score of shape (sample,).
+    `entries` are the values of the inputs, and `layers` knows the modules that ran by their paths;
+    `aim` adds a target, so that `score_value` is the explained score of shape (sample,).
 
     `memory` is there where one run is walked for several targets, and they share it. Rules keep
     there what follows from the run alone (a denominator, say), under a key with the operation and
@@ -228,6 +207,7 @@ class Tape:
     entries: list[Value]
     output: Any
     recorder: Recorder
+    layers: Paths
     extra: list[Operation] = field(default_factory=list)
     aimed: "Aim | None" = None
     followed: bool = False
@@ -292,10 +272,15 @@ class Tape:
 
     def layer(self, path: str) -> Value:
         """The value a layer returned, at the moment it returned; the last, if it ran often."""
-        if path not in self.recorder.layers:
+        return self.returned(path)[-1]
+
+    def returned(self, path: str) -> list[Value]:
+        """What a layer returned each time it ran, of what depends on the inputs."""
+        known = self.layers.known_as(path)
+        if known not in self.recorder.layers:
             hint = "pellucid.record(model, inputs) lists what ran."
             raise UnknownNameError("A layer", path, self.recorder.layers, hint=hint)
-        return self.recorder.layers[path][-1]
+        return self.recorder.layers[known]
 
     def consume(self) -> Iterator[Operation]:
         """Yield the operations from the last to the first, and let go of each after its turn.

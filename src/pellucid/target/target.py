@@ -22,7 +22,7 @@ from pellucid.target.place import (
     positions,
 )
 from pellucid.target.region import region
-from pellucid.target.unit import INSIDE, OUTPUT, Channel, Unit, check_returned
+from pellucid.target.unit import INSIDE, OUTPUT, Channel, Unit, check_returned, checked_layer
 
 TargetLike: TypeAlias = (
     "Target | int | Sequence[int] | Tensor | tuple | Callable[[Any], Tensor] | None"
@@ -93,7 +93,7 @@ score of the first box that is a 3 |
             return cls(kind="index", classes=tuple(int(k) for k in given))
         if callable(given):
             name = getattr(given, "__qualname__", type(given).__name__)
-            return cls(kind="callable", function=given, name=name)
+            return cls(kind="callable", function=given, name=name.rpartition("<locals>.")[2])
         raise TargetError(
             "`target` must be a class index, a list of one index a sample, a contrast (a, b), "
             "a path that starts with a string, a callable or None",
@@ -169,7 +169,7 @@ score of the first box that is a 3 |
         `unit` is a channel, of which it is the strongest unit, or the indices of one unit on all
         axes after the samples. `axis` says where channels are, if not on axis 1.
         """
-        return cls(where=(INSIDE,), layer=layer, place=Unit.of(unit, axis))
+        return cls(where=(INSIDE,), layer=checked_layer(layer), place=Unit.of(unit, axis))
 
     @classmethod
     def channel(
@@ -180,7 +180,7 @@ score of the first box that is a 3 |
         `channel` may be a list of one a sample, or a contrast (a, b). Axis as for `unit`.
         """
         target = cls._placed(channel, Channel(axis=axis))
-        return dataclasses.replace(target, where=(INSIDE,), layer=layer)
+        return dataclasses.replace(target, where=(INSIDE,), layer=checked_layer(layer))
 
     @classmethod
     def _placed(cls, given: TargetLike, place: Place) -> "Target":
@@ -354,7 +354,7 @@ score of the first box that is a 3 |
         """Say in a sentence which unit or channel of a layer is explained; empty for an output."""
         if not isinstance(self.place, Unit | Channel):
             return ""
-        return self.place.taken(self.classes, self.against, self.layer)
+        return self.place.taken(self.kind, self.classes, self.against, self.layer)
 
     def note(self) -> str:
         """Name what is explained of a layer, which may be what was strongest there."""
@@ -362,7 +362,7 @@ score of the first box that is a 3 |
 
     def __repr__(self) -> str:
         if isinstance(self.place, Unit | Channel):
-            return self.place.describe_at(self.layer, self.classes, self.against)
+            return self.place.describe_at(self.layer, self.kind, self.classes, self.against)
         if self.kind == "predicted":
             inner = "None"
         elif self.kind == "callable":

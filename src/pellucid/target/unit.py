@@ -13,10 +13,13 @@ from torch import Size, Tensor
 
 from pellucid.errors import InputError, TargetError
 from pellucid.structure import outline
+from pellucid.target.choice import Kind
 from pellucid.target.place import Choose, Place
 
 # A run for a target in a layer returns what the model did, and what the layer did.
 OUTPUT, INSIDE = "output", "layer"
+# What is said of a channel by the sums of all.
+OF_ALL = {"probability": "the softmax probability", "log_odds": "the log-odds"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +100,7 @@ class Unit(Place):
             found.append(tuple(place if axis is None else [*place[:axis], channel, *place[axis:]]))
         return found
 
-    def taken(self, classes: tuple[int, ...], against: int | None, layer: str) -> str:
+    def taken(self, kind: Kind, classes: tuple[int, ...], against: int | None, layer: str) -> str:
         """Unit (5, 2, 3) of `features.3`, the strongest."""
         found = self.units(classes)
         if self.indices:
@@ -106,7 +109,9 @@ class Unit(Place):
         each = " of each sample" if len(found) > 1 else ""
         return f"the strongest unit{channel} of `{layer}`{each}, {_listed(found)}"
 
-    def describe_at(self, layer: str, classes: tuple[int, ...], against: int | None) -> str:
+    def describe_at(
+        self, layer: str, kind: Kind, classes: tuple[int, ...], against: int | None
+    ) -> str:
         """Target.unit('features.3', (5, 2, 3))."""
         if classes or self.indices:
             return f"Target.unit({layer!r}, {_listed(self.units(classes))})"
@@ -126,16 +131,26 @@ class Channel(Place):
         """What is chosen among the sums, of shape (sample, channel)."""
         return choose(channel_sums(entry, self.axis))
 
-    def taken(self, classes: tuple[int, ...], against: int | None, layer: str) -> str:
-        """The sum of channel 5 of `features.3`."""
-        listed = str(classes[0]) if len(classes) == 1 else f"{_listed([*classes])} of each sample"
+    def taken(self, kind: Kind, classes: tuple[int, ...], against: int | None, layer: str) -> str:
+        """The sum of channel 5 of `features.3`, or what is made of the sums of all channels."""
+        if len(classes) != 1:
+            return f"the sum of a channel of `{layer}` in each sample, {_listed([*classes])}"
+        (channel,) = classes
+        if kind in OF_ALL:
+            return (
+                f"{OF_ALL[kind]} of channel {channel} among the sums of the channels of `{layer}`"
+            )
         less = "" if against is None else f" less that of channel {against}"
-        return f"the sum of channel {listed} of `{layer}`{less}"
+        less = " less the largest of the others" if kind == "margin" else less
+        return f"the sum of channel {channel} of `{layer}`{less}"
 
-    def describe_at(self, layer: str, classes: tuple[int, ...], against: int | None) -> str:
+    def describe_at(
+        self, layer: str, kind: Kind, classes: tuple[int, ...], against: int | None
+    ) -> str:
         """Target.channel('features.3', 5)."""
         given = str(list(classes)) if len(classes) > 1 else "".join(map(str, classes))
         given = f"({given}, {against})" if against is not None else given
+        given = f"Target.{kind}({given})" if kind == "margin" or kind in OF_ALL else given
         return f"Target.channel({layer!r}{', ' if given else ''}{given}{_option(self.axis)})"
 
 
@@ -168,6 +183,18 @@ def channel_axis(shape: "Size | tuple[int, ...]", axis: int | None = None) -> in
             got=axis,
         )
     return found % len(shape)
+
+
+def checked_layer(layer: Any) -> str:
+    """The path of a layer, if it can be one."""
+    if isinstance(layer, str) and layer:
+        return layer
+    raise TargetError(
+        "`layer` must be the path of a layer, a string that is not empty",
+        got=layer,
+        found="None" if layer is None else "",
+        hint='For example Target.unit("features.3").',
+    )
 
 
 def check_axis(axis: Any) -> None:

@@ -1,6 +1,7 @@
 """Which tokens make up which word or sentence, and the values of tokens summed for each."""
 
 import bisect
+import itertools
 import re
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.explanation import Explanation
-from pellucid.structure import leaves, transform_at
+from pellucid.structure import Keys, leaves, transform_at
 from pellucid.words import spans
 from pellucid.words.pieces import Piece, Span, Spelling, pieces, spell, visible
 
@@ -23,6 +24,8 @@ Unit: TypeAlias = Literal["word", "sentence", "token"]
 UNITS: tuple[Unit, ...] = ("word", "sentence", "token")
 SPANS: dict[str, Callable[[str], list[Span]]] = {"word": spans.words, "sentence": spans.sentences}
 PADDING = re.compile(r"\W*pad\W*", re.IGNORECASE)
+# Marks of the end of a text, with which models that know no padding are padded.
+END = re.compile(r"<\|?(?:/s|eos|end_?of_?text|eot_id|im_end)\|?>", re.IGNORECASE)
 
 TOKENS_HINT = "For ids: [tokenizer.convert_ids_to_tokens(row) for row in ids.tolist()]."
 
@@ -33,11 +36,13 @@ class Grouping:
 
     `members` has, for each sample, the number of the group that each token is in: from 0 on, in
     the order of the text. `pieces` has what each group is called, and `unit` what all of them are.
+    `paths` lead to the values that `group` summed.
     """
 
     members: tuple[tuple[int, ...], ...]
     pieces: tuple[tuple[Piece, ...], ...]
     unit: str = "word"
+    paths: tuple[Keys, ...] = ()
 
     @classmethod
     def of(
@@ -53,7 +58,8 @@ class Grouping:
         Words are told by the marks of the tokenizer (`##ing`, `▁the`, `Ġthe`); better still, from
         the `texts` themselves and the `offsets` of their tokens, pairs (first letter, end), where
         the tokenizer gives them. Each mark of punctuation is a word; each special token is one,
-        and one sentence; neighboring padding is one. A token that is part of two words joins them.
+        and one sentence; neighboring padding is one, and so are marks of the end (`<|endoftext|>`)
+        that are repeated at either end. A token that is part of two words joins them.
 
         >>> found = Grouping.of([["[CLS]", "un", "##seen", "things", ".", "[SEP]"]])
         >>> found.members
@@ -84,14 +90,14 @@ class Grouping:
             pieces=tuple(self.pieces[row] for row in rows),
         )
 
-    def named(self, frame: "pd.DataFrame") -> "pd.DataFrame":
-        """A table of values with the text of each group, without those that a sample lacks.
+    def named(self, frame: "pd.DataFrame", path: Keys) -> "pd.DataFrame":
+        """The table of the values at a path, with the text of each group that a sample has.
 
-        A table of values that are not those of groups stays as it is.
+        A table of values that were not summed stays as it is.
         """
-        wide = max(map(len, self.pieces))
-        if "feature" not in frame or frame["feature"].max() + 1 != wide:
+        if path not in self.paths:
             return frame
+        wide = max(map(len, self.pieces))
         texts = [(*self.labels(row), *[None] * wide)[:wide] for row in range(len(self.pieces))]
         frame = frame.rename(columns={"feature": self.unit})
         found = [texts[i][j] for i, j in zip(frame["sample"], frame[self.unit], strict=True)]
@@ -129,7 +135,7 @@ def group(explanation: Explanation, grouping: Grouping) -> Explanation:
         values=transform_at(summed, explanation.values),
         error=None if errors is None else transform_at(summed, errors),
         notes=(*explanation.notes, *_notes(grouping.unit, errors is not None)),
-        grouping=grouping,
+        grouping=replace(grouping, paths=tuple(fit)),
     )
 
 
@@ -208,6 +214,8 @@ def _spelled(rows: list[list[str]], texts: Any, offsets: Any) -> list[Spelling]:
 
 def _places(offsets: Any) -> list[list[Span]]:
     """Offsets of shape (sample, token, 2) or, for one sample, (token, 2), as pairs."""
+    if hasattr(offsets, "tolist"):
+        offsets = offsets.tolist()
     try:
         given = (
             [offsets] if len(offsets[0]) == 2 and not hasattr(offsets[0][0], "__len__") else offsets
@@ -276,9 +284,10 @@ def _keys(row: list[str], spelling: Spelling, places: list[Span]) -> list[Hashab
     """What tokens of one group have in common: their word, else being padding, else nothing."""
     stops = [stop for _, stop in places]
     keys: list[Hashable] = []
+    ends = _ends(row)
     for i, (token, span) in enumerate(zip(row, spelling.spans, strict=True)):
         if span is None:
-            keys.append("padding" if PADDING.fullmatch(token) else i)
+            keys.append("padding" if PADDING.fullmatch(token) else token if i in ends else i)
             continue
         at = bisect.bisect_right(stops, span[0])
         inside = at < len(places) and places[at][0] < span[1]
@@ -289,6 +298,12 @@ def _keys(row: list[str], spelling: Spelling, places: list[Span]) -> list[Hashab
         if span and following and keys[i] == i and span[1] == following[0]:
             keys[i] = keys[i + 1] if not spelling.text[slice(*span)].strip(" ") else i
     return keys
+
+
+def _ends(row: list[str]) -> set[int]:
+    """Where the marks of the end of a text are with which a row starts, or ends."""
+    runs = [list(run) for _, run in itertools.groupby(range(len(row)), key=row.__getitem__)]
+    return {i for run in (runs[0], runs[-1]) if END.fullmatch(row[run[0]]) for i in run}
 
 
 def _piece(key: Hashable, token: Piece, text: str) -> Piece:

@@ -3,15 +3,20 @@
 import functools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 # From which letter of a text to before which.
 Span: TypeAlias = tuple[int, int]
 
-# [CLS], [SEP], <s>, </s>, <pad>, <|endoftext|>
-SPECIAL = re.compile(r"\[[A-Z_]+\d*\]|<[^\s<>]+>")
+# [CLS], [SEP], <s>, </s>, <pad>, <|endoftext|>; not <0xC3>
+SPECIAL = re.compile(r"\[[A-Z_]+\d*\]|<(?!0x[0-9A-F]{2}>)[^\s<>]+>")
+# What SentencePiece writes for one byte of a letter that its vocabulary lacks.
+BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+APOSTROPHES = ("'", "\N{RIGHT SINGLE QUOTATION MARK}")
+# What follows an apostrophe within a word of English, where a tokenizer sets it apart.
+CONTRACTED = {"d", "ll", "m", "re", "s", "t", "ve"}
 NEWLINE, BLANK = "\N{RETURN SYMBOL}", "\N{OPEN BOX}"
 
 
@@ -47,7 +52,8 @@ def pieces(tokens: Sequence[str]) -> list[Piece]:
     """Read the marks by which tokenizers say where a word goes on.
 
     WordPiece marks what continues a word (`##ing`), SentencePiece and byte-level BPE what starts
-    one (`▁the`, `Ġthe`). Tokens without any mark are words.
+    one (`▁the`, `Ġthe`), others what ends one (`ing</w>`) or does not (`th@@`). Tokens without any
+    mark are words, but for English contractions, of which some tokenizers make three (`don ' t`).
 
     >>> "".join(" " * p.spaced + p.text for p in pieces(["it", "is", "un", "##seen", "[SEP]"]))
     ' it is unseen [SEP]'
@@ -110,9 +116,15 @@ def _unmarked(tokens: Sequence[str]) -> list[_Token]:
     words = [token for token in tokens if not SPECIAL.fullmatch(token)]
     if any("Ġ" in word or "Ċ" in word for word in words):
         return [_after_space(token, "Ġ") for token in tokens]
-    if any(word.startswith("▁") for word in words):
+    if any(word.startswith("▁") or BYTE.fullmatch(word) for word in words):
         return [_after_space(token, "▁") for token in tokens]
-    return [_continued(token) for token in tokens]
+    if any(word.startswith("##") and len(word) > 2 for word in words):
+        return _contracted([_continued(token) for token in tokens])
+    if any(word.endswith("</w>") for word in words):
+        return _ended(tokens, lambda token: token.endswith("</w>"), "</w>")
+    if any(word.endswith("@@") and len(word) > 2 for word in words):
+        return _ended(tokens, lambda token: not token.endswith("@@"), "@@")
+    return _contracted([_continued(token) for token in tokens])
 
 
 def _continued(token: str) -> _Token:
@@ -122,11 +134,50 @@ def _continued(token: str) -> _Token:
     return _Token(token[2:] if glued else token, spaced=not glued)
 
 
+def _contracted(tokens: list[_Token]) -> list[_Token]:
+    """Tokens with those of a contraction put together: not a letter in quotes (`' s '`)."""
+    found = list(tokens)
+    texts = ["" if each.special else each.text for each in tokens] + [""]
+    for i in range(1, len(tokens) - 1):
+        before, mark, after, then = texts[i - 1 : i + 3]
+        inside = mark in APOSTROPHES and before.isalpha() and after.lower() in CONTRACTED
+        if inside and then not in APOSTROPHES:
+            found[i : i + 2] = [each._replace(spaced=False) for each in tokens[i : i + 2]]
+    return found
+
+
 def _after_space(token: str, mark: str) -> _Token:
     if SPECIAL.fullmatch(token):
         return _Token(token, spaced=True, special=True)
     spaced = token.startswith(mark)
-    return _Token(token[len(mark) :] if spaced else token, spaced=spaced, coded=mark == "Ġ")
+    coded = mark == "Ġ" or bool(BYTE.fullmatch(token))
+    return _Token(token[len(mark) :] if spaced else token, spaced=spaced, coded=coded)
+
+
+def _ended(tokens: Sequence[str], ends: Callable[[str], bool], mark: str) -> list[_Token]:
+    """Tokens of which each says whether it ends a word."""
+    special = [bool(SPECIAL.fullmatch(token)) for token in tokens]
+    texts = [
+        token if alone or token == mark else token.removesuffix(mark)
+        for token, alone in zip(tokens, special, strict=True)
+    ]
+    coded = _are_bytes([text for text, alone in zip(texts, special, strict=True) if not alone])
+    found, ended = [], True
+    for token, text, alone in zip(tokens, texts, special, strict=True):
+        found.append(_Token(text, spaced=alone or ended, special=alone, coded=coded and not alone))
+        ended = alone or ends(token)
+    return found
+
+
+def _are_bytes(texts: Sequence[str]) -> bool:
+    """Whether letters stand for bytes: read so, all of them together are a text."""
+    known = _bytes_of_letters()
+    letters = "".join(texts)
+    try:
+        bytes(known[letter] for letter in letters).decode("utf-8")
+    except (KeyError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def _decoded(token: _Token) -> str:
@@ -139,6 +190,9 @@ def _decoded(token: _Token) -> str:
 
 def _bytes(token: _Token) -> bytes:
     known = _bytes_of_letters()
+    byte = BYTE.fullmatch(token.text)
+    if token.coded and byte:
+        return bytes.fromhex(byte[1])
     if token.coded and all(letter in known for letter in token.text):
         return bytes(known[letter] for letter in token.text)
     return token.text.encode("utf-8", "replace")

@@ -14,8 +14,10 @@ SENTENCE_END = re.compile(
     r"|[。！？]+[”’」』）]*"  # noqa: RUF001  # marks of Chinese and Japanese
     r"|\n+"
 )
-# A full stop after one of these ends no sentence.
-ABBREVIATION = re.compile(r"\b(?:mr|mrs|ms|dr|prof|st|vs|e\.g|i\.e|cf)\s*$", re.IGNORECASE)
+# A full stop in one of these ends no sentence; a tokenizer may have set it apart.
+ABBREVIATION = re.compile(r"\b(?:mr|mrs|ms|dr|prof|st|vs|cf|e *\. *g|i *\. *e) *\.", re.IGNORECASE)
+# One that a tokenizer took apart.
+NUMBER = re.compile(r"\d \. \d")
 KINDS = {"L": "a", "N": "a", "M": "m", "Z": "s", "P": "p", "S": "p", "C": "p"}
 
 
@@ -35,8 +37,8 @@ def words(text: str) -> list[Span]:
 def sentences(text: str) -> list[Span]:
     """The sentences of a text, in order: all of it but the white space between them.
 
-    A sentence ends with a line, or at one of . ! ? … before a space (not within a number, nor
-    after an abbreviation as common as Mr and e.g.).
+    A sentence ends with a line, or at one of . ! ? … before a space: not in an abbreviation as
+    common as Mr and e.g., nor between digits, where there is a space before it too (`3 . 5`).
 
     >>> text = "Dr. Low paid 3.5 dollars! Really?"
     >>> [text[start:stop] for start, stop in sentences(text)]
@@ -48,11 +50,10 @@ def sentences(text: str) -> list[Span]:
 
 
 def _ends(text: str) -> Iterator[int]:
+    inside = {i for found in ABBREVIATION.finditer(text) for i in range(*found.span())}
     for found in SENTENCE_END.finditer(text):
-        before, after = text[: found.start()], text[found.end() :].lstrip()
-        point = found.group() == "."
-        number = before.rstrip()[-1:].isdigit() and after[:1].isdigit()
-        if not (point and (number or ABBREVIATION.search(before))):
+        within = found.start() in inside or NUMBER.match(text, max(0, found.start() - 2))
+        if not (found.group() == "." and within):
             yield found.end()
 
 

@@ -1,5 +1,6 @@
 """What a model that reads text comes with: the way from sentences to its inputs, and back."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,9 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import InputError
+
+# A longer text is cut in the name of a target.
+LONGEST = 60
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,6 +82,7 @@ class TextEntry:
         def cosine(output: Tensor) -> Tensor:
             return output @ anchor.to(output)
 
+        cosine.__qualname__ = f"cosine to “{textwrap.shorten(text, LONGEST, placeholder='…')}”"
         return cosine
 
     @property

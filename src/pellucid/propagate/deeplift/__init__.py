@@ -5,6 +5,8 @@ written       activations and norms that are written as several operations
 activation    Rescale and RevealCancel, at a function of one element
 parts         the positive and the negative part of a difference
 winners       maxima
+ranks         what puts elements in order
+halves        half precision
 integral      anything else that couples elements
 multipliers   which of them passes an operation
 """

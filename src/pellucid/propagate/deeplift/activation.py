@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from pellucid.propagate.deeplift.halves import again, has_half, single
 from pellucid.propagate.deeplift.integral import slope_at
 from pellucid.propagate.deeplift.pairs import Pairs, distance
 from pellucid.propagate.regions import Region
@@ -27,6 +29,7 @@ class Activation:
 
     `function` computes it elsewhere, `derivative` is a signal times f'(x) at the input. It is
     `exact` where it gives x as it is, or a bound, so that steps of any size are not rounded.
+    `half` says that it is computed in half precision: here `function` is asked in single.
     """
 
     x: Value
@@ -34,6 +37,7 @@ class Activation:
     function: Function
     derivative: Callable[[Tensor], Tensor]
     exact: bool = False
+    half: bool = False
 
     @classmethod
     def of(cls, operation: Operation) -> "Activation":
@@ -43,19 +47,25 @@ class Activation:
         empty = [None] * (len(operation.outputs) - 1)
 
         def function(point: Tensor) -> Tensor:
-            return operation.again(lambda value: point if value is x else value.tensor)[0]
+            return again(operation, lambda value: point if value is x else value.tensor)[0]
 
         def derivative(signal: Tensor) -> Tensor:
             found = adjoint(operation, [signal, *empty])[position]
             return torch.zeros_like(x.tensor) if found is None else found
 
-        return cls(x, operation.output, function, derivative, operation.name in EXACT)
+        exact, half = operation.name in EXACT, has_half((x, operation.output))
+        if half:
+            return cls(x, operation.output, function, _derivative(function, x), exact, half)
+        return cls(x, operation.output, function, derivative, exact)
 
     @classmethod
     def of_region(cls, region: Region) -> "Activation":
         """That of several operations; its result has the shape of its entry."""
         x = region.entry
-        return cls(x, region.end.output, region, lambda signal: slope_at(region, x.tensor, signal))
+        values = (value for operation in region.operations for value in operation.outputs)
+        function = partial(region, again=again)
+        half = has_half((x, *values))
+        return cls(x, region.end.output, function, _derivative(function, x), half=half)
 
     def rescale(self, signal: Tensor, pairs: Pairs, reference: Tensor) -> Tensor:
         """The Rescale rule: m * (y - y0) / (x - x0), and m f'(x) where x has not moved.
@@ -65,12 +75,15 @@ class Activation:
         y = self.y.tensor.reshape(reference.shape)
         if self.exact and self.x.shape == signal.shape:
             return self._exactly(signal, pairs, y - reference)
-        way, step = pairs.difference(self.x), distance(y, reference)
+        end, start = single(self.x.tensor), single(pairs.start(self.x))
+        if self.half:
+            y, reference = (self.function(x).reshape(y.shape) for x in (end, start))
+        way, step = distance(end, start), distance(y, reference)
         size = torch.maximum(y.abs(), reference.abs())
         found = step.div_(way.expand(step.shape)).mul_(signal)
         small = way.abs() <= size.mul_(_small(y))
         if small.any():
-            found = torch.where(small, self._broadcast_derivative(signal), found)
+            found = _derived(small, self._broadcast_derivative(signal), found, way)
         return sum_to(found, self.x.shape)
 
     def _exactly(self, signal: Tensor, pairs: Pairs, step: Tensor) -> Tensor:
@@ -84,7 +97,7 @@ class Activation:
         """The derivative for every element of the result, also where the input is broadcast."""
         if self.x.shape == signal.shape:
             return self.derivative(signal)
-        return slope_at(self.function, self.x.tensor.expand(signal.shape), signal)
+        return slope_at(self.function, single(self.x.tensor).expand(signal.shape), signal)
 
     def reveal(self, signal: Tensor, pairs: Pairs, size: Tensor) -> tuple[Tensor, Tensor]:
         """The RevealCancel rule: mean and half the distance of the multipliers of both parts.
@@ -92,7 +105,7 @@ class Activation:
         D y+ = (f(x0 + D+) - f(x0)) / 2 + (f(x0 + D- + D+) - f(x0 + D-)) / 2
         D y- = (f(x0 + D-) - f(x0)) / 2 + (f(x0 + D+ + D-) - f(x0 + D+)) / 2
         """
-        end, start = self.x.tensor, pairs.start(self.x)
+        end, start, size = (single(each) for each in (self.x.tensor, pairs.start(self.x), size))
         way = distance(end, start)
         up, down = ((size + way) / 2).clamp_(min=0), ((way - size) / 2).clamp_(max=0)
         points = {"start": start, "up": start + up, "down": start + down, "end": end}
@@ -105,12 +118,23 @@ class Activation:
             found = step / way
             if small.any():
                 one = torch.ones_like(found)
-                found = torch.where(small, slope_at(self.function, points[a] + way / 2, one), found)
+                derived = slope_at(self.function, points[a] + way / 2, one)
+                found = _derived(small, derived, found, way)
             return found
 
         above = (slope("start", "up", up) + slope("down", "end", up)) * signal / 2
         below = (slope("start", "down", down) + slope("up", "end", down)) * signal / 2
         return (above + below) / 2, (above - below) / 2
+
+
+def _derivative(function: Function, x: Value) -> Callable[[Tensor], Tensor]:
+    return lambda signal: slope_at(function, single(x.tensor), signal)
+
+
+def _derived(small: Tensor, derived: Tensor, found: Tensor, way: Tensor) -> Tensor:
+    """The derivative for small steps; where it is infinite, the step itself, and 0 for none."""
+    still = (way == 0).expand(found.shape)
+    return torch.where(small & derived.isfinite(), derived, found.masked_fill(still, 0))
 
 
 def _small(tensor: Tensor) -> float:

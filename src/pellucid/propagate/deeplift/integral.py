@@ -8,13 +8,15 @@ adjoint in the middle; all else is integrated by the rules of Gauss and Kronrod,
 halved until both agree.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from pellucid.propagate.deeplift.halves import HALVES, again, single
 from pellucid.propagate.deeplift.pairs import differ, distance
 from pellucid.propagate.regions import Region
 from pellucid.tape.adjoints import Signals
@@ -46,26 +48,32 @@ NODES = tuple(
 )
 # Where the two rules differ by less than this part of the whole, Kronrod's is far nearer.
 TOLERANCE = 1e-9
-# So many parts are halved at most: what jumps often (a sort) is left as it is then.
+# Where they differ by more than this part of it in the end, that is worth a word.
+SETTLED = 1e-5
+# So many parts are halved at most, the worst first: what jumps often is left as it is then.
 MOST_PARTS = 250
 
 Adjoints = list[Tensor]
 
 
-def mean_adjoint(operation: Operation, partner: Operation, signals: Signals) -> Signals:
-    """Signals for every slot of an operation, from those at its outputs.
+def mean_adjoint(
+    operation: Operation, partner: Operation, signals: Signals
+) -> tuple[Signals, bool]:
+    """Signals for every slot of an operation, from those at its outputs; and if they are exact.
 
     Where something that carries no signal differs in the two runs (a mask, an index), the first
     half of the way has that of the reference.
     """
     slots = list(zip(operation.slots, partner.slots, strict=True))
-    ways = [distance(end.tensor, start.tensor) for end, start in slots if end.carries]
+    ways = [
+        distance(single(end.tensor), single(start.tensor)) for end, start in slots if end.carries
+    ]
     jumps = any(differ(operation, partner))
 
     def pull(t: float) -> Adjoints:
         source, rest = partner if jumps and t < 0.5 else operation, iter(ways)
         points = [
-            _between(end.tensor, start.tensor, next(rest), t)
+            _between(single(end.tensor), single(start.tensor), next(rest), t)
             if end.carries
             else source.slots[i].tensor
             for i, (end, start) in enumerate(slots)
@@ -73,20 +81,23 @@ def mean_adjoint(operation: Operation, partner: Operation, signals: Signals) -> 
         return pulled_back(source, points, signals)
 
     eps, bilinear = _coarsest(operation.slots), operation.name in BILINEAR
-    found = iter(_mean(pull, ways, jumps=jumps, bilinear=bilinear, eps=eps))
-    return [next(found) if value.carries else None for value in operation.slots]
+    found, settled = _mean(pull, ways, jumps=jumps, bilinear=bilinear, eps=eps)
+    rest = iter(found)
+    return [next(rest) if value.carries else None for value in operation.slots], settled
 
 
-def mean_slope(region: Region, end: Tensor, start: Tensor, signal: Tensor) -> Tensor:
-    """The signal at the entry of a function of several operations, from that at its result."""
-    way = distance(end, start)
+def mean_slope(region: Region, end: Tensor, start: Tensor, signal: Tensor) -> tuple[Tensor, bool]:
+    """The same at the entry of a function of several operations."""
+    end, start = single(end), single(start)
+    way, function = distance(end, start), partial(region, again=again)
 
     def pull(t: float) -> Adjoints:
-        return [slope_at(region, _between(end, start, way, t), signal)]
+        return [slope_at(function, _between(end, start, way, t), signal)]
 
     values = [value for operation in region.operations for value in operation.outputs]
-    (found,) = _mean(pull, [way], jumps=False, bilinear=False, eps=_coarsest(values))
-    return found
+    eps = _coarsest(values)
+    (found,), settled = _mean(pull, [way], jumps=False, bilinear=False, eps=eps)
+    return found, settled
 
 
 def _mean(
@@ -96,26 +107,34 @@ def _mean(
     jumps: bool,
     bilinear: bool,
     eps: float,
-) -> Adjoints:
+) -> tuple[Adjoints, bool]:
     """The mean over t of what is pulled back, on the line that goes these ways."""
     parts = [0.0, 0.5, 1.0] if jumps else [0.0, 1.0]
+    pull = partial(_finite, pull, ways)
     if bilinear:
         found = [_scaled(pull((a + b) / 2), b - a) for a, b in pairwise(parts)]
-        return _sum(found)
+        return _sum(found), True
     line = _Line(pull, ways, max(TOLERANCE, 4 * eps))
-    edges = [_Part(a, b, *line.both(a, b)) for a, b in pairwise(parts)]
-    whole = line.size(_sum([part.kronrod for part in edges]))
-    return _sum([found for part in edges for found in line.halved(part, whole)])
+    halved, settled = line.halved([line.part(a, b) for a, b in pairwise(parts)])
+    return _sum([part.kronrod for part in halved]), settled
+
+
+def _finite(pull: Callable[[float], Adjoints], ways: list[Tensor], t: float) -> Adjoints:
+    """What is pulled back; where nothing moves an infinite slope adds nothing."""
+    return [
+        found if found.sum().isfinite() else found.masked_fill((way == 0) & ~found.isfinite(), 0)
+        for found, way in zip(pull(t), ways, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of the way, its integral by Kronrod's rule, and how far Gauss's is from that."""
+    """A part of the way, its integral by Kronrod's rule, and how far off that by Gauss's is."""
 
     start: float
     end: float
     kronrod: Adjoints
-    apart: Adjoints
+    apart: float
 
 
 @dataclass
@@ -130,8 +149,8 @@ class _Line:
     tolerance: float
     left: int = field(default_factory=lambda: MOST_PARTS)
 
-    def both(self, start: float, end: float) -> tuple[Adjoints, Adjoints]:
-        """The integral over a part by Kronrod's rule, and its difference from Gauss's."""
+    def part(self, start: float, end: float) -> _Part:
+        """The integral over a part by both rules."""
         middle, half = (start + end) / 2, (end - start) / 2
         kronrod: Adjoints = [torch.zeros_like(way) for way in self.ways]
         apart: Adjoints = [torch.zeros_like(way) for way in self.ways]
@@ -140,17 +159,19 @@ class _Line:
             for total, off, each in zip(kronrod, apart, found, strict=True):
                 total.add_(each, alpha=half * weight)
                 off.add_(each, alpha=half * (weight - other))
-        return kronrod, apart
+        return _Part(start, end, kronrod, self.size(apart))
 
-    def halved(self, part: _Part, whole: float) -> Iterator[Adjoints]:
-        """The integrals of the parts of a part, each as short as it must be."""
-        if self.left == 0 or not self.size(part.apart) > self.tolerance * whole:
-            yield part.kronrod
-            return
-        self.left -= 1
-        middle = (part.start + part.end) / 2
-        for a, b in ((part.start, middle), (middle, part.end)):
-            yield from self.halved(_Part(a, b, *self.both(a, b)), whole)
+    def halved(self, parts: list[_Part]) -> tuple[list[_Part], bool]:
+        """Parts that are as short as each must be, the worst halved first; and if that will do."""
+        whole = self.size(_sum([part.kronrod for part in parts]))
+        while (worst := max(parts, key=lambda part: part.apart)).apart > self.tolerance * whole:
+            if self.left == 0:
+                return parts, sum(part.apart for part in parts) <= SETTLED * whole
+            self.left -= 1
+            middle = (worst.start + worst.end) / 2
+            halves = [self.part(worst.start, middle), self.part(middle, worst.end)]
+            parts = [*(part for part in parts if part is not worst), *halves]
+        return parts, True
 
     def size(self, found: Adjoints) -> float:
         """How much is contributed, whatever its sign."""
@@ -167,7 +188,7 @@ def pulled_back(operation: Operation, points: list[Tensor], signals: Signals) ->
         ]
         rest = iter(leaves)
         # One value may be in two slots: each gets its own part.
-        results = operation.again(lambda _: next(rest))
+        results = again(operation, lambda _: next(rest))
         arrived = [(r, s) for r, s in zip(results, signals, strict=True) if s is not None]
         return vector_jacobian(
             [(result, signal) for result, signal in arrived if result.requires_grad],
@@ -202,8 +223,9 @@ def vector_jacobian(pairs: list[tuple[Tensor, Tensor]], wanted: list[Tensor]) ->
 
 
 def _coarsest(values: Sequence[Value | None]) -> float:
-    """The rounding of the coarsest type among values: no integral is finer than that."""
-    dtypes = {value.dtype for value in values if value is not None}
+    """The rounding of the coarsest type to compute in: no integral is finer than that."""
+    known = {value.dtype for value in values if value is not None}
+    dtypes = {torch.float32 if dtype in HALVES else dtype for dtype in known}
     return max(torch.finfo(d).eps for d in dtypes if d.is_floating_point or d.is_complex)
 
 

@@ -24,10 +24,16 @@ from pellucid.tape.record import Tape
 # Contributions may miss this part of what they should sum to, and so many roundings of their size.
 LEAK = 1e-4
 ROUNDINGS = 64
-LEAK_TEXT = (
-    "DeepLIFT must sum to f(x) - f(baseline); {} did not. The model goes another way for the "
-    "baseline, or chooses by values that no signal follows: take another baseline, or "
-    "integrated_gradients."
+ROUNDINGS_OF_HALVES = 8
+LEAK_TEXT = "DeepLIFT must sum to f(x) - f(baseline); {} did not. "
+ASTRAY_TEXT = (
+    "The model goes another way for the baseline, or chooses or rounds by values that no signal "
+    "follows: take another baseline, or integrated_gradients."
+)
+COARSE_TEXT = " Or it is rounded too much: explain model.float() to see."
+UNSETTLED_TEXT = (
+    "The slope of `%s` changes too often between baseline and input to be integrated: take a "
+    "nearer baseline, or integrated_gradients with many steps."
 )
 MIXED_NOTE = (
     "Samples share the statistics of their batch: only the values of all of them together sum to "
@@ -50,9 +56,10 @@ class DeepLIFT(Method):
     what pushes it down; "paper", which is Rescale behind convolutions and RevealCancel behind dense
     layers. An activation is an elementwise function of one value, as however many operations it is
     written, and so is a norm. A maximum gives max(y, y0) - y0 to the winner at the input and
-    y - max(y, y0) to the one at the reference; anything else that couples elements (softmax, layer
+    y - max(y, y0) to the one at the reference; what is put in order (sort, topk, a median) has each
+    rank for as long as it has it between both; anything else that couples elements (softmax, layer
     norm, a product of two signals) has its adjoint integrated between reference and input. A
-    background of several baselines is averaged over.
+    background of several baselines is averaged over. Halves are passed in single precision.
     Laws: complete; exact on a linear model; an ignored input gets zero; equal functions get equal
     answers as far as their activations are of the same sums.
     Source: Shrikumar, Greenside, Kundaje (2017), Learning Important Features Through Propagating
@@ -140,25 +147,30 @@ def _answer(
     tape = here.tape
     there = here.moved(_laid_out(references[0], case.inputs), torch.arange(len(case)))
     found = _explained(here, tape, there, rule, at, consume=not case.shared)
-    leak = _leak(found.values, found.expected, mixed=_mixes(case, found))
-    return Attribution(values=found.values, expected=found.expected, at=found.at, leak=leak)
+    _note_mixed(case, found)
+    return Attribution(values=found.values, expected=found.expected, at=found.at, leak=_leak(found))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
-    """Contributions, what they should sum to, and the name of the layer they are of."""
+    """Contributions, what they should sum to, and the name of the layer they are of.
+
+    `mixed` says that samples share statistics, `unsettled` names what was not integrated, and
+    `eps` is the rounding of the coarsest type in the model.
+    """
 
     values: list[Tensor]
     expected: Tensor | None
     at: str | None
-    mixed: bool = False
+    mixed: bool
+    unsettled: tuple[str, ...]
+    eps: float
 
 
-def _mixes(case: Case, found: _Found) -> bool:
-    """Whether samples share statistics, so that only all of them together add up; noted then."""
+def _note_mixed(case: Case, found: _Found) -> None:
+    """Say that only all samples together add up, where it is so."""
     if found.mixed:
         case.counter.note(MIXED_NOTE)
-    return found.mixed
 
 
 def _explained(
@@ -172,13 +184,17 @@ def _explained(
     site = Site(case=case, path=at)
     until, label = site.values, site.label
     mixed = len(case) > 1 and any(map(is_training_norm, tape.operations))
+    eps = _coarsest(tape)
     _ = site.tensors  # read before the tape is used up
-    found, around = contributions(
-        expanded(tape), expanded(reference), ones(tape), until, rule, consume=consume
-    )
+    # Where nothing leads to the score but what carries no signal (a sign), there is no walk.
+    start = ones(tape) if tape.score_value.carries else {}
+    walked = contributions(expanded(tape), expanded(reference), start, until, rule, consume=consume)
     case.count(backward=len(case))
-    expected = None if around else score - reference.outcome.score
-    return _Found(values=site.read(found), expected=expected, at=label, mixed=mixed)
+    expected = None if walked.around else score - reference.outcome.score
+    return _Found(
+        values=site.read(walked.found), expected=expected, at=label, mixed=mixed,
+        unsettled=walked.unsettled, eps=eps,
+    )  # fmt: skip
 
 
 def _keeping(case: Case) -> Case:
@@ -234,10 +250,13 @@ class Totals:
     types: list[torch.dtype] = field(default_factory=list)
     at: str | None = None
     mixed: bool = False
+    unsettled: tuple[str, ...] = ()
+    eps: float = 0.0
 
     def add(self, found: _Found, rows: Tensor) -> None:
         """Add what was found for some rows, each of one sample."""
-        self.mixed = self.mixed or found.mixed
+        self.mixed, self.eps = self.mixed or found.mixed, max(self.eps, found.eps)
+        self.unsettled = tuple(dict.fromkeys((*self.unsettled, *found.unsettled)))
         if not self.first:
             self.types, self.at = [value.dtype for value in found.values], found.at
             self.first, self.second = (
@@ -268,28 +287,46 @@ class Totals:
                 (second / self.times - mean**2).clamp(min=0).div(self.times - 1).sqrt().to(dtype)
                 for mean, second, dtype in zip(means, self.second, self.types, strict=True)
             ]
-        found = _Found(values=values, expected=expected, at=self.at, mixed=self.mixed)
-        leak = _leak(values, expected, mixed=_mixes(case, found))
-        return Attribution(values=values, expected=expected, error=error, at=self.at, leak=leak)
+        found = _Found(
+            values=values, expected=expected, at=self.at, mixed=self.mixed,
+            unsettled=self.unsettled, eps=self.eps,
+        )  # fmt: skip
+        _note_mixed(case, found)
+        return Attribution(
+            values=values, expected=expected, error=error, at=self.at, leak=_leak(found)
+        )
 
 
 def _room(like: Tensor, samples: int) -> Tensor:
     return like.new_zeros((samples, *like.shape[1:]), dtype=wide(like))
 
 
-def _leak(values: list[Tensor], expected: Tensor | None, *, mixed: bool) -> Remark:
+def _leak(found: _Found) -> Remark:
     """Say for how many samples the contributions miss the difference of the scores."""
+    expected = found.expected
     if expected is None:
         return ""
-    parts = [v.reshape(len(v), -1).to(wide(v)) for v in values if v.is_floating_point()]
+    parts = [v.reshape(len(v), -1).to(wide(v)) for v in found.values if v.is_floating_point()]
     total = torch.stack([part.sum(1) for part in parts]).sum(0)
     size = torch.stack([part.abs().sum(1) for part in parts]).sum(0)
-    rounding = ROUNDINGS * torch.finfo(expected.dtype).eps * size
+    coarse = found.eps > torch.finfo(torch.float32).eps
+    rounding = (ROUNDINGS_OF_HALVES if coarse else ROUNDINGS) * found.eps * size
     whole = expected.to(wide(expected))
-    if mixed:  # what one sample adds to another's score is among its own values
+    if found.mixed:  # what one sample adds to another's score is among its own values
         total, whole, rounding = (each.sum().expand(len(each)) for each in (total, whole, rounding))
     off = ~((total - whole).abs() <= LEAK * whole.abs() + rounding)
-    return Share(text=LEAK_TEXT, some=int(off.sum()), of=len(expected))
+    names = "`, `".join(found.unsettled)
+    text = LEAK_TEXT + (UNSETTLED_TEXT % names if names else ASTRAY_TEXT)
+    text += COARSE_TEXT if coarse else ""
+    return Share(text=text, some=int(off.sum()), of=len(expected))
+
+
+def _coarsest(tape: Tape) -> float:
+    """The rounding of the coarsest type that carries a signal, which autocast may have chosen."""
+    values = [value for operation in tape.operations for value in operation.outputs]
+    carrying = (value for value in (*tape.entries, *values) if value is not None and value.carries)
+    eps = [torch.finfo(value.dtype).eps for value in carrying]
+    return max(eps, default=torch.finfo(tape.outcome.score.dtype).eps)
 
 
 def _check_finite(reference: Tape) -> None:

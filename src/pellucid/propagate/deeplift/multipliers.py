@@ -11,6 +11,7 @@ from pellucid.propagate.deeplift.activation import Activation, is_activation
 from pellucid.propagate.deeplift.integral import mean_adjoint, mean_slope
 from pellucid.propagate.deeplift.pairs import Pairs, differ, distance
 from pellucid.propagate.deeplift.parts import Parts, Role, role_of
+from pellucid.propagate.deeplift.ranks import puts_in_order, to_ranks
 from pellucid.propagate.deeplift.winners import picks_a_winner, to_winners
 from pellucid.propagate.deeplift.written import Written
 from pellucid.tape.adjoints import Signals, adjoint, is_training_norm, kind
@@ -26,6 +27,19 @@ CHOOSING = {"sort", "topk", "kthvalue", "median", "mode", "nanmedian"}
 LINEAR_KINDS = {"weighted", "linear", "affine", "scale", "route"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Walked:
+    """What was found at the values that a walk went to.
+
+    `around` says that a signal goes around all of them; `unsettled` names the operations of which
+    the adjoint changes too often on the way from the reference to be integrated.
+    """
+
+    found: dict[Value, Tensor]
+    around: bool
+    unsettled: tuple[str, ...]
+
+
 def contributions(
     tape: Tape,
     reference: Tape,
@@ -35,18 +49,17 @@ def contributions(
     *,
     consume: bool = False,
     consume_reference: bool = True,
-) -> tuple[dict[Value, Tensor], bool]:
-    """What each element of the values in `until` adds to the difference of the scores.
-
-    Also whether a signal goes around all of them.
-    """
+) -> Walked:
+    """What each element of the values in `until` adds to the difference of the scores."""
     pairs = Pairs.of(tape, reference, consume=consume_reference)
     last = min((value.number for value in until), default=-1)
     multipliers = Multipliers(pairs, Written.of(tape, {*start, *until}), rule, set(until), last)
     with torch.no_grad():
         found = walk(tape, start, until, multipliers.step, consume=consume)
-        return {v: multipliers.contribution(v, m) for v, m in found.items()}, bool(
-            multipliers.around
+        return Walked(
+            found={v: multipliers.contribution(v, m) for v, m in found.items()},
+            around=bool(multipliers.around),
+            unsettled=tuple(dict.fromkeys(multipliers.unsettled)),
         )
 
 
@@ -54,7 +67,8 @@ def contributions(
 class Multipliers:
     """The steps of one walk: a multiplier at each output becomes one for each slot.
 
-    The walk ends at `until`, with the operation `last`; `around` has what it leaves behind.
+    The walk ends at `until`, with the operation `last`; `around` has what it leaves behind, and
+    `unsettled` the names of operations that could not be integrated.
     """
 
     pairs: Pairs
@@ -63,6 +77,7 @@ class Multipliers:
     until: set[Value]
     last: int
     around: list[Value] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
     parts: Parts = field(init=False)
 
     def __post_init__(self) -> None:
@@ -104,13 +119,21 @@ class Multipliers:
         if first is not None and operation in self.written.norms:
             region = self.written.norms[operation]
             x = region.entry
-            found = mean_slope(region, x.tensor, self.pairs.start(x), first)
+            found, settled = mean_slope(region, x.tensor, self.pairs.start(x), first)
+            self._note(operation, settled)
             return self._routed(operation, found)
         if first is not None and picks_a_winner(operation):
             return to_winners(operation, partner, first)
+        if first is not None and puts_in_order(operation):
+            return to_ranks(operation, partner, first)
         if _is_linear(operation) and not any(differ(operation, partner)):
             return adjoint(operation, signals)
-        return mean_adjoint(operation, partner, signals)
+        integrated, settled = mean_adjoint(operation, partner, signals)
+        self._note(operation, settled)
+        return integrated
+
+    def _note(self, operation: Operation, settled: bool) -> None:
+        self.unsettled.extend([] if settled else [operation.name])
 
     def _is_activation(self, operation: Operation, partner: Operation) -> bool:
         """Whether it is, or ends, a function of one element that is the same in both runs."""
@@ -126,7 +149,7 @@ class Multipliers:
             signal, y0 = signal.reshape(x.shape), y0.reshape(x.shape)
         if self._reveals(function):
             found, d = function.reveal(signal, self.pairs, self.parts.size(x))
-            self.parts.put(x, d)
+            self.parts.put(x, d.to(x.dtype))
         else:
             found = function.rescale(signal, self.pairs, y0)
         if region is not None:

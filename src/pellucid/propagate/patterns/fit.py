@@ -9,18 +9,17 @@ from torch import Tensor
 
 from pellucid.batching import Batcher
 from pellucid.case import Case, Counter
-from pellucid.errors import InputError
+from pellucid.errors import InputError, ModelError, show
 from pellucid.options import whole
 from pellucid.program import Program, untouched
 from pellucid.propagate.patterns.affine import Affine
 from pellucid.propagate.patterns.moments import Moments
 from pellucid.propagate.patterns.neurons import (
     AdditionWiring,
-    Dense,
     Neurons,
     Wiring,
-    matrices,
     neurons_of,
+    weights_of,
 )
 from pellucid.propagate.patterns.patterns import Fingerprint, Pattern, Patterns, Shares
 from pellucid.propagate.patterns.places import Places, channels, sum_of
@@ -44,7 +43,12 @@ def fit_patterns(
 ) -> Patterns:
     """Learn from data what each neuron of a model detects, for PatternNet and PatternAttribution.
 
-        a  = cov[x, y] / w' cov[x, y],    a+ the same over the inputs with y > 0
+        a  = cov[x, y]  / w' cov[x, y]
+        a+ = cov+[x, y] / w' cov+[x, y],    cov+[x, y] = E+[x y] - E+[x] E[y]
+
+    y = w'x + b is what a neuron answers, E the mean over all inputs, E+ over those with y > 0. A
+    large bias can make w' cov+ vanish: where it is at most half the variance of y over those
+    inputs, and where y is never positive, a+ is a.
 
     `batches` is gone through once, and each batch run once; nothing is kept of it but sums and a
     small sample. A batch is what the model takes, or a pair of that and labels as a data loader
@@ -72,7 +76,7 @@ def fit_patterns(
     with untouched(model) as program.states, torch.no_grad():
         for batch in _batches(batches):
             inputs = Inputs.of(_inputs_of(batch, select), batch_axis).copied()
-            fit.add(_recorded(program, inputs), inputs.rows)
+            fit.add(_run(program, inputs, batch, select), inputs.rows)
     if fit.samples < 2:
         raise InputError(
             "`batches` must hold at least two samples to learn patterns from",
@@ -102,6 +106,22 @@ def _inputs_of(batch: Any, select: Select | None) -> Any:
     labels = batch[1] if isinstance(batch, tuple) and len(batch) == 2 else None
     is_row = isinstance(labels, Tensor) and labels.ndim == 1 and not labels.is_floating_point()
     return batch[0] if is_row else batch
+
+
+def _run(program: Program, inputs: Inputs, batch: Any, select: Select | None) -> Tape:
+    """One recorded run; of a batch of several, an error says how to name the inputs among them."""
+    try:
+        return _recorded(program, inputs)
+    except ModelError as error:
+        several = isinstance(batch, list | tuple) and len(batch) > 1
+        if select is not None or not several or not isinstance(error.__cause__, TypeError):
+            raise
+        taken = "the first of which" if isinstance(batch, list) else "all of which"
+        raise InputError(
+            "Each of `batches` must be what the model takes, or a pair of that and labels",
+            found=f"{show(batch)}, {taken} the model was given. It raised {error.__cause__}",
+            hint="Say what the inputs are: for example select=lambda batch: batch[0].",
+        ) from error
 
 
 def _recorded(program: Program, inputs: Inputs) -> Tape:
@@ -187,30 +207,29 @@ class _Fit:
         places = Places.of(tape)
         self.samples += rows
         for operation, affine in places.weighted.items():
-            self._add_weighted(affine, rectified=places.is_rectified(operation))
+            self._add_weighted(affine, rectified=bool(places.rectified_outputs(operation).any()))
         for operation, number in places.sums.items():
             self._add_sum(operation, number)
 
     def _add_weighted(self, affine: Affine, *, rectified: bool) -> None:
         neurons, wanted = neurons_of(affine), Fingerprint.of(affine)
-        found = next((each for each in self.weighted if each.fingerprint.is_of(wanted)), None)
-        if found is None:
+        known = wanted.nearest(each.fingerprint for each in self.weighted)
+        if known is None:
             found = self._first(affine, neurons, wanted)
         else:
+            found = self.weighted[known]
             found.moments.add(neurons)
         found.rectified = found.rectified or rectified
         if found.sample is not None:
             found.sample.add(neurons)
 
     def _first(self, affine: Affine, neurons: Neurons, own: Fingerprint) -> _Weighted:
-        dense = isinstance(neurons, Dense)
-        weight = affine.linear.weight.detach()
         generator = torch.Generator().manual_seed(self.seed + len(self.weighted))
         made = _Weighted(
             path=affine.operation.path,
             operation=affine.operation.name,
             fingerprint=own,
-            weight=matrices(affine, weight) if dense else weight,
+            weight=weights_of(affine),
             wiring=neurons.wiring,
             moments=Moments.of(neurons),
             sample=Sample(generator=generator) if self.quality else None,

@@ -13,8 +13,8 @@ from pellucid.case import Case
 from pellucid.errors import InputError, ModelError, show
 from pellucid.method import Attribution, Method, register
 from pellucid.options import one_of
-from pellucid.propagate.patterns.affine import Affine
-from pellucid.propagate.patterns.neurons import as_weight
+from pellucid.propagate.patterns.affine import Affine, factors
+from pellucid.propagate.patterns.neurons import as_weight, scaled, weights_of, wiring_of
 from pellucid.propagate.patterns.patterns import FIT, Patterns
 from pellucid.propagate.patterns.places import (
     Places,
@@ -22,7 +22,7 @@ from pellucid.propagate.patterns.places import (
     channels,
     counted,
     factor,
-    factors,
+    own_factor,
 )
 from pellucid.structure import Inputs
 from pellucid.tape.adjoints import Signals, adjoint, kind
@@ -79,6 +79,8 @@ class _Walk:
             return self._summed
         if operation.number in self.places.forms:
             return None
+        if own_factor(operation) not in (None, 1):
+            return self._shifted
         return self._scaled if factor(operation) is not None else None
 
     def _is_unknown(self, operation: Operation) -> bool:
@@ -93,8 +95,10 @@ class _Walk:
     def _weighted(self, operation: Operation) -> Step:
         """W' with patterns in the place of weights, or the two multiplied."""
         affine = self.places.weighted[operation]
-        pattern = self.patterns.find(affine)
-        chosen = pattern.positive if self._is_positive(operation) else pattern.linear
+        pattern, wiring = self.patterns.find(affine), wiring_of(affine)
+        positive = self._is_positive(operation).to(pattern.linear.device)
+        on = wiring.spread(wiring.of_outputs(positive))
+        chosen = torch.where(on, pattern.positive, pattern.linear)
 
         def step(operation: Operation, signals: Signals) -> Signals:
             signal = self._back(affine, chosen, _first(signals))
@@ -103,19 +107,23 @@ class _Walk:
         return step
 
     def _back(self, affine: Affine, pattern: Tensor, signal: Tensor) -> Tensor:
-        linear, weight = affine.linear, as_weight(affine, pattern.to(signal))
-        return linear.backward(signal, weight * linear.weight if self.weighs else weight)
+        pattern = pattern.to(signal)
+        other = pattern * weights_of(affine) if self.weighs else scaled(affine, pattern)
+        return affine.linear.backward(signal, as_weight(affine, other.to(signal)))
 
-    def _is_positive(self, operation: Operation) -> bool:
+    def _is_positive(self, operation: Operation) -> Tensor:
+        """For each output whether its pattern is that of the positive regime."""
+        rectified = self.places.rectified_outputs(operation)
         if self.estimator == "auto":
-            return self.places.is_rectified(operation)
-        return self.estimator == "positive"
+            return rectified
+        return torch.full_like(rectified, self.estimator == "positive")
 
     def _shares(self, operation: Operation) -> Tensor | None:
         found = self.patterns.share(self.places.sums[operation], channels(operation))
         if found is None:
             return None
-        return found.positive if self._is_positive(operation) else found.linear
+        positive = self._is_positive(operation).to(found.linear.device)
+        return torch.where(positive, found.positive, found.linear)
 
     def _summed(self, operation: Operation, signals: Signals) -> Signals:
         """Each signal gets its share; the pattern is that over the factor it is added with."""
@@ -126,6 +134,14 @@ class _Walk:
         return [
             (signal * part / (1 if self.weighs or scale == 0 else scale)).sum_to_size(value.shape)
             for part, scale, value in slots
+        ]
+
+    def _shifted(self, operation: Operation, signals: Signals) -> Signals:
+        """Y = s x + c, where c is a constant: as a constant factor."""
+        signal, scale = _first(signals), own_factor(operation) or 0
+        passed = signal * bool(scale) / (1 if self.weighs or scale == 0 else scale)
+        return [
+            passed.sum_to_size(value.shape) if value.carries else None for value in operation.slots
         ]
 
     def _scaled(self, operation: Operation, signals: Signals) -> Signals:
@@ -225,10 +241,10 @@ class PatternNet(Method):
     The gradient, with every weight replaced by what the neuron detects, started from the score. For
     a linear model it is the part of the input that varies with the score, without the distractors
     that its weights are there to cancel. `estimator` "auto" takes the pattern of the positive
-    regime where a rectifier follows, and the linear one elsewhere. In a sum of two signals each has
-    its share of the sum's variance as its pattern, a constant factor the inverse. All else is
-    passed by the gradient: pooling, what moves, and what notes name, such as products of
-    signals, softmax and layer norm.
+    regime for outputs that a rectifier reads, and the linear one for others. In a sum of two
+    signals each has its share of the sum's variance as its pattern, a constant factor the
+    inverse. All else is passed by the gradient: pooling, what moves, and what notes name, such
+    as products of signals, softmax and layer norm.
 
     Axes: values have the axes of the input, or with `at` those of what that layer returned.
     Laws: on a linear model, a f(x) with w'a = 1. What a score ignores may well get something: it

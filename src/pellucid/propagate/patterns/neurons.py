@@ -35,6 +35,10 @@ class Wiring(ABC):
     def gather(self, per_weight: Tensor) -> Tensor:
         """Sum over the weights of each neuron."""
 
+    def of_outputs(self, each: Tensor) -> Tensor:
+        """Give every neuron the number of the output, shape (out,), that it answers at."""
+        return each
+
     @property
     @abstractmethod
     def key(self) -> tuple[Any, ...]:
@@ -119,6 +123,10 @@ class TransposedWiring(Wiring):
         each = split.sum(1).flatten(0, 1)  # (out, place)
         sums = each.new_zeros(len(each), prod(self.stride))
         return sums.index_add_(1, self.phase.to(each.device), each)
+
+    def of_outputs(self, each: Tensor) -> Tensor:
+        """All phases of an output have its number."""
+        return each.unsqueeze(1).expand(-1, prod(self.stride))
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -274,7 +282,7 @@ def wiring_of(affine: Affine) -> Wiring:
     linear = affine.linear
     weight = linear.weight
     if not linear.is_convolution:
-        return DenseWiring(shape=matrices(affine, weight).shape)
+        return DenseWiring(shape=_matrices(affine, weight).shape)
     stride, padding, dilation, transposed, _, groups = linear.operation.arguments[3:9]
     if not transposed:
         return ConvolutionWiring(shape=weight.shape, groups=groups)
@@ -303,7 +311,22 @@ def neurons_of(affine: Affine) -> Neurons:
     )
 
 
-def matrices(affine: Affine, weight: Tensor) -> Tensor:
+def weights_of(affine: Affine) -> Tensor:
+    """The weights of the neurons, in the shape of their patterns, times the scale behind them."""
+    weight = affine.linear.weight.detach()
+    found = weight if affine.linear.is_convolution else _matrices(affine, weight)
+    return found if affine.scale is None else scaled(affine, found.to(affine.scale))
+
+
+def scaled(affine: Affine, pattern: Tensor) -> Tensor:
+    """A pattern, or weights in its shape, times the scale that is behind the operation."""
+    if affine.scale is None:
+        return pattern
+    wiring = wiring_of(affine)
+    return pattern * wiring.spread(wiring.of_outputs(affine.scale.to(pattern)))
+
+
+def _matrices(affine: Affine, weight: Tensor) -> Tensor:
     """The weight of a product of matrices, as (head, out, in); of equal heads, one."""
     found = weight.mT if affine.is_left else weight
     found = found if found.ndim == 3 else found.unsqueeze(0)
@@ -321,12 +344,10 @@ def as_weight(affine: Affine, pattern: Tensor) -> Tensor:
 
 def _answers(affine: Affine) -> Tensor:
     """Y in the layout of z."""
-    z, bias = affine.linear.output, affine.bias
-    if affine.output is z or bias is None:
-        return z.tensor
-    shape = [1] * len(z.shape)
+    z, shape = affine.linear.output.tensor, [1] * len(affine.linear.output.shape)
     shape[affine.axis] = -1
-    return z.tensor + bias.reshape(shape)
+    y = z if affine.scale is None else z * affine.scale.reshape(shape)
+    return y if affine.shift is None else y + affine.shift.reshape(shape)
 
 
 def _each(given: Any, axes: int) -> tuple[int, ...]:

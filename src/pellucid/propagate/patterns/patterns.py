@@ -1,7 +1,7 @@
 """What was fitted, and which operation of a tape it belongs to."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,14 @@ from torch import Tensor
 
 from pellucid.errors import InputError, show
 from pellucid.propagate.patterns.affine import Affine
-from pellucid.propagate.patterns.neurons import matrices, wiring_of
+from pellucid.propagate.patterns.neurons import weights_of, wiring_of
 from pellucid.propagate.patterns.quality import Quality
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FIT = "pellucid.fit_patterns(model, batches)"
+SINGLE = torch.finfo(torch.float32).eps
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,13 +37,9 @@ class Fingerprint:
     @classmethod
     def of(cls, affine: Affine) -> "Fingerprint":
         """That of an operation, with its bias and the norm that is folded into it."""
-        weight, bias = affine.linear.weight, affine.bias
-        if not affine.linear.is_convolution:
-            weight = matrices(affine, weight)
-        wiring = wiring_of(affine)
-        exact = torch.promote_types(weight.dtype, torch.float32)
-        single = weight.detach().to(exact)
-        rows = single.flatten(0, -2) if wiring.key[0] == "dense" else single.flatten(1)
+        weight, bias, wiring = weights_of(affine), affine.bias, wiring_of(affine)
+        wide = weight.to(torch.promote_types(weight.dtype, torch.float32))
+        rows = wide.flatten(0, -2) if wiring.key[0] == "dense" else wide.flatten(1)
         numbers = (rows @ _waves(rows.shape[1]).to(rows)).cpu().double()
         flat, norm = (_waves(len(numbers)).T @ numbers).flatten(), float(rows.norm())
         if bias is not None:
@@ -53,15 +50,30 @@ class Fingerprint:
             key=(*wiring.key, bias is not None),
             numbers=flat,
             norm=norm,
-            precision=torch.finfo(weight.dtype).eps,
+            precision=torch.finfo(affine.linear.weight.dtype).eps,
         )
 
     def is_of(self, other: "Fingerprint") -> bool:
-        """Whether the weights are the same, as far as the coarser precision can tell."""
+        """Whether the weights are the same, as far as the coarser precision can tell.
+
+        In one precision they are the same numbers: only adding them up can differ by roundings,
+        and that is done in single precision at least.
+        """
         if self.key != other.key:
             return False
-        tolerance = 64 * max(self.precision, other.precision) * max(self.norm, other.norm)
-        return float((self.numbers - other.numbers).abs().max()) <= tolerance
+        each = (self.precision, other.precision)
+        adding = 64 * max(min(eps, SINGLE) for eps in each)
+        rounding = 2 * max(each) if each[0] != each[1] else 0.0
+        return self.distance(other) <= (adding + rounding) * max(self.norm, other.norm)
+
+    def distance(self, other: "Fingerprint") -> float:
+        """How far apart the numbers of two of one kind and shape are."""
+        return float((self.numbers - other.numbers).abs().max())
+
+    def nearest(self, known: Iterable["Fingerprint"]) -> int | None:
+        """Which of those known is of the same weights; of several, the most alike."""
+        same = [(self.distance(each), i) for i, each in enumerate(known) if each.is_of(self)]
+        return min(same)[1] if same else None
 
 
 def _waves(size: int) -> Tensor:
@@ -76,7 +88,8 @@ class Pattern:
 
     That is (head, out, in) of a dense layer, where head is one but for several matrices side by
     side; (out, in / groups, *kernel) of a convolution, (in, out / groups, *kernel) of a transposed
-    one. `path` is the layer it ran in first. Operations with the same weights share one.
+    one. A norm, or constants of one number for each output, that come next are part of the weights.
+    `path` is the layer it ran in first. Operations with the same weights share one.
     """
 
     path: str
@@ -130,9 +143,9 @@ class Patterns:
     def find(self, affine: Affine) -> Pattern:
         """The pattern of an operation; raise if none was fitted for its weights."""
         wanted = Fingerprint.of(affine)
-        for pattern in self.patterns:
-            if pattern.fingerprint.is_of(wanted):
-                return pattern
+        found = wanted.nearest(pattern.fingerprint for pattern in self.patterns)
+        if found is not None:
+            return self.patterns[found]
         operation = affine.operation
         same = any(pattern.fingerprint.key == wanted.key for pattern in self.patterns)
         raise InputError(

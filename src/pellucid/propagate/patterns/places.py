@@ -8,21 +8,26 @@ import torch
 from torch import Tensor
 
 from pellucid.propagate.canonize import NORMS, folded_norms
-from pellucid.propagate.forms import SAME, Form, form_of
+from pellucid.propagate.forms import Form, form_of
 from pellucid.propagate.linear import Linear
-from pellucid.propagate.patterns.affine import Affine
+from pellucid.propagate.patterns.affine import (
+    SUMS,
+    VIEWS,
+    Affine,
+    factors,
+    moved_axis,
+    product_axis,
+)
 from pellucid.propagate.patterns.neurons import Addition, AdditionWiring
 from pellucid.propagate.regions import regions
 from pellucid.tape.adjoints import CONVOLUTIONS, adjoint, is_training_norm, kind
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.record import Tape
 
-# Through these an answer comes to a rectifier as it is; of what is pooled, the largest does.
-PASSING = SAME | {
-    "flatten", "reshape", "_reshape_alias", "contiguous", "max_pool2d_with_indices",
-    "max_pool1d_with_indices", "max_pool3d_with_indices", "cat", "copy", "as_strided_scatter",
-    "slice_scatter", "select_scatter",
-}  # fmt: skip
+# These choose what is least likely to come to a rectifier that follows as more than zero.
+SMALLEST = {"min", "amin"}
+# These put new axes before those that there are.
+JOINING = SUMS | {"mul", "div", "expand", "stack"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,15 +35,15 @@ class Places:
     """The operations of a run by what patterns make of them.
 
     `weighted` have weights, and perhaps a norm of `folded` behind them; `sums` add or subtract two
-    signals, in the order in which they ran; `forms` are known activations, by number; the values
-    of `rectified` go into a rectifier.
+    signals, in the order in which they ran; `forms` are known activations, by number; of the values
+    in `rectified`, the elements that are not zero there go into a rectifier.
     """
 
     weighted: dict[Operation, Affine]
     folded: set[Operation]
     sums: dict[Operation, int]
     forms: dict[int, Form]
-    rectified: set[Value]
+    rectified: dict[Value, Tensor]
 
     @classmethod
     def of(cls, tape: Tape, ends: Collection[Value] = ()) -> "Places":
@@ -64,10 +69,18 @@ class Places:
         numbers = {op: i for i, op in enumerate(sums)}
         return cls(weighted, folded, numbers, forms, _rectified(operations, forms))
 
-    def is_rectified(self, operation: Operation) -> bool:
-        """Whether a rectifier reads what the operation, with its norm, gives."""
+    def rectified_outputs(self, operation: Operation) -> Tensor:
+        """For each output of an operation with weights, or channel of a sum: is it rectified.
+
+        It is if a rectifier reads it at some position, with or without a norm on the way.
+        """
         affine = self.weighted.get(operation)
-        return (operation.output if affine is None else affine.output) in self.rectified
+        value = operation.output if affine is None else affine.output
+        axis = _channel_axis(operation) if affine is None else affine.place
+        found = self.rectified.get(value)
+        if found is None:
+            return torch.zeros(value.shape[axis], dtype=torch.bool)
+        return (found != 0).movedim(axis, 0).flatten(1).any(1)
 
 
 def sum_of(operation: Operation) -> Addition:
@@ -93,12 +106,12 @@ def channels(operation: Operation) -> int:
     return operation.output.shape[_channel_axis(operation)]
 
 
-def factors(operation: Operation) -> tuple[float, float]:
-    """What the two signals of a sum are multiplied by."""
-    scale = operation.keywords.get("alpha", 1)
-    if operation.name == "rsub":
-        return -operation.argument(2, scale), 1
-    return 1, scale if operation.name == "add" else -scale
+def own_factor(operation: Operation) -> float | None:
+    """What a signal is multiplied by to which a constant is added; `None` for any other sum."""
+    carrying = [value for value in operation.slots if value.carries]
+    if operation.name not in SUMS or len(carrying) != 1:
+        return None
+    return factors(operation)[0 if operation.arguments[0] is carrying[0] else 1]
 
 
 def factor(operation: Operation) -> Tensor | None:
@@ -125,7 +138,7 @@ def _has_weights(operation: Operation) -> bool:
 
 def _adds(operation: Operation) -> bool:
     """Whether it adds or subtracts two signals."""
-    if operation.name not in ("add", "sub", "rsub") or len(operation.slots) != 2:
+    if operation.name not in SUMS or len(operation.slots) != 2:
         return False
     return bool(operation.output.shape) and all(value.carries for value in operation.slots)
 
@@ -133,35 +146,77 @@ def _adds(operation: Operation) -> bool:
 def _channel_axis(operation: Operation) -> int:
     """The axis that the last operation with weights before this one made, the second if none.
 
-    Numbers along any axis are numbers that can be fitted: those along the channels, too few.
+    Of two signals the later one tells. Numbers along any axis are numbers that can be fitted: those
+    along the channels, too few.
     """
-    value, rank = operation.slots[0], len(operation.output.shape)
-    while value.producer is not None:
-        made = value.producer
-        if made.name in CONVOLUTIONS:
-            break
-        if kind(made) == "weighted":
-            return rank - 1
-        value = next((slot for slot in made.slots if slot.carries), made.slots[0])
-    return min(1, rank - 1)
+    read, made = _latest(operation), None
+    way = [(operation, read)]
+    while (made := read.producer) is not None and kind(made) != "weighted" and made.slots:
+        read = _latest(made)
+        way.append((made, read))
+    rank = len(operation.output.shape)
+    if made is None or kind(made) != "weighted":
+        return min(1, rank - 1)
+    is_convolution = made.name in CONVOLUTIONS
+    axis: int | None = 1 if is_convolution else product_axis(made)
+    for reader, value in reversed(way):
+        axis = None if axis is None else _kept_axis(reader, value, axis)
+    if axis is not None:
+        return axis
+    return min(1, rank - 1) if is_convolution else rank - 1
 
 
-def _rectified(operations: list[Operation], forms: dict[int, Form]) -> set[Value]:
-    """The values that go into a rectifier, as they are."""
+def _latest(operation: Operation) -> Value:
+    """Of the signals that an operation reads, of as many axes as its own, the one made last."""
+    rank = len(operation.output.shape)
+    carrying = [value for value in operation.slots if value.carries]
+    whole = [value for value in carrying if len(value.shape) == rank]
+    return max(whole or carrying or operation.slots, key=lambda value: value.number)
+
+
+def _kept_axis(reader: Operation, value: Value, axis: int) -> int | None:
+    """Where an axis is after any operation; `None` where it is gone, or hard to tell."""
+    moved = moved_axis(reader, value, axis)
+    if moved is not None:
+        return moved
+    before, after = len(value.shape), len(reader.output.shape)
+    if reader.name in ("select", "unbind"):
+        place = reader.argument(1, reader.keywords.get("dim", 0)) % before
+        return None if place == axis else axis - (place < axis)
+    if after == before and reader.name not in VIEWS:
+        return axis
+    if after > before and reader.name in JOINING:
+        return axis + after - before
+    kept = min(axis, after - 1)  # of what is dropped, the later axes are left
+    return kept if after < before and kept > 0 and reader.name not in VIEWS else None
+
+
+def _rectified(operations: list[Operation], forms: dict[int, Form]) -> dict[Value, Tensor]:
+    """The values that go into a rectifier, each with what is positive where it does.
+
+    They come to it by moving alone, or times a positive number; of what is pooled, the largest do.
+    """
     made = {value: op for op in operations for value in op.outputs if value is not None}
-    waiting = [
-        _entry(op, forms, made)
-        for op in operations
-        if op.number in forms and forms[op.number].name == "rectifier"
-    ]
-    found: set[Value] = set()
-    while waiting:
-        value = waiting.pop()
-        producer = made.get(value)
-        if value not in found and producer is not None and producer.name in PASSING:
-            waiting += _passed(producer, made)
-        found.add(value)
+    found: dict[Value, Tensor] = {}
+    for operation in reversed(operations):
+        form = forms.get(operation.number)
+        if form is not None and form.name == "rectifier":
+            entry = _entry(operation, forms, made)
+            found[entry] = operation.output.tensor.new_ones(()).expand(entry.shape)
+        signals = [None if value is None else found.get(value) for value in operation.outputs]
+        if form is None and any(each is not None for each in signals) and _passes(operation):
+            for value, signal in zip(operation.slots, adjoint(operation, signals), strict=True):
+                if signal is not None and value.carries:
+                    on = (signal > 0).to(value.dtype)
+                    found[value] = on if value not in found else found[value] + on
     return found
+
+
+def _passes(operation: Operation) -> bool:
+    """Whether all that comes out of an operation is what went in, or that times a constant."""
+    if kind(operation) == "scale":
+        return factor(operation) is not None
+    return kind(operation) == "route" and operation.name not in SMALLEST
 
 
 def _entry(operation: Operation, forms: dict[int, Form], made: dict[Value, Operation]) -> Value:
@@ -180,17 +235,6 @@ def _routed(operation: Operation, forms: dict[int, Form], made: dict[Value, Oper
     if before is None or before.number not in forms or forms[before.number].name != "route":
         return value
     return _routed(before, forms, made)
-
-
-def _passed(operation: Operation, made: dict[Value, Operation]) -> list[Value]:
-    """What an operation hands on; of what is written over, only what is written."""
-    slots = [value for value in operation.slots if value.carries]
-    if operation.name == "copy":
-        return slots[-1:]
-    if "scatter" not in operation.name or len(slots) < 2:
-        return slots
-    base = made.get(slots[0])
-    return slots if base is not None and "scatter" in base.name else slots[1:]
 
 
 def counted(names: list[str]) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.propagate.rules.rule import SignalRule
-from pellucid.propagate.rules.sharing import EPSILON, Share, divide, first
+from pellucid.propagate.rules.sharing import EPSILON, Share, divide_positive, first
 from pellucid.propagate.rules.signals import Sum
 from pellucid.propagate.samples import Layout
 from pellucid.tape.adjoints import Signals, adjoint, norm_affine, sum_to
@@ -34,7 +34,7 @@ class SumPlus(SignalRule):
 
     Constants have no part, so that one signal to which one is added gets all: it is a layer whose
     bias is written out. An output without any positive contribution keeps what it got, booked as
-    stabilizer. Other sums, whose factors have both signs, share as `Sum`.
+    stopped. Other sums, whose factors have both signs, share as `Sum`.
     Law: it conserves relevance up to the stabilizer, and keeps its sign.
     Source: Montavon et al. (2017), Explaining Nonlinear Classification Decisions with Deep Taylor
     Decomposition, where a sum is a layer with weights one.
@@ -54,13 +54,13 @@ class SumPlus(SignalRule):
         if _is_alone(operation):
             return Share([sum_to(signal, v.shape) if v.carries else None for v in operation.slots])
         total = _total(operation, parts).expand_as(signal)
-        ratio, kept = divide(signal, total, self.epsilon, samples)
+        ratio, kept, stopped = divide_positive(signal, total, self.epsilon, samples)
         if operation.name in TERMS:
             shared = [None if c is None else sum_to(ratio * c, c.shape) for c in parts]
         else:
             both = zip(adjoint(operation, [ratio, *signals[1:]]), parts, strict=True)
             shared = [None if s is None or c is None else s * c for s, c in both]
-        return Share(shared, 0.0, kept)
+        return Share(shared, 0.0, kept, stopped)
 
     def _parts(self, operation: Operation) -> list[Tensor | None] | None:
         """For each slot what of it contributes positively, times its factor in a sum of terms."""

@@ -76,6 +76,20 @@ def divide(
     return ratio, kept
 
 
+def divide_positive(
+    signal: Tensor, total: Tensor, epsilon: float, samples: Samples = TOGETHER
+) -> tuple[Tensor, Tensor, Any]:
+    """The same by a sum of positive contributions; last what outputs without any keep.
+
+    They have no one to give it to, so that it is no stabilizer that keeps it.
+    """
+    silent = total == 0
+    if not bool(silent.any()):
+        return *divide(signal, total, epsilon, samples), 0.0
+    stopped = samples.sum(torch.where(silent, signal, 0))
+    return *divide(torch.where(silent, 0, signal), total, epsilon, samples), stopped
+
+
 def _divide_over(
     signal: Tensor, z: Tensor, epsilon: float, samples: Samples
 ) -> tuple[Tensor, Tensor]:

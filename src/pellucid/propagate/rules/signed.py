@@ -22,7 +22,7 @@ from pellucid.propagate.rules.sharing import (
     EPSILON,
     Share,
     blockwise,
-    divide,
+    divide_positive,
     divided,
 )
 from pellucid.propagate.rules.weighted import check_epsilon
@@ -110,7 +110,8 @@ class ZPlus(Rule):
 
         R_i = sum over j of (x_i w_ij)+ / (sum over i of (x_i w_ij)+ + b_j+) R_j
 
-    With `bias=False` biases are left out, as in deep Taylor decomposition.
+    With `bias=False` biases are left out, as in deep Taylor decomposition. An output without any
+    positive contribution has no one to give its relevance to, and keeps it, booked as stopped.
     Law: without biases it conserves relevance, and keeps its sign.
     Source: Montavon et al. (2017), Explaining Nonlinear Classification Decisions with Deep Taylor
     Decomposition; with bias as alpha = 1, beta = 0 of Bach et al. (2015).
@@ -128,9 +129,10 @@ class ZPlus(Rule):
     def share(self, linear: Linear, signal: Tensor) -> Share:
         """A forward and a backward pass with positive weights; two where inputs are negative."""
         halves, bias = Halves.of(linear), linear.bias if self.bias else None
-        ratio, stabilizer = divide(signal, halves.above(bias), self.epsilon, linear.samples)
+        above = halves.above(bias)
+        ratio, stabilizer, stopped = divide_positive(signal, above, self.epsilon, linear.samples)
         shared = halves.backward((ratio, halves.weights(1)))
-        return Share([shared], linear.bias_share(ratio, positive(bias)), stabilizer)
+        return Share([shared], linear.bias_share(ratio, positive(bias)), stabilizer, stopped)
 
 
 @dataclass(frozen=True, kw_only=True)

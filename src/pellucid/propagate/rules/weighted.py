@@ -13,8 +13,11 @@ from pellucid.propagate.rules.sharing import EPSILON, Share, divide
 
 
 def check_epsilon(rule: Rule) -> None:
-    """Raise unless the stabilizer of a rule is a number that keeps signs."""
-    number(getattr(rule, "epsilon", 0), "epsilon", "a number that is not negative", least=0)
+    """Keep the stabilizer of a rule as a float; raise unless it is a number that keeps signs."""
+    given = getattr(rule, "epsilon", 0)
+    plain = number(given, "epsilon", "a number that is not negative", least=0)
+    if isinstance(given, Tensor):
+        object.__setattr__(rule, "epsilon", plain)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,21 +137,21 @@ def by_weight(linear: Linear, signal: Tensor, weight: Tensor, bias: Tensor | Non
 
 def _flat_convolution(linear: Linear, signal: Tensor) -> Share:
     """All channels of a group share alike, so each group is one channel with a kernel of ones."""
-    x, weight = linear.operation.arguments[:2]
+    x, weight = linear.entry, linear.operation.arguments[1]
     stride, padding, dilation, *_, groups = linear.operation.arguments[3:9]
     places = (stride, padding, dilation, False, [0] * len(stride))
     kernel = signal.new_ones(1, 1, *weight.shape[2:])
-    ones = signal.new_ones(1, 1, *x.shape[2:])
+    ones = linear.padded(signal.new_ones(1, 1, *x.shape[2:]))
     count = torch.ops.aten.convolution(ones, kernel, None, *places, 1)
     empty = count == 0  # all that is read is padding
     unread = linear.samples.sum(torch.where(empty, signal, 0)) if bool(empty.any()) else 0.0
     batch, channels = x.shape[:2]
     per_group = signal.reshape(batch * groups, -1, *signal.shape[2:]).sum(1, keepdim=True)
     per_group = torch.where(empty, 0, per_group / (count * (channels // groups)))
-    like = signal.new_empty(batch * groups, 1, *x.shape[2:])
+    like = signal.new_empty(batch * groups, 1, *ones.shape[2:])
     mask = [True, False, False]
     shared = torch.ops.aten.convolution_backward(per_group, like, kernel, None, *places, 1, mask)[0]
-    shared = shared.expand(-1, channels // groups, *x.shape[2:])
+    shared = linear.cropped(shared).expand(-1, channels // groups, *x.shape[2:])
     return Share([shared.reshape(x.shape)], 0.0, unread)
 
 

@@ -1,11 +1,11 @@
 """The activation pattern of a run: on which side of each of its kinks every unit is.
 
-Two points have the same pattern only if they lie in one linear region of a piecewise linear
-program, since the regions are convex. So a line can be searched for them by halving.
+Two points have the same sides only if they lie in one linear region of a piecewise linear program,
+since the regions are convex. So a line can be searched for them by halving.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,7 +22,13 @@ SIGNS = {"abs", "leaky_relu", "_prelu_kernel", "rrelu_with_noise"}
 # These bend where their result becomes zero, on both sides of it.
 SHRINKS = {"softshrink", "hardshrink"}
 # Steps: constant between their jumps.
-STEPS = {"sign", "sgn", "floor", "ceil", "round", "heaviside"}
+STEPS = {"sign", "sgn", "floor", "ceil", "round", "trunc", "heaviside"}
+# Of these every result is one of the inputs, chosen by its value.
+CHOOSERS = {
+    "amax", "amin", "max", "min", "median", "nanmedian", "mode", "kthvalue", "sort", "topk",
+    "max_pool1d_with_indices", "max_pool2d_with_indices", "max_pool3d_with_indices",
+    "adaptive_max_pool2d", "adaptive_max_pool3d", "fractional_max_pool2d", "fractional_max_pool3d",
+}
 # What depends on no more than the shape of what it reads, or hands its values on.
 STILL = {
     "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "new_zeros",
@@ -33,25 +39,28 @@ LINEAR = {"weighted", "linear", "affine", "scale", "route"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Pattern:
-    """The state of every unit that has a kink, and operations that are no piecewise linear ones."""
+class Sides:
+    """The state of every unit that has a kink.
+
+    `uncounted` names operations that bend smoothly, or whose kinks are not known here.
+    """
 
     states: list[Tensor]
-    smooth: tuple[str, ...]
+    uncounted: tuple[str, ...]
 
     @property
     def units(self) -> int:
         """How many there are."""
         return sum(state.numel() for state in self.states)
 
-    def rows(self, count: int) -> list["Pattern"]:
-        """The pattern of each sample, where all of its states have the samples first."""
+    def rows(self, count: int) -> list["Sides"]:
+        """Those of each sample, where all of its states have the samples first."""
         return [
-            Pattern(states=[state[row : row + 1] for state in self.states], smooth=self.smooth)
+            replace(self, states=[state[row : row + 1] for state in self.states])
             for row in range(count)
         ]
 
-    def switches(self, other: "Pattern") -> int:
+    def switches(self, other: "Sides") -> int:
         """How many units are in another state there; a unit that is not there is in another."""
         shapes = [[state.shape for state in each.states] for each in (self, other)]
         if shapes[0] != shapes[1]:
@@ -60,16 +69,16 @@ class Pattern:
         return sum(int((a != b).sum()) for a, b in pairs)
 
 
-def pattern(tape: Tape) -> Pattern:
-    """Read the pattern of all operations that the score depends on."""
+def sides(tape: Tape) -> Sides:
+    """Read those of all operations that the score depends on."""
     states: list[Tensor] = []
-    smooth: dict[str, None] = {}
+    uncounted: dict[str, None] = {}
     for operation in _towards(tape):
         found = _states(operation)
         states += found
         if not found and not _is_linear(operation):
-            smooth[operation.name] = None
-    return Pattern(states=states, smooth=tuple(smooth))
+            uncounted[operation.name] = None
+    return Sides(states=states, uncounted=tuple(uncounted))
 
 
 def _towards(tape: Tape) -> list[Operation]:
@@ -113,15 +122,15 @@ def _is_linear(operation: Operation) -> bool:
         return True
     if operation.name == "div":
         return operation.slots[0].carries and kind(operation) in LINEAR
-    return kind(operation) in LINEAR
+    return kind(operation) in LINEAR and operation.name not in CHOOSERS
 
 
 def _hardtanh(operation: Operation) -> Tensor:
     low, high = operation.argument(1, -1.0), operation.argument(2, 1.0)
-    return _between(operation.output.tensor, low, high)
+    return _bounded(operation.output.tensor, low, high)
 
 
-def _between(y: Tensor, low: float, high: float) -> Tensor:
+def _bounded(y: Tensor, low: float, high: float) -> Tensor:
     """0 at or below a lower bound, 1 between, 2 at or above the upper one."""
     return (y > low).to(torch.int8) + (y >= high)
 
@@ -135,21 +144,36 @@ def _winner(operation: Operation) -> Tensor:
     """Which elements are the extreme ones of their group."""
     x, y = operation.slots[0].tensor, operation.output.tensor
     axes = operation.argument(1, operation.keywords.get("dim", ()))
+    listed = [axes] if isinstance(axes, int) else list(axes or range(x.ndim))
+    reduced = sorted(axis % x.ndim for axis in listed if x.ndim)
     if not operation.argument(2, operation.keywords.get("keepdim", False)):
-        listed = [axes] if isinstance(axes, int) else list(axes or range(x.ndim))
-        for axis in sorted(axis % x.ndim for axis in listed):
+        for axis in reduced:
             y = y.unsqueeze(axis)
-    return x == y
+    return _as_one(x == y) if 0 in reduced else x == y
+
+
+def _chosen(operation: Operation) -> Tensor:
+    """The places of what is chosen along an axis, or which of all elements is chosen."""
+    if len(operation.outputs) > 1 and (places := operation.outputs[1]) is not None:
+        return places.tensor
+    return _as_one(operation.slots[0].tensor == operation.output.tensor)
+
+
+def _as_one(state: Tensor) -> Tensor:
+    """A state that has no samples of its own, so that none is read from its first axis."""
+    return state.reshape(1, -1)
 
 
 STATES: dict[str, Callable[[Operation], Tensor]] = {
     "relu": lambda operation: operation.output.tensor > 0,
     "hardtanh": _hardtanh,
-    "relu6": lambda operation: _between(operation.output.tensor, 0.0, 6.0),
-    "hardsigmoid": lambda operation: _between(operation.output.tensor, 0.0, 1.0),
+    "relu6": lambda operation: _bounded(operation.output.tensor, 0.0, 6.0),
+    "hardsigmoid": lambda operation: _bounded(operation.output.tensor, 0.0, 1.0),
     "threshold": lambda operation: operation.slots[0].tensor > operation.argument(1),
     "amax": _winner,
     "amin": _winner,
+    **dict.fromkeys(("max", "min", "median", "nanmedian"), _chosen),
+    "frac": lambda operation: operation.slots[0].tensor.trunc(),
     **dict.fromkeys(CLIPS, _clipped),
     **dict.fromkeys(SIGNS, lambda operation: operation.slots[0].tensor > 0),
     **dict.fromkeys(SHRINKS, lambda operation: operation.output.tensor.sign()),
