@@ -211,6 +211,18 @@ def untouched(model: Callable[..., Any]) -> "Iterator[list[State]]":
             torch.cuda.set_rng_state_all(cuda)
         for state in states:
             state.restore()
+            state.rewind()
+
+
+def held_by(model: Callable[..., Any]) -> list[Tensor]:
+    """The tensors that the modules of a model hold and may write to: buffers and attributes."""
+    held = [
+        item
+        for module in _modules(model)
+        for item in (*module._buffers.values(), *module.__dict__.values())
+        if isinstance(item, Tensor) and not item.is_inference()
+    ]
+    return [item for item in held if item.layout is torch.strided]
 
 
 @dataclass(frozen=True)
@@ -221,6 +233,7 @@ class State:
     attributes: dict[str, Any]
     registered: dict[str, Tensor | None] | None
     contents: list[tuple[Tensor, Tensor]]
+    versions: tuple[int, ...]
 
     @classmethod
     def of(cls, module: nn.Module) -> "State":
@@ -236,6 +249,7 @@ class State:
             attributes=dict(module.__dict__),
             registered=None if script else dict(module._buffers),
             contents=[(t, t.detach().clone()) for t in tensors if not t.is_inference()],
+            versions=tuple(t._version for t in tensors if not t.is_inference()),
         )
 
     def is_changed(self) -> bool:
@@ -263,9 +277,17 @@ class State:
                 if buffer.shape != content.shape or not torch.equal(buffer, content):
                     if buffer.shape != content.shape:
                         buffer.resize_(content.shape)
-                    # By `.data`, which autograd does not count as a change: there is none to what
-                    # a graph of the user's has saved of it.
-                    buffer.data.copy_(content)
+                    buffer.copy_(content)
+
+
+    def rewind(self) -> None:
+        """Give tensors the versions that they had with what they hold again.
+
+        A graph of the user's that has saved one of them finds it as it was; one that is made of a
+        run in between does not, and autograd says so.
+        """
+        held = tuple(tensor for tensor, _ in self.contents)
+        torch._C._autograd._unsafe_set_version_counter(held, self.versions)
 
 
 def _put_back(now: dict[str, Any], before: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from torch.nn.modules import module as torch_module
 
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.outputs import kept
-from pellucid.program import AFTER_SOFTMAX, SOFTMAX, call, untouched
+from pellucid.program import AFTER_SOFTMAX, SOFTMAX, call, held_by, untouched
 from pellucid.structure import Inputs, leaves, transform
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.paths import Paths
@@ -61,14 +61,14 @@ def record_run(
     """
     recorder, layers = Recorder(lines=lines, keep=keep), Paths(model)
     recorder.followed = followed
+    held = [(tensor, tensor._version) for tensor in held_by(model)]
     with torch.set_grad_enabled(followed):
         copies = inputs.replace([x.clone() for x in inputs.leaves]) if followed else inputs.copied()
         entries = [recorder.enter(leaf) for leaf in copies.leaves]
         with flags(model), _module_paths(layers, recorder), recorder:
             output = call(model, copies)
     recorder.forget_saved()
-    buffers = getattr(model, "buffers", tuple)  # of a module, or of what stands for one
-    recorder.disown(buffers())
+    recorder.disown(held)
     return Tape(
         model=model,
         inputs=inputs,

@@ -101,12 +101,16 @@ class Recorder(DispatchMode):
         storage = self.storages.get(tensor.untyped_storage()._cdata)
         return None if storage is None else self._alias(tensor, storage)
 
-    def disown(self, memory: Iterable[Tensor]) -> None:
-        """Copy values that live in memory of the model's, which its next run may write over."""
-        for tensor in memory:
+    def disown(self, memory: Iterable[tuple[Tensor, int]]) -> None:
+        """Copy values that live in memory of the model's, which its next run may write over.
+
+        Of constants those in tensors that the run wrote to: they do not have the version that they
+        began with, and get back what they held.
+        """
+        for tensor, version in memory:
             storage = self.storages.get(tensor.untyped_storage()._cdata)
             for value in storage.values if storage is not None else ():
-                if value.depends and value.kept:
+                if value.kept and (value.depends or tensor._version != version):
                     value.keep(value.tensor.clone())
 
     def __torch_dispatch__(
