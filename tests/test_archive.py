@@ -397,7 +397,7 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
 def test_files_that_are_none_of_ours_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"got 'a path where there is none'. Check the name"):
         pl.load(tmp_path / "missing")
-    with pytest.raises(FileError, match="must be a file that pellucid saved"):
+    with pytest.raises(FileError, match="must be a file of an explanation that pellucid saved"):
         pl.load(tmp_path)
     other = tmp_path / "other"
     save_file({"weight": torch.ones(2)}, other)
@@ -414,7 +414,7 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, fraction: float) -
     whole = explanation().save(tmp_path / "e.safetensors").read_bytes()
     cut = tmp_path / "cut"
     cut.write_bytes(whole[: int(fraction * len(whole))])
-    with pytest.raises(FileError, match="must be a file that pellucid saved"):
+    with pytest.raises(FileError, match="must be a file of an explanation that pellucid saved"):
         pl.load(cut)
 
 
@@ -492,7 +492,7 @@ def test_a_damaged_value_is_refused(tmp_path: Path, node: Any) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", "null", "[" * 100_000, '{"format": 1}'])
 def test_damaged_json_is_refused(tmp_path: Path, text: str) -> None:
     save_file({}, tmp_path / "e", {"pellucid": text})
-    with pytest.raises(FileError, match="must hold a complete explanation"):
+    with pytest.raises(FileError, match="must hold an explanation, and all of it"):
         pl.load(tmp_path / "e")
 
 

@@ -279,7 +279,6 @@ class State:
                         buffer.resize_(content.shape)
                     buffer.copy_(content)
 
-
     def rewind(self) -> None:
         """Give tensors the versions that they had with what they hold again.
 

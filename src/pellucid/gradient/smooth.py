@@ -88,11 +88,11 @@ class SmoothGrad(Method):
             sums = sums or [self._zeros(v, len(case)) for v in inner.values]
             for powers, values in zip(sums, inner.values, strict=True):
                 add_powers(powers, values, rows)
-            said, leak = self._said(inner)
+            said, leak = self._said(inner, part.outcome.score.dtype)
             notes, leaks = joined([*notes, *said]), joined([*leaks, leak])
             ledgers += [inner.ledger] if inner.ledger is not None else []
         if ledgers:
-            judged, leak = self._judged(ledgers, inner.values[0].dtype)
+            judged, leak = self._judged(ledgers, case.outcome.score.dtype)
             notes, leaks = (*notes, *judged), (*leaks, leak)
         moments = [[power / self.samples for power in powers] for powers in sums]
         pairs = [self._reduced(m) for m in moments]
@@ -105,11 +105,11 @@ class SmoothGrad(Method):
             leak=next((_of_copies(leak) for leak in leaks if leak), ""),
         )
 
-    def _said(self, inner: Attribution) -> tuple[list[Remark], Remark]:
+    def _said(self, inner: Attribution, dtype: torch.dtype) -> tuple[list[Remark], Remark]:
         """The notes and the leak of some noisy copies, but for what its ledger says of them."""
         if inner.ledger is None:
             return list(inner.notes), inner.leak
-        notes, leak = self.method.judge(inner.ledger, inner.values[0].dtype)
+        notes, leak = self.method.judge(inner.ledger, dtype)
         return [note for note in inner.notes if note not in notes], (
             "" if inner.leak == leak else inner.leak
         )
