@@ -401,7 +401,7 @@ def test_files_that_are_none_of_ours_are_refused(tmp_path: Path) -> None:
         pl.load(tmp_path)
     other = tmp_path / "other"
     save_file({"weight": torch.ones(2)}, other)
-    with pytest.raises(FileError, match=r"a safetensors file of another program"):
+    with pytest.raises(FileError, match=r"a safetensors file of something else"):
         pl.load(other)
     other.write_bytes(b"\x80\x04K\x01.")
     with pytest.raises(FileError, match=r"got SafetensorError.*Make it with explanation.save"):
