@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules import module as torch_module
 
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.structure import leaves
-from pellucid.tape.paths import LOOK, Paths
+from pellucid.tape.paths import LOOK, Paths, hooked
 from pellucid.tape.record import flags
 from pellucid.target.unit import INSIDE, OUTPUT
 
@@ -87,15 +86,8 @@ def _watching(layers: Paths, path: str, found: dict[int, Tensor]) -> Iterator[No
         if first is not None and layers.has(module, path):
             found[id(module)] = first.clone()
 
-    hooks = [
-        torch_module.register_module_forward_pre_hook(enter),
-        torch_module.register_module_forward_hook(leave, always_call=True),
-    ]
-    try:
+    with hooked(enter, leave):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _unknown(layer: str, layers: Paths) -> UnknownNameError:

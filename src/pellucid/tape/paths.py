@@ -4,10 +4,12 @@ The paths of a model are those of `named_modules`. Those of a function are count
 that it runs itself, so that two of these may have a layer of the same path.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
+from torch.nn.modules import module as torch_module
 
 from pellucid.errors import InputError
 
@@ -90,3 +92,17 @@ def _names_of(module: nn.Module) -> dict[int, str]:
             ]
             waiting += reversed(inner)
     return names
+
+
+@contextmanager
+def hooked(enter: Callable[..., None], leave: Callable[..., None]) -> Iterator[None]:
+    """Call these before and after every module runs, by hooks on none of them."""
+    hooks = [
+        torch_module.register_module_forward_pre_hook(enter),
+        torch_module.register_module_forward_hook(leave, always_call=True),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

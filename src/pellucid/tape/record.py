@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as torch_module
 
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.outputs import kept
 from pellucid.program import AFTER_SOFTMAX, SOFTMAX, call, held_by, untouched
 from pellucid.structure import Inputs, leaves, transform
 from pellucid.tape.operations import Operation, Value
-from pellucid.tape.paths import Paths
+from pellucid.tape.paths import Paths, hooked
 from pellucid.tape.recorder import Recorder
 from pellucid.target import Outcome, Target
 
@@ -144,15 +143,8 @@ def _module_paths(layers: Paths, recorder: Recorder) -> Iterator[None]:
         if path and value is not None and value.depends:
             recorder.layers.setdefault(path, []).append(value)
 
-    hooks = [
-        torch_module.register_module_forward_pre_hook(enter),
-        torch_module.register_module_forward_hook(leave, always_call=True),
-    ]
-    try:
+    with hooked(enter, leave):
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 @contextmanager
