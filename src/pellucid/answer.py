@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from pellucid.attached import AttachedCase
 from pellucid.baseline import Baseline
@@ -16,6 +17,7 @@ from pellucid.batching import Batcher, BatchSize, auto_rows, wide
 from pellucid.case import Case, Counter
 from pellucid.errors import IncompleteError, IncompleteWarning, UnknownNameError, warn
 from pellucid.explanation import Completeness, Evaluations, Explanation
+from pellucid.features import Players
 from pellucid.inside import inside
 from pellucid.outputs import concatenate
 from pellucid.program import Program, untouched
@@ -112,7 +114,14 @@ def _ask(chosen: "list[Method]", case: Case, targets: list[Target]) -> "list[_Pa
     reads = frozenset[str]().union(*(each.reads for each in chosen))
     several = len(chosen) * len(targets) > 1
     shared = SharedCase.of(case, Recording(tuple(targets), reads), shared=several)
-    return _run_all(chosen, shared.of_embeddings())
+    if all(each.keeps_integers for each in chosen):
+        return _run_all(chosen, shared, shared)
+    return _run_all(chosen, shared.of_embeddings(), _alone(case, targets))
+
+
+def _alone(case: Case, targets: list[Target]) -> SharedCase:
+    """The case for methods that leave integers as they are, and share no run with others."""
+    return SharedCase.of(case, Recording(tuple(targets), frozenset()), shared=False)
 
 
 def _ask_attached(method: "Method", case: Case, targets: list[Target]) -> "list[_Part]":
@@ -120,14 +129,17 @@ def _ask_attached(method: "Method", case: Case, targets: list[Target]) -> "list[
     return [_run(method, AttachedCase(**vars(case)).of_embeddings())]
 
 
-def _run_all(chosen: "list[Method]", case: SharedCase) -> "list[_Part]":
-    """Run methods on one batch; the first pays for what they share, each has its own notes."""
+def _run_all(chosen: "list[Method]", case: SharedCase, plain: SharedCase) -> "list[_Part]":
+    """Run methods on one batch; the first pays for what they share, each has its own notes.
+
+    `plain` is the case without embeddings in the place of integers.
+    """
     known, counter = list(case.counter.notes), case.counter
     found = []
     for number in range(len(case.recording.targets)):
-        aimed = case.aimed(number)
+        aimed, own = case.aimed(number), plain.aimed(number)
         for each in chosen:
-            found.append(_run(each, aimed.view(counter)))
+            found.append(_run(each, (own if each.keeps_integers else aimed).view(counter)))
             counter = Counter(notes=list(known))
     return found
 
@@ -168,6 +180,7 @@ def _join(
     at = found[0].at
     pack = inputs.pack_values if at is None else _only
     rows = [part.rows for part in parts]
+    players = _players(found, rows)
     resolved = aim.join([outcome.target for outcome in outcomes], rows)
     notes += [resolved.note()] if resolved.layer else []
     return Explanation(
@@ -178,7 +191,9 @@ def _join(
         target=resolved,
         method=parts[0].method,
         baseline=_baseline(inputs, parts),
-        completeness=_completeness(values, expected) if expected else None,
+        completeness=_completeness([players["players"]] if players else values, expected)
+        if expected
+        else None,
         error=pack(_stack(errors)) if errors else None,
         evaluations=Evaluations(*map(sum, zip(*(p.evaluations for p in parts), strict=True))),
         seconds=sum(part.seconds for part in parts),
@@ -186,6 +201,7 @@ def _join(
         ledger=ledger,
         at=at,
         batch_axis=inputs.batch_axis,
+        **players,
     )
 
 
@@ -221,6 +237,25 @@ def _stack(parts: list[list[Tensor]]) -> list[Tensor]:
     return [
         torch.cat(column) if len(column) > 1 else column[0] for column in zip(*parts, strict=True)
     ]
+
+
+def _players(found: "list[Attribution]", rows: list[int]) -> dict[str, Any]:
+    """What an explanation has of players, where the inputs are cut into any."""
+    features = [each.features for each in found if each.features is not None]
+    if not features:
+        return {}
+    errors = [each.player_error for each in found if each.player_error is not None]
+    return {
+        "features": Players.join(features, rows),
+        "players": _padded([each.players for each in found if each.players is not None]),
+        "player_error": _padded(errors) if errors else None,
+    }
+
+
+def _padded(parts: list[Tensor]) -> Tensor:
+    """Values of players in one tensor; of samples with fewer players the last are zero."""
+    count = max(part.shape[1] for part in parts)
+    return torch.cat([pad(part, (0, count - part.shape[1])) for part in parts])
 
 
 def _completeness(values: list[Tensor], expected: list[Tensor]) -> Completeness:

@@ -100,6 +100,11 @@ class Baseline:
         kept = [t.index_select(axis, rows.to(t.device)) for t, axis in pairs]
         return replace(self, tensors=tuple(kept))
 
+    @property
+    def is_integer(self) -> bool:
+        """Whether it says which integers stand for absence."""
+        return any(not t.is_floating_point() for t in self.tensors)
+
     def check(self, inputs: Inputs) -> None:
         """Raise, before any run of the model, unless this is a baseline of these inputs."""
         if self.kind == "tensor":

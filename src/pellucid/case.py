@@ -18,6 +18,7 @@ from pellucid.baseline import Baseline, BaselineLike
 from pellucid.batching import Batcher
 from pellucid.errors import InputError, ModelError
 from pellucid.explanation import Evaluations
+from pellucid.features import Features, FeaturesLike, Players
 from pellucid.outputs import kept
 from pellucid.program import Program
 from pellucid.structure import Inputs, Keys
@@ -247,6 +248,13 @@ class Case:
         if made.tensors:  # ids, which were embedded by running the model on them
             self.count(forward=len(found) * len(self))
         return found
+
+    def players(self, features: FeaturesLike) -> Players:
+        """The players of each sample; of integers that are embedded, those of the integers."""
+        made = Features.of(features)
+        if self.embedded is None:
+            return made.players(self.inputs)
+        return self.embedded.lift_players(made.players(self.embedded.own(self.inputs)))
 
     def count(self, *, forward: int = 0, backward: int = 0) -> None:
         """Book model evaluations, in samples."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import operator
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.outputs import select_rows
+from pellucid.pooling import POOLINGS, Pooling, channels_last
 from pellucid.structure import (
     Keys,
     Structure,
@@ -32,21 +33,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from pellucid.baseline import Baseline
+    from pellucid.features import Players
     from pellucid.method import Method
     from pellucid.tape.ledger import Ledger
     from pellucid.words import Grouping, Unit
-
-Pooling: TypeAlias = Literal["sum", "max", "abs_sum", "l2", "positive", "negative"]
-
-# How a map of shape (batch, channel, ...) becomes one of shape (batch, 1, ...).
-POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {
-    "sum": lambda v: v.sum(1, keepdim=True),
-    "max": lambda v: v.amax(1, keepdim=True),
-    "abs_sum": lambda v: v.abs().sum(1, keepdim=True),
-    "l2": lambda v: v.norm(dim=1, keepdim=True),
-    "positive": lambda v: v.clamp(min=0).sum(1, keepdim=True),
-    "negative": lambda v: v.clamp(max=0).sum(1, keepdim=True),
-}
 
 
 class Evaluations(NamedTuple):
@@ -93,7 +83,9 @@ class Explanation:
     shape of the values) where nothing was sampled, `ledger` where nothing was propagated. With
     `at`, the path of a layer, `values` is one tensor in the shape of what that layer returned.
     `batch_axis` says where the samples are in the inputs and their values, as for `explain`. With
-    `grouping`, values of shape (sample, token) have become those of its words: see `group`.
+    `grouping`, values of shape (sample, token) have become those of its words: see `group`. Where
+    the method explains players, `players` (sample, player) has one value for each, `player_error`
+    its standard error, and `features` says which elements are whose.
     """
 
     values: Structure
@@ -112,6 +104,9 @@ class Explanation:
     at: str | None = None
     batch_axis: Any = 0
     grouping: Grouping | None = None
+    features: Players | None = None
+    players: Tensor | None = None
+    player_error: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.score)
@@ -139,6 +134,9 @@ class Explanation:
             ),
             ledger=ledger,
             grouping=self.grouping and self.grouping.select(index.tolist()),
+            features=self.features and self.features.select(index),
+            players=None if self.players is None else _kept(self.players, 0, index),
+            player_error=None if self.player_error is None else _kept(self.player_error, 0, index),
         )
 
     def _rows(self, row: int | slice) -> list[int]:
@@ -337,15 +335,6 @@ class Explanation:
         lines.append(f"  cost          {self.evaluations}, {self.seconds:.2f} s")
         lines += [f"  note          {note}" for note in self.notes]
         return "\n".join(lines)
-
-
-def channels_last(shape: Sequence[int]) -> bool:
-    """Whether an input's shape, without the batch, is (height, width, 1 or 3 channels).
-
-    >>> channels_last((32, 32, 3)), channels_last((3, 32, 32)), channels_last((64, 3, 3))
-    (True, False, False)
-    """
-    return len(shape) == 3 and shape[2] in (1, 3) and min(shape[:2]) > 4
 
 
 def _array(tensor: Tensor) -> np.ndarray:

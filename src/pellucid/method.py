@@ -27,6 +27,7 @@ from pellucid.errors import (
     show,
 )
 from pellucid.explanation import Explanation
+from pellucid.features import Players
 from pellucid.remarks import Remark
 from pellucid.structure import Inputs
 from pellucid.target import TargetLike
@@ -54,7 +55,9 @@ class Attribution:
     what is wrong, where the method itself sees that its law does not hold. Of notes and leaks with
     numbers of samples in them see `pellucid.remarks`. `at` is the layer whose
     output the one tensor of `values` belongs to, `None` for the inputs; `reference` the point of
-    each sample that the values start from, where the method itself has found it.
+    each sample that the values start from, where the method itself has found it. Where `features`
+    cut the inputs into players, `players` (sample, player) has one value for each, which sum to
+    what is expected, and every element has that of its player.
     """
 
     values: list[Tensor]
@@ -65,6 +68,37 @@ class Attribution:
     leak: Remark = ""
     at: str | None = None
     reference: list[Tensor] | None = None
+    features: Players | None = None
+    players: Tensor | None = None
+    player_error: Tensor | None = None
+
+    @classmethod
+    def of_players(
+        cls,
+        features: Players,
+        values: Tensor,
+        like: Inputs,
+        error: Tensor | None = None,
+        **more: Any,
+    ) -> "Attribution":
+        """Values of players (sample, player), and of each element that of its player."""
+        pairs = [
+            (found, leaf) for found, leaf in zip(features.spread(values), like.leaves, strict=True)
+        ]
+        errors = None if error is None else features.spread(error)
+        return cls(
+            values=[_typed(found, leaf) for found, leaf in pairs],
+            error=errors and [_typed(e, leaf) for e, leaf in zip(errors, like.leaves, strict=True)],
+            features=features,
+            players=values,
+            player_error=error,
+            **more,
+        )
+
+
+def _typed(values: Tensor, leaf: Tensor) -> Tensor:
+    """Values in the type of an input, on its device; those of integers stay as they are."""
+    return values.to(leaf) if leaf.is_floating_point() else values.to(leaf.device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +109,8 @@ class Method(ABC):
     and what the tests hold it to: `linear` (exact on an affine model), `dummy` (an input that the
     model ignores gets zero), `invariant` (the same function written differently gets the same
     answer), `complete` (values sum to the expected score). Autograd can follow the values of one
-    that is `differentiable`: all that `attribute` does to what a case gives it.
+    that is `differentiable`: all that `attribute` does to what a case gives it. What is `agnostic`
+    only calls the model, which may be any callable, and takes `features` and a `baseline`.
     """
 
     name: ClassVar[str] = ""
@@ -84,6 +119,7 @@ class Method(ABC):
     laws: ClassVar[frozenset[str]] = frozenset()
     smooth: ClassVar[bool] = False
     differentiable: ClassVar[bool] = False
+    agnostic: ClassVar[bool] = False
 
     @abstractmethod
     def attribute(self, case: Case) -> Attribution:
@@ -101,6 +137,11 @@ class Method(ABC):
         asks for something else than it says is answered all the same, by a run more.
         """
         return frozenset({"tape"})
+
+    @property
+    def keeps_integers(self) -> bool:
+        """Whether integer inputs stay what they are, as a baseline of integers says."""
+        return self.agnostic and Baseline.of(getattr(self, "baseline", None)).is_integer
 
     def judge(self, ledger: "Ledger", dtype: torch.dtype) -> tuple[tuple[str, ...], str]:
         """Notes on a ledger, and its leak: of each batch, and again of all batches together."""

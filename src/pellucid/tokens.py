@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pellucid.baseline import Baseline
 from pellucid.errors import ModelError
+from pellucid.features import NOBODY, Players
 from pellucid.program import DispatchMode
 from pellucid.structure import Inputs
 from pellucid.tape.lookups import BAGS, embedding_bag, looked_up, looks_up_rows
@@ -143,6 +144,18 @@ class Embedded:
         leaves = (*inputs.leaves, *embeddings)
         return Inputs.by_name((*labels, *names), leaves)
 
+    def lift_players(self, players: Players) -> Players:
+        """The players of the model's own inputs, as players of the inputs of this function.
+
+        An integer is absent where its embedding is; the integer itself stays.
+        """
+        nobody = [
+            torch.full_like(t, NOBODY) if i in self.read else t
+            for i, t in enumerate(players.labels)
+        ]
+        embedded = [players.labels[reading.leaf].unsqueeze(-1) for reading in self.readings]
+        return replace(players, labels=(*nobody, *embedded))
+
     def own(self, lifted: Inputs) -> Inputs:
         """The model's own inputs, from those of this function."""
         return self.inputs.replace(lifted.leaves[: len(self.inputs.leaves)])
@@ -182,13 +195,23 @@ class Embedded:
         """Sum the values of embeddings to one for each integer."""
         error = attribution.error
         cancelled = CANCEL_NOTE if self._cancels(attribution.values) else ""
+        features = attribution.features
         return replace(
             attribution,
+            features=features and self._lowered_players(features),
             notes=(*attribution.notes, *filter(None, [cancelled])),
             values=self._lowered(attribution.values),
             # Errors of features of one embedding are correlated: their sum is a bound.
             error=None if error is None else self._lowered(error),
         )
+
+    def _lowered_players(self, players: Players) -> Players:
+        """The players of the model's own inputs, from those of the inputs of this function."""
+        count = len(self.inputs.leaves)
+        found = list(players.labels[:count])
+        for reading, labels in zip(self.readings, players.labels[count:], strict=True):
+            found[reading.leaf] = labels.squeeze(-1)
+        return replace(players, labels=tuple(found))
 
     def _cancels(self, values: list[Tensor]) -> bool:
         """Whether the values of every embedding sum to nothing, though they are not zero."""

@@ -12,9 +12,9 @@ from pellucid.at import layer_value
 from pellucid.batching import wide
 from pellucid.case import Case
 from pellucid.diagnose.layers import bottlenecks
-from pellucid.explanation import channels_last
 from pellucid.gradient.smooth import noise_like, value_range
 from pellucid.method import Attribution, Method
+from pellucid.pooling import channels_last
 from pellucid.sharing import Recording, SharedCase
 from pellucid.structure import Inputs
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.errors import InputError, UnknownNameError
-from pellucid.explanation import POOLINGS, Explanation, Pooling, channels_last, input_name
+from pellucid.explanation import Explanation, input_name
 from pellucid.plot.color import DEFAULT_PERCENTILE, Bytes, Floats, Scale
+from pellucid.pooling import POOLINGS, Pooling, channels_last
 from pellucid.structure import Keys, leaves
 from pellucid.words.pieces import Piece, pieces, visible
 
