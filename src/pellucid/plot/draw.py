@@ -11,12 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from pellucid.errors import InputError
-from pellucid.explanation import Explanation, Pooling
+from pellucid.explanation import Explanation
 from pellucid.plot.color import DEFAULT_PERCENTILE, Bytes, colorize, gray, number, opacities
 from pellucid.plot.legend import INK, PAPER, colormap, ink, legend, norm
 from pellucid.plot.map import Map, ScaleLike
 from pellucid.plot.signal import ticks, waves
 from pellucid.plot.text import draw_text, text_height
+from pellucid.pooling import Pooling
 
 # A table with more features than this shows those with the largest values.
 MOST_BARS = 20

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pellucid.errors import InputError
-from pellucid.explanation import Pooling
 from pellucid.plot.color import DEFAULT_PERCENTILE, number
 from pellucid.plot.draw import canvas, draw_map, draw_picture
 from pellucid.plot.map import Map
+from pellucid.pooling import Pooling
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,11 +7,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from pellucid.errors import InputError
-from pellucid.explanation import Explanation, Pooling
+from pellucid.explanation import Explanation
 from pellucid.plot.color import DEFAULT_PERCENTILE, Scale
 from pellucid.plot.draw import canvas, draw_map, draw_picture
 from pellucid.plot.map import GridScale, Map
 from pellucid.plot.titles import titles as told_apart
+from pellucid.pooling import Pooling
 
 Line = Sequence[Explanation]
 
