@@ -1,7 +1,7 @@
 """An operation with weights, as rules see it: one linear map, with modified weights on request."""
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from pellucid.propagate.blocks import Change, Scratch, changed, is_zero_where
 from pellucid.propagate.samples import TOGETHER, Samples
-from pellucid.tape.adjoints import CONVOLUTIONS, norm_affine
+from pellucid.tape.adjoints import CONVOLUTIONS, FEW, norm_affine, transposed
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.record import remembered
 
@@ -34,7 +35,7 @@ class Linear:
 
     `x` has the shape of the operation's input, `z` that of its output. `forward` and `backward`
     apply the map, and its transpose, with weights of the caller's. `samples` are those of z.
-    `memory` is that of the tape.
+    `memory` is that of the tape; modified weights that it does not keep are written to `scratch`.
     """
 
     operation: Operation
@@ -44,6 +45,7 @@ class Linear:
     padding: Operation | None = None
     samples: Samples = TOGETHER
     memory: dict[Hashable, Any] | None = None
+    scratch: Scratch = field(default_factory=Scratch)
 
     def once(self, name: Hashable, make: Callable[[], T]) -> T:
         """What depends on the run and not on the score, made once for all targets of a run."""
@@ -89,6 +91,19 @@ class Linear:
             return -weight
         return weight if self.norm is None else weight * self._on_weight(self._affine[0], weight)
 
+    def modified(self, change: Change) -> Tensor:
+        """An elementwise change of the weight."""
+        plain = self._slots[1].tensor
+        if torch.is_grad_enabled() or self._is_turned:
+            return change(self.weight)
+        made = torch.empty_like(plain) if self.memory is not None else self.scratch.like(plain)
+        if self.norm is None:
+            return change(plain, out=made)
+        scale = self._on_weight(self._affine[0], plain)
+        if len(scale) != len(plain):
+            return change(plain * scale, out=made)
+        return changed(change, plain, scale, made)
+
     @property
     def bias(self) -> Tensor | None:
         """The bias, with the shift of the folded norm; shape (channel,)."""
@@ -123,15 +138,26 @@ class Linear:
         z = x @ weight if self.input_is_left else weight @ x
         return z if bias is None else z + self._on_output(bias, z)
 
+    @property
+    def is_narrow(self) -> bool:
+        """A convolution of so few channels that two of them, side by side, cost as much as one."""
+        if not self.is_convolution:
+            return False
+        is_transposed, _, groups = self.operation.arguments[6:9]
+        return not is_transposed and groups == 1 and 2 * self._slots[1].shape[1] <= FEW
+
     def backward(self, signal: Tensor, weight: Tensor) -> Tensor:
-        """The transpose of W applied to a signal of the shape of z, with the weight given."""
+        """The transpose of W applied to a signal of the shape of z, with the weight given.
+
+        Of a narrow one, that may be two side by side.
+        """
         if self.is_convolution:
             places = self.operation.arguments[3:9]
             x = self._slots[0]
             like = x.tensor if x.kept else signal.new_empty(x.shape)
-            mask = [True, False, False]
-            back = aten.convolution_backward(signal, like, weight, None, *places, mask)[0]
-            return self.cropped(back)
+            if self.is_narrow and weight.shape[1] != like.shape[1]:
+                like = signal.new_empty(len(like), weight.shape[1], *like.shape[2:])
+            return self.cropped(transposed(signal, like, weight, places))
         return signal @ weight.mT if self.input_is_left else weight.mT @ signal
 
     def backward_plain(self, signal: Tensor) -> Tensor:
@@ -223,6 +249,4 @@ def preactivation(value: Value, signal: Tensor) -> Tensor:
     result = value.rectified
     if value.kept or result is None or not result.kept:
         return value.tensor
-    # This keeps the signal where the result is positive, faster than a mask would.
-    needed = torch.ops.aten.threshold_backward(signal, result.tensor, 0)
-    return result.tensor if torch.equal(needed, signal) else value.tensor
+    return result.tensor if is_zero_where(result.tensor, signal) else value.tensor

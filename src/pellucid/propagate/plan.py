@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pellucid.errors import MissingRuleError
 from pellucid.propagate.auto import choose
+from pellucid.propagate.blocks import Scratch
 from pellucid.propagate.canonize import folded_biases, folded_norms, folded_paddings
 from pellucid.propagate.composites import Composite
 from pellucid.propagate.linear import Linear
@@ -97,6 +98,7 @@ class _Rulebook:
     folded: set[Operation]
     places: dict[Operation, Place]
     memory: dict[Hashable, Any] | None
+    scratch: Scratch = field(default_factory=Scratch)
 
     @classmethod
     def of(cls, tape: Tape, rules: Composite) -> "_Rulebook":
@@ -134,6 +136,7 @@ class _Rulebook:
             straight=straight,
             padding=self.paddings.get(operation),
             memory=self.memory,
+            scratch=self.scratch,
         )
         return rule.name, _Weighted(rule, linear)
 
@@ -190,6 +193,7 @@ class _Weighted:
         if layout.apart:
             linear = replace(linear, samples=layout[linear.output])
         share = self.rule.share(linear, first(signals))
+        linear.scratch.free()
         (signal,) = share.signals
         if signal is not None:
             signal = linear.padded(signal)  # the padding itself is the next step
@@ -289,14 +293,30 @@ def _numbers(lines: list[list[Any]], count: int, *, apart: bool) -> Tensor:
 
     A rule that books one sum over the batch leaves the samples together.
     """
-    flat = [x.detach() if isinstance(x, Tensor) else x for line in lines for x in line]
-    sums = [isinstance(x, Tensor) and x.ndim > 0 for x in flat]
-    if not apart or any(not each and float(x) for x, each in zip(flat, sums, strict=True)):
-        found = [float(x.sum() if each else x) for x, each in zip(flat, sums, strict=True)]
-        return torch.tensor(found, dtype=torch.float64).reshape(1, len(lines), -1)
-    blank = torch.zeros(count, dtype=torch.float64)
-    columns = [x.double().cpu() if each else blank for x, each in zip(flat, sums, strict=True)]
-    return torch.stack(columns, 1).reshape(count, len(lines), -1)
+    flat = [number for line in lines for number in line]
+    known = _on_host([number for number in flat if isinstance(number, Tensor)])
+    sums = [known.get(id(number), [number]) for number in flat]
+    each = [isinstance(number, Tensor) and number.ndim > 0 for number in flat]
+    if not apart or any(not own and found[0] for found, own in zip(sums, each, strict=True)):
+        totals = torch.tensor([sum(found) for found in sums], dtype=torch.float64)
+        return totals.reshape(1, len(lines), -1)
+    blank = [0.0] * count
+    columns = [found if own else blank for found, own in zip(sums, each, strict=True)]
+    return torch.tensor(columns, dtype=torch.float64).T.reshape(count, len(lines), -1)
+
+
+def _on_host(tensors: list[Tensor]) -> dict[int, list[float]]:
+    """The numbers in small tensors by their ids, read together, since one by one takes long."""
+    groups: dict[Any, dict[int, Tensor]] = {}
+    for tensor in tensors:
+        alike = (tensor.shape, tensor.dtype, tensor.device)
+        groups.setdefault(alike, {})[id(tensor)] = tensor
+    found: dict[int, list[float]] = {}
+    with torch.no_grad():
+        for group in groups.values():
+            rows = torch.stack(list(group.values())).reshape(len(group), -1)
+            found.update(zip(group, rows.double().tolist(), strict=True))
+    return found
 
 
 def _stops(operation: Operation) -> bool:

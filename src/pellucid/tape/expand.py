@@ -8,14 +8,37 @@ attention is two products and a softmax.
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from pellucid.tape.operations import Operation, decomposition
 from pellucid.tape.record import Tape, remembered
 from pellucid.tape.recorder import Recorder
 
 FUSED = {"_scaled_dot_product_flash_attention_for_cpu"}
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    dropout: float = 0.0,
+    causal: bool = False,
+    **rest: Any,
+) -> tuple[Tensor, ...]:
+    """Attention as two products and a softmax, in half as many operations as torch takes."""
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+    plain = not dropout and not causal and rest.get("attn_mask") is None
+    given = decomposition(kernel)
+    if given is not None and not (plain and query.shape[:-2] == key.shape[:-2]):
+        found: tuple[Tensor, ...] = given(query, key, value, dropout, causal, **rest)
+        return found
+    q, k, v = (x.reshape(-1, *x.shape[-2:]) for x in (query, key, value))
+    scale = rest.get("scale") or query.shape[-1] ** -0.5
+    weights = (torch.bmm(q, k.transpose(1, 2)) * scale).softmax(-1)
+    return (torch.bmm(weights, v).reshape(*query.shape[:-1], value.shape[-1]),)
 
 
 def expanded(tape: Tape) -> Tape:
@@ -44,7 +67,7 @@ def _parts(operation: Operation) -> Iterator[Operation]:
     for value in operation.slots:
         recorder.adopt(value)
     with torch.no_grad(), recorder:
-        results = operation.again(lambda value: value.tensor, run=decomposition(operation.function))
+        results = operation.again(run=attention)
     ended = recorder.value_of(results[0])
     for part in recorder.operations:
         part.number = operation.number

@@ -64,7 +64,7 @@ class ZBox(Rule):
         high = -_least(-x, linear) if self.high is None else _fitted(self.high, x)
         _check_inside(x, low, high, linear)
         inside = x.maximum(low).minimum(high)
-        halves = Halves(linear, linear.weight, (inside - low, inside - high))
+        halves = Halves(linear, (inside - low, inside - high))
         weights = halves.weights(1)
         ratio, stabilizer = divide(signal, halves.forward(weights), self.epsilon, linear.samples)
         return Share([halves.backward((ratio, weights))], 0.0, stabilizer)

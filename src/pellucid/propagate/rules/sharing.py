@@ -1,6 +1,6 @@
 """What a rule returns, and the divisions that all of them are made of."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import MissingRuleError
+from pellucid.propagate.blocks import blocks, blockwise, in_blocks, summed, total
 from pellucid.propagate.samples import TOGETHER, Samples
 from pellucid.tape.adjoints import Signals
 from pellucid.tape.operations import Value
@@ -60,34 +61,28 @@ def _nudge(z: Tensor, epsilon: float) -> Tensor:
     return torch.copysign(torch.full((), epsilon, dtype=z.dtype, device=z.device), z + 0.0)
 
 
-# What a step makes of some elements: results of their shape, and last what it keeps of each.
-Step = Callable[..., tuple[Tensor, ...]]
-# Elements worked on at a time: few enough to stay in a core's cache from one step to the next.
-BLOCK = 2**16
-
-
 def divide(
     signal: Tensor, z: Tensor, epsilon: float, samples: Samples = TOGETHER
 ) -> tuple[Tensor, Tensor]:
     """Signal / stabilize(z) with 0/0 = 0, and the relevance that the stabilizer keeps."""
-    if epsilon > 0 and not torch.is_grad_enabled() and _in_blocks((signal, z), samples):
+    if epsilon > 0 and not torch.is_grad_enabled() and in_blocks((signal, z), samples):
         return _divide_over(signal, z, epsilon, samples)
     (ratio,), kept = blockwise(partial(divided, epsilon=epsilon), (signal, z), samples)
     return ratio, kept
 
 
 def divide_positive(
-    signal: Tensor, total: Tensor, epsilon: float, samples: Samples = TOGETHER
+    signal: Tensor, whole: Tensor, epsilon: float, samples: Samples = TOGETHER
 ) -> tuple[Tensor, Tensor, Any]:
     """The same by a sum of positive contributions; last what outputs without any keep.
 
     They have no one to give it to, so that it is no stabilizer that keeps it.
     """
-    silent = total == 0
-    if not bool(silent.any()):
-        return *divide(signal, total, epsilon, samples), 0.0
+    if bool(whole.min() > 0):
+        return *divide(signal, whole, epsilon, samples), 0.0
+    silent = whole == 0
     stopped = samples.sum(torch.where(silent, signal, 0))
-    return *divide(torch.where(silent, 0, signal), total, epsilon, samples), stopped
+    return *divide(torch.where(silent, 0, signal), whole, epsilon, samples), stopped
 
 
 def _divide_over(
@@ -98,22 +93,20 @@ def _divide_over(
     The sign of a zero is left as it is. Where it is that of -0.0 all contributions are zero, and
     so is what they get; and what the stabilizer keeps does not depend on it.
     """
-    apart = samples.ids is not None
     ratio = torch.empty_like(signal)
-    flat = [t.reshape(len(t) if apart else 1, -1) for t in (signal, z, ratio)]
-    count, length = flat[0].shape
-    high, wide = max(1, BLOCK // length), min(length, BLOCK)
     small = torch.full((), epsilon, dtype=z.dtype, device=z.device)
-    sums = z.new_zeros(count, dtype=torch.promote_types(z.dtype, torch.float32))
-    for top in range(0, count, high):
-        for left in range(0, length, wide):
-            place = slice(top, top + high), slice(left, left + wide)
-            part, below, out = (t[place] for t in flat)
+    sums = []
+    parts = (blocks(tensor, samples) for tensor in (signal, z, ratio))
+    for arriving, below, out in zip(*parts, strict=True):
+        if bool(below.min() >= 0):  # as after a rectifier
+            torch.add(below, epsilon, out=out)
+            sums.append(total(torch.div(arriving, out, out=out)) * epsilon)
+        else:
             nudge = torch.copysign(small, below)
             torch.add(below, nudge, out=out)
-            torch.div(part, out, out=out)
-            sums[place[0]] += nudge.mul_(out).sum(1, dtype=sums.dtype)
-    return ratio, sums if apart else sums.sum()
+            torch.div(arriving, out, out=out)
+            sums.append(total(nudge.mul_(out)))
+    return ratio, summed(sums, samples)
 
 
 def divided(signal: Tensor, z: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -128,45 +121,3 @@ def divided(signal: Tensor, z: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     nudge = _nudge(z, epsilon)
     ratio = signal / (z + nudge)
     return ratio, ratio * nudge
-
-
-def blockwise(
-    step: Step, tensors: Sequence[Tensor], samples: Samples = TOGETHER
-) -> tuple[list[Tensor], Tensor]:
-    """Apply an elementwise step to tensors of one shape: its results, and the sum of what it keeps.
-
-    The step sees a block after the other, so that what it makes on the way stays in the cache;
-    under autograd, which holds on to all of that, it sees everything at once.
-    """
-    apart = samples.ids is not None
-    small = tensors[0].numel() <= BLOCK
-    if torch.is_grad_enabled() or small or not _in_blocks(tensors, samples):
-        *made, kept = step(*tensors)
-        return made, samples.sum(kept)
-    rows = [t.reshape(len(t) if apart else 1, -1) for t in tensors]
-    made, sums = _by_blocks(step, rows)
-    return [part.reshape(tensors[0].shape) for part in made], sums if apart else sums.sum()
-
-
-def _in_blocks(tensors: Sequence[Tensor], samples: Samples) -> bool:
-    """Whether tensors lie in memory alike, each sample (where they are told apart) in rows."""
-    plain = all(t.is_contiguous() and t.dtype == tensors[0].dtype for t in tensors)
-    return plain and tensors[0].numel() > 0 and (samples.ids is None or samples.in_rows)
-
-
-def _by_blocks(step: Step, rows: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-    """Of tensors (row, element): results of a step, and for each row the sum of what it kept."""
-    count, length = rows[0].shape
-    high, wide = max(1, BLOCK // length), min(length, BLOCK)
-    dtype = torch.promote_types(rows[0].dtype, torch.float32)
-    made: list[Tensor] = []
-    sums = rows[0].new_zeros(count, dtype=dtype)
-    for top in range(0, count, high):
-        for left in range(0, length, wide):
-            place = slice(top, top + high), slice(left, left + wide)
-            *parts, kept = step(*(t[place] for t in rows))
-            made = made or [torch.empty_like(rows[0]) for _ in parts]
-            for whole, part in zip(made, parts, strict=True):
-                whole[place] = part
-            sums[place[0]] += kept.sum(1, dtype=dtype)
-    return made, sums

@@ -6,9 +6,9 @@ weights; else there are two parts, of the positive and of the negative inputs. T
 negative contributions is what z has beside the sum of the positive ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from math import isclose
 
 import torch
@@ -16,12 +16,13 @@ from torch import Tensor
 
 from pellucid.errors import InputError
 from pellucid.options import number
+from pellucid.propagate.blocks import Change, blockwise
 from pellucid.propagate.linear import Linear, times
 from pellucid.propagate.rules.rule import Rule
 from pellucid.propagate.rules.sharing import (
     EPSILON,
     Share,
-    blockwise,
+    divide,
     divide_positive,
     divided,
 )
@@ -36,29 +37,44 @@ ROUNDING = 16
 class Halves:
     """The input of an operation, as parts none of which has both signs.
 
-    `parts` are x alone where it is not negative, else its positive and its negative part.
+    `parts` are x alone where it is not negative, else its positive and its negative part. Those of
+    a narrow convolution run side by side, as channels of one.
     """
 
     linear: Linear
-    weight: Tensor
     parts: tuple[Tensor, ...]
 
     @classmethod
     def of(cls, linear: Linear) -> "Halves":
         """Split the input by its sign."""
-        weight, parts = linear.once("halves", lambda: (linear.weight, _split(linear.x)))
-        return cls(linear, weight, parts)
+        return cls(linear, linear.once("halves", lambda: _split(linear.x)))
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether both parts run side by side."""
+        return len(self.parts) == 2 and self.linear.is_narrow
+
+    @cached_property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What runs through the operation: each part, or both side by side."""
+        return (torch.cat(self.parts, 1),) if self.is_joined else self.parts
 
     def weights(self, sign: int) -> list[Tensor]:
-        """For each part, the weights with which its contributions have one sign, else zero."""
-        bounds = ({"min": 0}, {"max": 0})[::sign][: len(self.parts)]
-        once, weight = self.linear.once, self.weight
-        return [once(("weight", *bound), partial(weight.clamp, **bound)) for bound in bounds]
+        """For each input, the weights with which its contributions have one sign, else zero."""
+        return self.modified("part", (_positive_part, _negative_part)[::sign])
+
+    def modified(self, name: Hashable, changes: Sequence[Change]) -> list[Tensor]:
+        """For each input the weights, changed in another way for each part."""
+        linear, pairs = self.linear, list(zip(changes, self.parts, strict=False))
+        made = [
+            linear.once((name, change), partial(linear.modified, change)) for change, _ in pairs
+        ]
+        return [torch.cat(made, 1)] if self.is_joined else made
 
     def forward(self, weights: Sequence[Tensor], bias: Tensor | None = None) -> Tensor:
-        """The sum of contributions, with other weights for each part."""
-        z = self.linear.forward(self.parts[0], weights[0], bias)
-        for part, weight in zip(self.parts[1:], weights[1:], strict=True):
+        """The sum of contributions, with other weights for each input."""
+        z = self.linear.forward(self.inputs[0], weights[0], bias)
+        for part, weight in zip(self.inputs[1:], weights[1:], strict=True):
             z = z + self.linear.forward(part, weight)
         return z
 
@@ -70,13 +86,35 @@ class Halves:
     def backward(self, *terms: tuple[Tensor, Sequence[Tensor]]) -> Tensor:
         """For each input the sum of contribution times ratio, over outputs and over the terms.
 
-        A term is a ratio, and the weights that it goes with for each part.
+        A term is a ratio, and the weights that it goes with for each input.
         """
         shared = []
-        for place, part in enumerate(self.parts):
+        for place, part in enumerate(self.inputs):
             back = [self.linear.backward(ratio, weights[place]) for ratio, weights in terms]
             shared.append(times(_sum(back), part))
+        if self.is_joined:
+            shared = list(shared[0].chunk(2, 1))
         return _sum(shared)
+
+
+def _positive_part(weight: Tensor, out: Tensor | None = None) -> Tensor:
+    return torch.clamp(weight, min=0, out=out)
+
+
+def _negative_part(weight: Tensor, out: Tensor | None = None) -> Tensor:
+    return torch.clamp(weight, max=0, out=out)
+
+
+@dataclass(frozen=True)
+class _Raised:
+    """A weight, of which the part of one sign counts 1 + gamma times."""
+
+    gamma: float
+    sign: int
+
+    def __call__(self, weight: Tensor, out: Tensor | None = None) -> Tensor:
+        part = (_positive_part if self.sign > 0 else _negative_part)(weight)
+        return torch.add(weight, part, alpha=self.gamma, out=out)
 
 
 def _sum(tensors: list[Tensor]) -> Tensor:
@@ -166,11 +204,18 @@ class Gamma(Rule):
         """A forward and a backward pass; another backward pass if relevance is at negative z."""
         halves, bias = Halves.of(linear), linear.bias if self.bias else None
         z = _output(linear, signal, bias=self.bias)
-        tensors = (signal, z, halves.above(bias))
+        above = halves.above(bias)
+        raised = self._raised(bias, positive(bias))
+        if bool(z.min() >= 0):  # as after a rectifier
+            whole = torch.add(z, above, alpha=self.gamma)
+            ratio, stabilizer = divide(signal, whole, self.epsilon, linear.samples)
+            kept = linear.bias_share(ratio, raised)
+            return Share([halves.backward((ratio, self._weights(halves, 1)))], kept, stabilizer)
+        tensors = (signal, z, above)
         (ratio, at_negative), stabilizer = blockwise(self._divided, tensors, linear.samples)
         terms = [(ratio, self._weights(halves, 1))]
-        kept = linear.bias_share(ratio, self._raised(bias, positive(bias)))
-        if bool(at_negative.any()):
+        kept = linear.bias_share(ratio, raised)
+        if any(float(end) for end in at_negative.detach().aminmax()):
             terms.append((at_negative, self._weights(halves, -1)))
             kept = kept + linear.bias_share(at_negative, self._raised(bias, negative(bias)))
         return Share([halves.backward(*terms)], kept, stabilizer)
@@ -183,10 +228,8 @@ class Gamma(Rule):
         return torch.where(is_positive, ratio, 0), torch.where(is_positive, 0, ratio), kept
 
     def _weights(self, halves: Halves, sign: int) -> list[Tensor]:
-        """For each part of the input, the weights that raise contributions of one sign."""
-        weight, parts = halves.weight, halves.weights(sign)
-        raised = lambda: [torch.add(weight, part, alpha=self.gamma) for part in parts]  # noqa: E731
-        return halves.linear.once(("raised", sign, self.gamma), raised)
+        """For each input, the weights that raise contributions of one sign."""
+        return halves.modified("raised", [_Raised(self.gamma, sign), _Raised(self.gamma, -sign)])
 
     def _raised(self, bias: Tensor | None, part: Tensor | None) -> Tensor | None:
         """A bias, of which one part counts 1 + gamma times."""
@@ -238,10 +281,17 @@ class AlphaBeta(Rule):
         return Share([shared], kept, stabilizer)
 
     def _divided(self, signal: Tensor, z: Tensor, above: Tensor) -> tuple[Tensor, ...]:
-        """The relevance for each sign, divided, and what is kept of both."""
+        """The relevance for each sign, divided, and what is kept of both.
+
+        By arithmetic alone: torch chooses by a mask ten times slower than it multiplies.
+        """
         below = z - above
-        none = below > -ROUNDING * torch.finfo(z.dtype).eps * above
-        owed = -self.beta * signal
+        rounding = ROUNDING * torch.finfo(z.dtype).eps
+        # -1 where there are negative contributions, 0 where there is but rounding.
+        some = torch.add(below, above, alpha=rounding).clamp_(max=0).sign_()
+        owed = signal * some  # -1 times the signal there
         plus, kept = divided(self.alpha * signal, above, self.epsilon)
-        minus, more = divided(torch.where(none, 0, owed), below, self.epsilon)
-        return plus, minus, kept + more + torch.where(none, owed, 0)
+        least = torch.finfo(z.dtype).tiny
+        minus = self.beta * owed / (below.clamp(max=-least) - self.epsilon)
+        kept = torch.add(kept, minus, alpha=-self.epsilon)
+        return plus, minus, torch.add(kept, signal + owed, alpha=-self.beta)

@@ -1,6 +1,7 @@
 """How a gradient passes each operation, and what kind of operation it is."""
 
 from pellucid.tape.adjoints import elementwise, moving, norms, weighted  # each enters its rows
+from pellucid.tape.adjoints.convolution import FEW, transposed
 from pellucid.tape.adjoints.norms import is_training_norm, norm_affine
 from pellucid.tape.adjoints.table import (
     CONVOLUTIONS,
@@ -17,6 +18,7 @@ from pellucid.tape.adjoints.table import (
 
 __all__ = [
     "CONVOLUTIONS",
+    "FEW",
     "ROWS",
     "Kind",
     "Row",
@@ -31,5 +33,6 @@ __all__ = [
     "norms",
     "row",
     "sum_to",
+    "transposed",
     "weighted",
 ]

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from pellucid.tape.adjoints.convolution import transposed
 from pellucid.tape.adjoints.table import Signals, declare, row, sum_to
 from pellucid.tape.operations import Operation, fallback_adjoint
 
@@ -16,8 +17,10 @@ aten = torch.ops.aten
 def _convolution(op: Operation, signal: Tensor) -> Signals:
     x, weight, bias = op.arguments[:3]
     mask = [x.depends, weight.depends, bias is not None and bias.depends]
-    shape = None if bias is None else list(bias.shape)
     places = op.arguments[3:9]  # stride, padding, dilation, transposed, output_padding, groups
+    if not any(mask[1:]):
+        return [transposed(signal, x.tensor, weight.tensor, places), *[None] * (len(op.slots) - 1)]
+    shape = None if bias is None else list(bias.shape)
     found = aten.convolution_backward(signal, x.tensor, weight.tensor, shape, *places, mask)
     return list(found[: len(op.slots)])
 
