@@ -34,7 +34,7 @@ def panels(*rows, picture=None, smooth_overlay=0.8, **options):
     for line, row in enumerate(rows):
         for column, (title, explanation) in enumerate(row.items(), first):
             # Smooth maps, which have no pixels of their own, lie on the picture.
-            overlay = smooth_overlay if explanation.method.smooth else None
+            overlay = smooth_overlay if explanation.method.smooth else "auto"
             pl.plot.draw(
                 explanation,
                 axes(line, column),

@@ -226,7 +226,7 @@ def test_warnings_are_sentences(folder):
 
 
 def test_a_missing_argument_and_a_bad_number():
-    assert "Missing argument 'PHOTO...'" in run("explain", code=2)
+    assert "Missing argument 'FILE...'" in run("explain", code=2)
     assert "0 is not in the range x>=1" in run("explain", "a.png", "--batch-size", "0", code=2)
     assert "21 is not in the range 1<=x<=20" in run("explain", "a.png", "--top", "21", code=2)
 

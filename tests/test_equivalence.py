@@ -112,6 +112,10 @@ METHODS = {name: named(name) for name in pl.methods()} | {
 }
 METHODS["smoothgrad"] = pl.SmoothGrad(samples=4)
 METHODS["gradient_shap"] = pl.GradientSHAP(samples=8)
+METHODS["rise"] = pl.RISE(samples=8)
+METHODS["exact_shapley"] = pl.ExactShapley(features=pl.Features.patches(3))
+METHODS["meaningful_perturbation"] = pl.MeaningfulPerturbation(steps=6)
+METHODS["extremal_perturbation"] = pl.ExtremalPerturbation(steps=6)
 # Some of its scores have no root that a search could find.
 METHODS["taylor"] = pl.SimpleTaylor(root=torch.zeros(2, 6, 6))
 METHODS["integrated_gradients"] = pl.IntegratedGradients(steps=16)

@@ -16,7 +16,16 @@ from tests import laws, zoo
 from tests.fitted import ready
 
 # Every registered method with its defaults, made cheap where it samples, and what else is worth it.
-CHEAP = {"smoothgrad": {"samples": 6}, "gradient_shap": {"samples": 6}}
+CHEAP = {
+    "smoothgrad": {"samples": 6},
+    "gradient_shap": {"samples": 6},
+    "rise": {"samples": 8},
+    "lime": {"samples": 120, "runs": 2},
+    "shapley_sampling": {"samples": 4},
+    "kernel_shap": {"samples": 250},
+    "meaningful_perturbation": {"steps": 4},
+    "extremal_perturbation": {"steps": 4},
+}
 METHODS: dict[str, pl.Method] = {name: named(name, **CHEAP.get(name, {})) for name in pl.methods()}
 METHODS |= {
     "saliency-absolute": pl.Saliency(reduce="absolute"),
@@ -44,6 +53,10 @@ EXCEPTIONS: dict[tuple[str, str, str], str] = {
     ("integrated_gradients", "training", "complete"): "every pass has another dropout",
     ("deeplift", "training", "complete"): "every pass has another dropout",
     ("deep_shap", "training", "complete"): "every pass has another dropout",
+    ("exact_shapley", "training", "complete"): "every pass has another dropout",
+    ("shapley_sampling", "training", "complete"): "every pass has another dropout",
+    ("kernel_shap", "training", "complete"): "every pass has another dropout",
+    ("partition_shapley", "training", "complete"): "every pass has another dropout",
     ("deeplift", "two_ways", "invariant"): "rescaled by one function of a sum, or by two",
     ("deep_shap", "two_ways", "invariant"): "rescaled by one function of a sum, or by two",
     ("deeplift-reveal", "maximum", "invariant"): "a maximum has a winner, parts of a - b have none",
@@ -61,6 +74,13 @@ EXCEPTIONS: dict[tuple[str, str, str], str] = {
     ("taylor", "reused", "invariant"): "the twin has more classes, so another decision boundary",
     ("taylor", "views", "precise"): "where a search ends that finds no root, rounding decides",
     ("lrp", "maximum", "invariant"): "a maximum has a winner, a sum of absolute values has none",
+}
+
+# What is alike gets the same from these only in expectation, or cannot get it.
+UNEVEN = {
+    "smoothgrad": "noise is drawn for each element",
+    "rise": "bits are drawn for each element",
+    "extremal_perturbation": "an area of one of two elements must choose",
 }
 
 
@@ -83,6 +103,8 @@ def applies(method: str, network: str, law: str) -> bool:
     net = NETWORKS[network]
     if not laws.has_maps(METHODS[method].name, net):
         return False  # refused with a sentence: see test_messages.py
+    if base(method) == "exact_shapley" and not laws.has_few_players(net):
+        return False  # takes too long, or is refused with a sentence: see shapley/test_exact.py
     if law in laws.UNIVERSAL:
         if "-" in method:
             return law == "batched" and network not in SMALL
@@ -149,7 +171,7 @@ def test_saliency_is_the_gradient_worked_out_by_hand(name):
     [
         m
         for m, method in METHODS.items()
-        if m.partition("-")[0] != "smoothgrad" and laws.has_maps(method.name, NETWORKS["symmetric"])
+        if m.partition("-")[0] not in UNEVEN and laws.has_maps(method.name, NETWORKS["symmetric"])
     ],
 )
 def test_what_is_alike_gets_the_same(method):

@@ -36,6 +36,15 @@ CONTRACT = {
     "layercam": {"layer": None, "relu": True, "upsample": True},
     "scorecam": {"layer": None, "relu": True, "upsample": True, "channels": None},
     "lrp": {"composite": "auto", "rules": None},
+    "lime": {
+        "features": None,
+        "baseline": ...,
+        "samples": ...,
+        "width": None,
+        "k": None,
+        "seed": ...,
+    },
+    "occlusion": {"window": None, "stride": None, "baseline": ..., "features": None},
     "deeplift": {"baseline": ..., "rule": "rescale"},
     "deep_shap": {"baseline": ...},
 }
@@ -52,6 +61,8 @@ CLASSES = {
     "layercam": "LayerCAM",
     "scorecam": "ScoreCAM",
     "lrp": "LRP",
+    "lime": "LIME",
+    "occlusion": "Occlusion",
     "deeplift": "DeepLIFT",
     "deep_shap": "DeepSHAP",
 }

@@ -89,6 +89,12 @@ MUTANTS: dict[str, tuple[Method, Change, str, str]] = {
     "sign flipped": (GRADIENT, on_values(torch.neg), "linear", "linear"),
     "sign flipped, in sum": (INTEGRATED, on_values(torch.neg), "perceptron", "complete"),
     "one feature dropped": (GRADIENT, on_values(drop_first), "affine", "linear"),
+    "one player dropped, in sum": (
+        pl.ExactShapley(),
+        lambda found, case: replace(found, players=drop_first(found.players)),
+        "perceptron",
+        "complete",
+    ),
     "one feature dropped, in sum": (INTEGRATED, on_values(drop_first), "quadratic", "complete"),
     "noise added": (GRADIENT, on_values(noise), "perceptron", "repeatable"),
     "noise added to what is ignored": (GRADIENT, on_values(noise), "unread", "dummy"),

@@ -31,7 +31,22 @@ def test_several_alphas_of_any_make(make):
     assert hash(method) == hash(pl.InteriorGradient(alpha=(0.25, 0.5)))
 
 
+@pytest.mark.parametrize("make", [list, tuple, np.array, torch.tensor])
+def test_several_areas_of_any_make(make):
+    assert pl.ExtremalPerturbation(area=make([0.25, 0.5])).area == (0.25, 0.5)
+
+
 WRONG = {
+    (pl.RISE, "samples"): [None, 1, 2.5, True],
+    (pl.RISE, "probability"): [None, 0, 1, "a", True],
+    (pl.RISE, "tolerance"): [0, -1, "a", True],
+    (pl.RISE, "grid"): [None, 0, 1.5, (2, 0)],
+    (pl.RISE, "center"): [None, 1],
+    (pl.MeaningfulPerturbation, "mode"): [None, "delete", ["deletion"]],
+    (pl.MeaningfulPerturbation, "sparsity"): [None, -1, "a", float("nan")],
+    (pl.MeaningfulPerturbation, "steps"): [None, 0, True],
+    (pl.ExtremalPerturbation, "area"): [None, 0, 1.5, [], [0.5, 0.5], True],
+    (pl.ExtremalPerturbation, "weight"): [None, 0, "a"],
     (pl.InteriorGradient, "alpha"): [None, "0.1", 0, 1.5, [], [0.5, None], True, float("nan")],
     (pl.SmoothGrad, "samples"): [None, 0, 1.5, True, "3"],
     (pl.SmoothGrad, "seed"): [None, 1.5, "a", True],

@@ -26,6 +26,10 @@ GLOBAL_HOOKS = [
 METHODS = {name: named(name) for name in pl.methods()}
 METHODS["smoothgrad"] = pl.SmoothGrad(samples=3)
 METHODS["gradient_shap"] = pl.GradientSHAP(samples=1)
+METHODS["rise"] = pl.RISE(samples=3)
+METHODS["exact_shapley"] = pl.ExactShapley(features=pl.Features.patches(2))
+METHODS["meaningful_perturbation"] = pl.MeaningfulPerturbation(steps=2)
+METHODS["extremal_perturbation"] = pl.ExtremalPerturbation(steps=2)
 METHODS["integrated_gradients"] = pl.IntegratedGradients(steps=3)
 METHODS["smoothgrad-lrp"] = pl.SmoothGrad(samples=3, method=pl.LRP())
 

@@ -21,12 +21,19 @@ if TYPE_CHECKING:
     )
     from pellucid.diagnose import diagnose_noise
     from pellucid.explanation import Completeness, Evaluations, Explanation
+    from pellucid.features import Features
     from pellucid.gradient.integrated import IntegratedGradients, InteriorGradient
     from pellucid.gradient.saliency import GradientXInput, Saliency
     from pellucid.gradient.shap import GradientSHAP
     from pellucid.gradient.smooth import SmoothGrad
     from pellucid.gradient.taylor import SimpleTaylor
+    from pellucid.inspect.surrogate import Surrogate, fit_surrogate
+    from pellucid.lime import LIME, submodular_pick, sweep_width
     from pellucid.method import Method, compare, explain, methods, register
+    from pellucid.perturb.extremal import ExtremalPerturbation
+    from pellucid.perturb.mask import MeaningfulPerturbation
+    from pellucid.perturb.occlusion import Occlusion
+    from pellucid.perturb.rise import RISE
     from pellucid.propagate import rules
     from pellucid.propagate.composites import Composite
     from pellucid.propagate.concepts import rank_channels, top_examples
@@ -42,6 +49,14 @@ if TYPE_CHECKING:
     from pellucid.propagate.rectified import Deconvnet, GuidedBackprop
     from pellucid.propagate.rules import register_rule
     from pellucid.propagate.where import Where
+    from pellucid.shapley import (
+        ExactShapley,
+        Interactions,
+        KernelSHAP,
+        PartitionShapley,
+        ShapleySampling,
+        shapley_interactions,
+    )
     from pellucid.tape.record import Tape, record
     from pellucid.target import Target
 
@@ -58,25 +73,37 @@ _HOMES = {
     "DeepSHAP": "propagate.deeplift",
     "DeepTaylor": "propagate.deep_taylor",
     "Evaluations": "explanation",
+    "ExactShapley": "shapley",
     "Explanation": "explanation",
+    "ExtremalPerturbation": "perturb.extremal",
+    "Features": "features",
     "GradCAM": "cam",
     "GradCAMPlusPlus": "cam",
     "GradientSHAP": "gradient.shap",
     "GradientXInput": "gradient.saliency",
-    "GuidedGradCAM": "cam",
     "GuidedBackprop": "propagate.rectified",
+    "GuidedGradCAM": "cam",
     "IntegratedGradients": "gradient.integrated",
+    "Interactions": "shapley",
     "InteriorGradient": "gradient.integrated",
+    "KernelSHAP": "shapley",
+    "LIME": "lime",
     "LRP": "propagate.lrp",
     "LayerCAM": "cam",
+    "MeaningfulPerturbation": "perturb.mask",
     "Method": "method",
+    "Occlusion": "perturb.occlusion",
+    "PartitionShapley": "shapley",
     "PatternAttribution": "propagate.patterns",
     "PatternNet": "propagate.patterns",
     "Patterns": "propagate.patterns",
+    "RISE": "perturb.rise",
     "Saliency": "gradient.saliency",
     "ScoreCAM": "cam",
+    "ShapleySampling": "shapley",
     "SimpleTaylor": "gradient.taylor",
     "SmoothGrad": "gradient.smooth",
+    "Surrogate": "inspect.surrogate",
     "Tape": "tape.record",
     "Target": "target",
     "Where": "propagate.where",
@@ -84,12 +111,16 @@ _HOMES = {
     "diagnose_noise": "diagnose",
     "explain": "method",
     "fit_patterns": "propagate.patterns",
+    "fit_surrogate": "inspect.surrogate",
     "load": "archive",
     "methods": "method",
     "rank_channels": "propagate.concepts",
     "record": "tape.record",
     "register": "method",
     "register_rule": "propagate.rules",
+    "shapley_interactions": "shapley",
+    "submodular_pick": "lime",
+    "sweep_width": "lime",
     "top_examples": "propagate.concepts",
 }
 _MODULES = {

@@ -111,6 +111,9 @@ def _columns(
 
 def _ask(chosen: "list[Method]", case: Case, targets: list[Target]) -> "list[_Part]":
     """Ask methods on one batch, which share what they can."""
+    if case.inputs.schema is not None:  # the model is only called, and its codes stay codes
+        alone = _alone(case, targets)
+        return _run_all(chosen, alone, alone)
     reads = frozenset[str]().union(*(each.reads for each in chosen))
     several = len(chosen) * len(targets) > 1
     shared = SharedCase.of(case, Recording(tuple(targets), reads), shared=several)
@@ -185,7 +188,7 @@ def _join(
     notes += [resolved.note()] if resolved.layer else []
     return Explanation(
         values=pack(values),
-        inputs=inputs.pack([leaf.detach() for leaf in inputs.leaves]),
+        **_given(inputs),
         output=concatenate([outcome.output for outcome in outcomes], rows, aim.batch_axis),
         score=torch.cat([outcome.score for outcome in outcomes]),
         target=resolved,
@@ -200,9 +203,18 @@ def _join(
         notes=tuple(dict.fromkeys([*notes, *inputs.notes(), *leaks])),
         ledger=ledger,
         at=at,
-        batch_axis=inputs.batch_axis,
+        evidence=_evidence([each.evidence for each in found]),
         **players,
     )
+
+
+def _given(inputs: Inputs) -> dict[str, Any]:
+    """The inputs in the user's layout, and what is known of them."""
+    return {
+        "inputs": inputs.pack([leaf.detach() for leaf in inputs.leaves]),
+        "batch_axis": inputs.batch_axis,
+        "schema": inputs.schema,
+    }
 
 
 def _findings(parts: list[_Part], ledger: "Ledger | None") -> tuple[list[str], list[str]]:
@@ -256,6 +268,15 @@ def _padded(parts: list[Tensor]) -> Tensor:
     """Values of players in one tensor; of samples with fewer players the last are zero."""
     count = max(part.shape[1] for part in parts)
     return torch.cat([pad(part, (0, count - part.shape[1])) for part in parts])
+
+
+def _evidence(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """What is known of the samples of all batches; of fewer numbers of one the last are zero."""
+    columns = {name: [part[name] for part in parts] for name in parts[0]}
+    return {
+        name: torch.cat(column) if column[0].ndim == 1 else _padded(column)
+        for name, column in columns.items()
+    }
 
 
 def _completeness(values: list[Tensor], expected: list[Tensor]) -> Completeness:

@@ -82,7 +82,8 @@ class Case:
     """One batch of samples of which one score each is explained.
 
     `rows` are the positions of the samples in the user's batch of `total` samples. `point` says
-    that this is another point than the user's. `embedded` is the program as a function of the
+    that this is another point than the user's, `fresh` that its tensors were made for one run of
+    the model alone. `embedded` is the program as a function of the
     embeddings it reads, where it reads integers. `keep` lets recordings keep what rectifiers
     overwrite, for walks that read it.
     """
@@ -96,6 +97,7 @@ class Case:
     counter: Counter
     shared: bool = False
     point: bool = False
+    fresh: bool = False
     embedded: Embedded | None = None
     keep: bool = False
     # Whether autograd follows what is computed: see `pellucid.attached`.
@@ -198,7 +200,7 @@ class Case:
         with torch.no_grad():
             return self.moved(inputs, torch.arange(len(self))).outcome.score
 
-    def moved(self, inputs: Inputs, rows: Tensor) -> "Case":
+    def moved(self, inputs: Inputs, rows: Tensor, *, fresh: bool = False) -> "Case":
         """The case of other points: row i of `inputs` belongs to sample `rows[i]` of this case."""
         return replace(
             self,
@@ -208,6 +210,7 @@ class Case:
             batcher=Batcher(max(1, inputs.rows), start=1),
             shared=False,
             point=True,
+            fresh=fresh,
         )
 
     def select(self, rows: Tensor) -> "Case":
@@ -242,6 +245,8 @@ class Case:
     def background(self, baseline: BaselineLike) -> list[Inputs]:
         """The reference points of each sample."""
         made = self._of_rows(Baseline.of(baseline))
+        if self.inputs.schema is not None:
+            made = self.inputs.schema.baseline(made, self.inputs)
         if self.embedded is None:
             return made.background(self.inputs)
         found = self.embedded.background(made, self.inputs)
@@ -253,8 +258,11 @@ class Case:
         """The players of each sample; of integers that are embedded, those of the integers."""
         made = Features.of(features)
         if self.embedded is None:
-            return made.players(self.inputs)
-        return self.embedded.lift_players(made.players(self.embedded.own(self.inputs)))
+            found = made.players(self.inputs, self.rows, self.total)
+            schema = self.inputs.schema
+            return found if schema is None else schema.named(found, self.inputs)
+        own = self.embedded.own(self.inputs)
+        return self.embedded.lift_players(made.players(own, self.rows, self.total))
 
     def count(self, *, forward: int = 0, backward: int = 0) -> None:
         """Book model evaluations, in samples."""
@@ -268,7 +276,7 @@ class Case:
         return baseline.select(self.rows, self.total, axes)
 
     def _forward(self, inputs: Inputs) -> Outcome:
-        raw, scores = self.program.run(inputs)
+        raw, scores = self.program.run(inputs, fresh=self.fresh)
         self.count(forward=len(self))
         scores = self.target.before_softmax(raw, scores)
         target = self.target.resolve(scores, len(self))

@@ -5,6 +5,8 @@ Whatever needs torch is imported inside the functions, as in `cli`.
 
 import ast
 import math
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.errors import InputError
@@ -13,14 +15,22 @@ if TYPE_CHECKING:
     from pellucid.method import Method
 
 DEFAULT_METHODS = ("gradcam", "lrp", "integrated_gradients", "smoothgrad")
+# The same where the model is only called, on a row of a table or on a text.
+USUAL_OF_ROWS = ("lime", "kernel_shap", "occlusion")
+
+# Files of tables, and what stands between two of their values; and files of texts.
+TABLES = {".csv": ",", ".tsv": "\t"}
+TEXTS = (".txt", ".md")
 
 # How an option says yes or no, in any case.
 ANSWERS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
-def chosen(names: str | None, options: tuple[str, ...]) -> "list[Method]":
-    """Make the methods that are named, with their options."""
-    asked = DEFAULT_METHODS if names is None else names.split(",")
+def chosen(
+    names: str | None, options: tuple[str, ...], usual: tuple[str, ...] = DEFAULT_METHODS
+) -> "list[Method]":
+    """Make the methods that are named, or the usual ones, with their options."""
+    asked = usual if names is None else names.split(",")
     wanted = list(dict.fromkeys(name.strip() for name in asked if name.strip()))
     if not wanted:
         raise InputError("`--method` must name at least one method", got=names)
@@ -35,6 +45,24 @@ def chosen(names: str | None, options: tuple[str, ...]) -> "list[Method]":
             )
         given.setdefault(name, {})[key] = value
     return [_method(name, given.get(name, {})) for name in wanted]
+
+
+def kind_of(files: Sequence[str]) -> str:
+    """What files hold, by their endings: "photo", "table" or "text"; one kind at a time."""
+    endings = [Path(path).suffix.lower() for path in files]
+    kinds = {"table" if e in TABLES else "text" if e in TEXTS else "photo" for e in endings}
+    if len(kinds) > 1 or (kinds == {"table"} and len(files) > 1):
+        raise InputError(
+            "The files must be photographs, or texts, or one table",
+            got=list(files),
+            hint="Call pellucid once for each kind.",
+        )
+    return kinds.pop()
+
+
+def usual(files: Sequence[str]) -> tuple[str, ...]:
+    """The methods that explain such files, where none are named."""
+    return DEFAULT_METHODS if kind_of(files) == "photo" else USUAL_OF_ROWS
 
 
 def _method(name: str, options: dict[str, Any]) -> "Method":

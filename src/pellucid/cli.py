@@ -6,21 +6,22 @@ Whatever needs torch is imported inside the commands, so that help comes at once
 import functools
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pellucid import __version__, choices
-from pellucid.choices import DEFAULT_METHODS
+from pellucid import __version__, choices, commands
+from pellucid.choices import DEFAULT_METHODS, USUAL_OF_ROWS
 from pellucid.errors import FileError, InputError, PellucidError, PellucidWarning
 
 if TYPE_CHECKING:
     from pellucid.explanation import Explanation
     from pellucid.method import Method
     from pellucid.report import Section
+    from pellucid.subjects import Subject, Subjects
     from pellucid.zoo import Entry
 
 DEFAULT_MODEL = "efficientnet_lite0"
@@ -63,13 +64,13 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("photos", nargs=-1, required=True, metavar="PHOTO...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help=MODEL_HELP)
 @click.option(
     "--method",
     "methods",
     help="Methods by name, separated by commas; `pellucid methods` lists them. [default: "
-    f"{', '.join(DEFAULT_METHODS)}]",
+    f"{', '.join(DEFAULT_METHODS)}; of tables and texts: {', '.join(USUAL_OF_ROWS)}]",
 )
 @click.option(
     "--option",
@@ -97,8 +98,19 @@ def main() -> None:
     type=click.IntRange(min=1),
     help="Most rows of one model call. [default: halved when memory runs out]",
 )
+@click.option(
+    "--row",
+    "rows",
+    type=click.IntRange(min=0),
+    multiple=True,
+    help="A row of a table, counted from 0; may be given many times. [default: 0]",
+)
+@click.option(
+    "--background",
+    help="A table whose rows are what a row is held against. [default: the table itself]",
+)
 def explain(
-    photos: tuple[str, ...],
+    files: tuple[str, ...],
     model: str,
     methods: str | None,
     options: tuple[str, ...],
@@ -106,8 +118,13 @@ def explain(
     top: int | None,
     out: str,
     batch_size: int | None,
+    rows: tuple[int, ...],
+    background: str | None,
 ) -> None:
-    """Explain what a model sees in each PHOTO, and write it down as one HTML file."""
+    """Explain what a model makes of each FILE, and write it down as one HTML file.
+
+    A FILE is a photograph, a table (.csv, .tsv) of which --row names the rows, or a text (.txt).
+    """
     from pellucid.report import check_writable
 
     if target is not None and top is not None:
@@ -115,24 +132,24 @@ def explain(
     # All that can be wrong with the request is found before the work.
     page = check_writable(_page(out))
     image = check_writable(page.with_suffix(".png"))
-    _keep_photos(photos, (page, image))
+    _keep_photos(files, (page, image))
     _keep_picture(image)
+    chosen = choices.chosen(methods, options, choices.usual(files))
 
-    from pellucid.zoo import find, open_photo
+    from pellucid.subjects import subjects
 
-    opened = [open_photo(photo) for photo in photos]
-    chosen = choices.chosen(methods, options)
-    entry = find(model)
-    aim = _target(target, entry)
-
+    what = subjects(files, model, rows, background)
+    aim, chosen = what.index(target), what.equipped(chosen)
     sections = [
-        _explain_one(entry, photo, name, chosen, aim, top or 1, batch_size)
-        for photo, name in _progress(list(zip(opened, _names(photos), strict=True)))
+        _explain_one(what, subject, chosen, aim, top or 1, batch_size)
+        for subject in _progress(what.subjects)
     ]
     # Written first: what is printed may go to a reader that stops listening.
-    _write(page, image, sections, entry, opened[0])
+    _write(page, image, sections, what)
     for section in sections:
         _say(section)
+    for note in what.notes:
+        click.echo(note)
     click.echo(f"report   {page}")
     click.echo(f"picture  {image}")
 
@@ -201,22 +218,23 @@ def noise(photo: str, model: str, methods: str, target: str | None, out: str) ->
     click.echo(f"picture  {image}")
 
 
+main.add_command(commands.surrogate)
+
+
 def _explain_one(
-    entry: "Entry",
-    photo: Any,
-    name: str,
+    what: "Subjects",
+    subject: "Subject",
     chosen: "list[Method]",
     target: int | None,
     top: int,
     batch_size: int | None,
 ) -> "Section":
-    """Explain one photograph by all methods; one at a time, so that each states its own cost."""
+    """Explain one photograph, row or text by all methods; each states its own cost."""
     from pellucid.method import compare
     from pellucid.report import Section, wording
 
-    inputs = entry.preprocess(photo)
     compared = functools.partial(
-        compare, entry.model, inputs, chosen, batch_size=batch_size or "auto"
+        compare, what.model, subject.inputs, chosen, batch_size=batch_size or "auto"
     )
     found = list(compared(target=target))
     likeliest = wording.predictions(found[0], most=top)
@@ -224,8 +242,14 @@ def _explain_one(
         raise InputError("`--top` must be for a model with classes", got=found[0].output)
     if others := [likely.number for likely in likeliest[1:]]:
         found += compared(targets=others)
-    picture = entry.inverse(inputs)
-    return Section(explanations=found, name=name, picture=picture, classes=entry.classes)
+    return Section(
+        explanations=found,
+        name=subject.name,
+        picture=subject.picture,
+        classes=what.classes,
+        tokens=subject.tokens,
+        features=what.columns,
+    )
 
 
 def _say(section: "Section") -> None:
@@ -242,17 +266,21 @@ def _say(section: "Section") -> None:
         aim = wording.target(group[0], classes=section.classes)
         click.echo(f"  explained: {aim}, which is {wording.significant(float(group[0].score[0]))}")
         for explanation in group:
-            _say_method(explanation)
+            _say_method(explanation, section)
     click.echo()
 
 
-def _say_method(explanation: "Explanation") -> None:
+def _say_method(explanation: "Explanation", section: "Section") -> None:
     from pellucid.plot import Map
     from pellucid.report import wording
+    from pellucid.subjects import listed
 
+    shown = Map.of(explanation, names=section.features, tokens=section.tokens)
     click.echo(f"  {click.style(type(explanation.method).__name__, bold=True)}")
+    for line in listed(shown) if section.picture is None else ():
+        click.echo(f"    {line}")
     for term, text in (
-        ("evidence", wording.where(Map.of(explanation))),
+        ("evidence", wording.where(shown)),
         ("completeness", wording.completeness(explanation)),
         ("sampling", wording.error(explanation)),
         ("cost", wording.cost(explanation)),
@@ -262,11 +290,10 @@ def _say_method(explanation: "Explanation") -> None:
             click.echo(f"    {term:<13} {text}")
 
 
-def _write(page: Path, image: Path, sections: "list[Section]", entry: "Entry", photo: Any) -> None:
+def _write(page: Path, image: Path, sections: "list[Section]", what: "Subjects") -> None:
     from pellucid.plot import grid
     from pellucid.report import png, wording, write, write_whole
     from pellucid.report.document import by_target
-    from pellucid.tape.record import record
 
     lines = [(section, group) for section in sections for group in by_target(section)]
     several = len(lines) > len(sections)
@@ -279,11 +306,11 @@ def _write(page: Path, image: Path, sections: "list[Section]", entry: "Entry", p
             else section.name
             for section, group in lines
         ],
+        tokens=[section.tokens or () for section, _ in lines] if lines[0][0].tokens else None,
+        names=what.columns,
     )
-    credits = f"Model: {entry.source}." if entry.source else ""
-    credits += f" License: {entry.license}." if entry.license else ""
-    tape = record(entry.model, entry.preprocess(photo))
-    write(page, sections, about=f"Model: {entry.name}", credits=credits, tape=tape)
+    about = f"Model: {what.name}"
+    write(page, sections, about=about, credits=what.credits, tape=what.tape())
     write_whole(image, png(figure))
 
 
@@ -342,18 +369,12 @@ def _ending(out: str, ending: str, *others: str) -> Path:
     return path
 
 
-def _names(photos: tuple[str, ...]) -> list[str]:
-    """The file names, or the whole paths where two files have the same name."""
-    names = [os.fsencode(Path(photo).name).decode("utf-8", "replace") for photo in photos]
-    return names if len(set(names)) == len(names) else list(photos)
-
-
-def _progress(items: list[Any]) -> Any:
-    """Show progress over several photos, on a terminal."""
+def _progress(items: Sequence[Any]) -> Any:
+    """Show progress over several photos, rows or texts, on a terminal."""
     from tqdm import tqdm
 
     hidden = True if len(items) == 1 else None
-    return tqdm(items, desc="photos", unit="photo", leave=False, disable=hidden)
+    return tqdm(items, desc="explained", unit="file", leave=False, disable=hidden)
 
 
 @contextmanager

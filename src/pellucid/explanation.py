@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from pellucid.baseline import Baseline
+    from pellucid.border import Schema
     from pellucid.features import Players
     from pellucid.method import Method
     from pellucid.tape.ledger import Ledger
@@ -85,7 +86,9 @@ class Explanation:
     `batch_axis` says where the samples are in the inputs and their values, as for `explain`. With
     `grouping`, values of shape (sample, token) have become those of its words: see `group`. Where
     the method explains players, `players` (sample, player) has one value for each, `player_error`
-    its standard error, and `features` says which elements are whose.
+    its standard error, and `features` says which elements are whose. `evidence` has what else a
+    method measured of each sample, by name, with the samples on the first axis. `schema` says what
+    the columns of a table mean, or the words of texts: `schema.decode(inputs)` gives them back.
     """
 
     values: Structure
@@ -107,6 +110,8 @@ class Explanation:
     features: Players | None = None
     players: Tensor | None = None
     player_error: Tensor | None = None
+    evidence: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    schema: Schema | None = None
 
     def __len__(self) -> int:
         return len(self.score)
@@ -137,6 +142,7 @@ class Explanation:
             features=self.features and self.features.select(index),
             players=None if self.players is None else _kept(self.players, 0, index),
             player_error=None if self.player_error is None else _kept(self.player_error, 0, index),
+            evidence={name: _kept(each, 0, index) for name, each in self.evidence.items()},
         )
 
     def _rows(self, row: int | slice) -> list[int]:
@@ -266,10 +272,18 @@ class Explanation:
             frame = pd.DataFrame({"value": _array(leaf).ravel()}, index=index).reset_index()
             if self.grouping is not None:
                 frame = self.grouping.named(frame, path)
+            if self.schema is not None:
+                frame = self.schema.entitle(frame, self.inputs)
             if path:
                 frame.insert(1, "input", input_name(path))
             frames.append(frame)
         return pd.concat(frames, ignore_index=True)
+
+    def by_player(self) -> pd.DataFrame:
+        """One row for each player: sample, player, name, value, error; the strongest first."""
+        from pellucid.features.table import table
+
+        return table(self.features, self.players, self.player_error)
 
     def plot(self, ax: Axes | None = None, *, row: int = 0, **options: Any) -> Axes:
         """Draw the map of one sample: see `pellucid.plot.draw` for the options."""

@@ -20,6 +20,7 @@ from torch import Tensor
 from pellucid.answer import OnIncomplete, answer
 from pellucid.baseline import Baseline
 from pellucid.batching import BatchSize
+from pellucid.border import asked
 from pellucid.case import Case
 from pellucid.errors import (
     InputError,
@@ -27,7 +28,7 @@ from pellucid.errors import (
     show,
 )
 from pellucid.explanation import Explanation
-from pellucid.features import Players
+from pellucid.features import Features, Players
 from pellucid.remarks import Remark
 from pellucid.structure import Inputs
 from pellucid.target import TargetLike
@@ -41,7 +42,7 @@ BatchAxis: TypeAlias = Any
 M = TypeVar("M", bound="type[Method]")
 
 # Where methods live: every module in these rooms is imported before the registry is read.
-ROOMS = ("gradient", "cam", "propagate")
+ROOMS = ("gradient", "cam", "propagate", "perturb", "lime", "shapley")
 
 _REGISTRY: dict[str, type["Method"]] = {}
 
@@ -57,7 +58,8 @@ class Attribution:
     output the one tensor of `values` belongs to, `None` for the inputs; `reference` the point of
     each sample that the values start from, where the method itself has found it. Where `features`
     cut the inputs into players, `players` (sample, player) has one value for each, which sum to
-    what is expected, and every element has that of its player.
+    what is expected, and every element has that of its player. `evidence` has what else is known of
+    each sample, by name, with the samples on the first axis.
     """
 
     values: list[Tensor]
@@ -71,6 +73,7 @@ class Attribution:
     features: Players | None = None
     players: Tensor | None = None
     player_error: Tensor | None = None
+    evidence: dict[str, Tensor] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of_players(
@@ -127,7 +130,17 @@ class Method(ABC):
 
     def check(self, inputs: Inputs) -> None:
         """Raise, before any run of the model, unless the options fit the inputs."""
-        Baseline.of(getattr(self, "baseline", None)).check(inputs)
+        baseline = Baseline.of(getattr(self, "baseline", None))
+        baseline.check(inputs)
+        if not (self.agnostic or baseline.is_plain):
+            raise InputError(
+                "The baseline of a method that follows the model's operations must be points that "
+                "count alike",
+                found=f"{baseline!r} for {self.name}",
+                hint="Take Baseline.samples(data, count), or a method that leaves out players.",
+            )
+        if hasattr(self, "features"):
+            Features.of(self.features).check(inputs)
 
     @property
     def reads(self) -> frozenset[str]:
@@ -159,7 +172,6 @@ class Method(ABC):
         differentiable: bool = False,
     ) -> Explanation:
         """Explain the score of `target` for every sample: see `explain`."""
-        taken = Inputs.of(inputs, batch_axis)
         if differentiable and not self.differentiable:
             known = [name for name, method in methods().items() if method.differentiable]
             raise InputError(
@@ -167,11 +179,12 @@ class Method(ABC):
                 found=self.name,
                 hint=f"Those of {', '.join(known)} are.",
             )
+        on = asked(model, inputs, [self], [target], batch_axis)
         (found,) = answer(
-            [self],
-            model,
-            taken,
-            [target],
+            on.methods,
+            on.model,
+            on.inputs,
+            on.targets,
             batch_size=batch_size,
             on_incomplete=on_incomplete,
             differentiable=differentiable,
@@ -253,10 +266,13 @@ def explain(
 ) -> Explanation:
     """Explain one score for each sample, by one method.
 
-    `inputs` are a tensor, a tuple (positional) or a dict (keyword arguments) of tensors, of tuples
-    of tensors and so on. `batch_axis` says where their samples are: first, on another axis of all,
-    or by their structure, `None` for what all samples share: `(0, (1, 1))` for (x, (h0, c0)) of an
-    LSTM. `target` says which score: see `Target`. `batch_size` bounds the rows of one model call;
+    `model` is a torch module or a callable; for methods that only call it also an estimator of
+    scikit-learn's kind, or a callable on arrays, data frames or lists of strings, which `inputs`
+    then are. Else `inputs` are a tensor, a tuple (positional) or a dict (keyword arguments) of
+    tensors, of tuples of tensors and so on. `batch_axis` says where their samples are: first, on
+    another axis of all, or by their structure, `None` for what all samples share: `(0, (1, 1))` for
+    (x, (h0, c0)) of an LSTM. `target` says which score: see `Target`; of an estimator's classes
+    also by their labels. `batch_size` bounds the rows of one model call;
     "auto" starts with the samples given and halves when memory runs out.
     `on_incomplete` says what to do when the values do not add up: "warn", "raise" or "ignore".
     With `differentiable`, autograd follows values and score back to the inputs and to the model's
@@ -310,9 +326,9 @@ def compare(
         raise InputError("`names` must hold at least one method", got=names)
     aims = [target] if targets is None else _several(targets, target)
     models = list(model) if isinstance(model, Sequence) else [model]
-    ask = partial(answer, chosen, batch_size=batch_size, on_incomplete=on_incomplete)
-    taken = Inputs.of(inputs, batch_axis)
-    return [each for m in models for each in ask(m, taken, aims)]
+    ask = partial(answer, batch_size=batch_size, on_incomplete=on_incomplete)
+    taken = [asked(each, inputs, chosen, aims, batch_axis) for each in models]
+    return [found for on in taken for found in ask(on.methods, on.model, on.inputs, on.targets)]
 
 
 def _several(targets: Sequence[TargetLike], target: TargetLike) -> list[TargetLike]:

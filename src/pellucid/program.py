@@ -69,13 +69,14 @@ class Program:
         for state in self._kept:
             state.restore()
 
-    def run(self, inputs: Inputs) -> tuple[Any, Any]:
+    def run(self, inputs: Inputs, *, fresh: bool = False) -> tuple[Any, Any]:
         """Return the output, and the output with a softmax at its end left out.
 
         The inputs are copied first, so that a model that writes to them does not change the
-        user's tensors, and so that autograd accepts such a model.
+        user's tensors, and so that autograd accepts such a model; not those that are `fresh`, made
+        for this run.
         """
-        copied = inputs.replace([leaf.clone() for leaf in inputs.leaves])
+        copied = inputs if fresh else inputs.replace([leaf.clone() for leaf in inputs.leaves])
         if self.ends_in_softmax is False:
             with self.repeatable():
                 raw = call(self.model, copied)

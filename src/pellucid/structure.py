@@ -7,11 +7,14 @@ tensors is passed around.
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torch import Tensor
 
 from pellucid.errors import InputError, show
+
+if TYPE_CHECKING:
+    from pellucid.border.schema import Schema
 
 # Tensors in tuples, lists and dicts of any depth.
 Structure: TypeAlias = Any
@@ -160,6 +163,7 @@ class Inputs:
     `leaves` are the tensors in order, each moved to have the batch as its first axis; `paths` lead
     to them in the structure `tree` that the user passed, and `axes` say where the batch is there.
     What has no batch axis, `shared`, and all that is no tensor, is passed to the model as it is.
+    `schema` says what the columns of a table are, or the words of texts; of tensors there is none.
     """
 
     leaves: tuple[Tensor, ...]
@@ -167,6 +171,7 @@ class Inputs:
     paths: tuple[Keys, ...] = ((),)
     axes: tuple[int, ...] = (0,)
     shared: Mapping[Keys, Tensor] = dataclasses.field(default_factory=dict)
+    schema: "Schema | None" = None
 
     @classmethod
     def of(cls, inputs: Any, batch_axis: Any = 0) -> "Inputs":

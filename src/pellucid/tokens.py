@@ -193,16 +193,29 @@ class Embedded:
 
     def lower(self, attribution: "Attribution") -> "Attribution":
         """Sum the values of embeddings to one for each integer."""
+        if attribution.players is not None and attribution.features is not None:
+            return self._lower_players(attribution, attribution.features, attribution.players)
         error = attribution.error
         cancelled = CANCEL_NOTE if self._cancels(attribution.values) else ""
-        features = attribution.features
         return replace(
             attribution,
-            features=features and self._lowered_players(features),
             notes=(*attribution.notes, *filter(None, [cancelled])),
             values=self._lowered(attribution.values),
             # Errors of features of one embedding are correlated: their sum is a bound.
             error=None if error is None else self._lowered(error),
+        )
+
+    def _lower_players(
+        self, attribution: "Attribution", features: Players, players: Tensor
+    ) -> "Attribution":
+        """Give every integer the value of its player, however often it is embedded."""
+        lowered, like = self._lowered_players(features), attribution.values[-1]
+        error = attribution.player_error
+        return replace(
+            attribution,
+            features=lowered,
+            values=[value.to(like) for value in lowered.spread(players)],
+            error=None if error is None else [e.to(like) for e in lowered.spread(error)],
         )
 
     def _lowered_players(self, players: Players) -> Players:
@@ -225,7 +238,7 @@ class Embedded:
         for reading, value in zip(self.readings, values[count:], strict=True):
             summed = value.sum(-1)
             held = found[reading.leaf]
-            found[reading.leaf] = held + summed if held.is_floating_point() else summed
+            found[reading.leaf] = held.to(summed) + summed if held.is_floating_point() else summed
         return found
 
 

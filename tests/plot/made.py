@@ -7,6 +7,7 @@ from torch import Tensor
 
 import pellucid as pl
 from pellucid.explanation import Completeness, Explanation
+from pellucid.features import Players
 
 
 def made(values: Any, *, inputs: Any = None, method: Any = None, **fields: Any) -> Explanation:
@@ -28,6 +29,42 @@ def made(values: Any, *, inputs: Any = None, method: Any = None, **fields: Any) 
 def image(values: Any, **fields: Any) -> Explanation:
     """An explanation of one image of one channel, from its rows of pixels."""
     return made(torch.as_tensor(values, dtype=torch.float32)[None, None], **fields)
+
+
+def of_players(
+    values: Any,
+    *,
+    labels: Any = None,
+    names: tuple[tuple[str, ...], ...] = (),
+    inputs: Any = None,
+    error: Any = None,
+    expected: float | None = None,
+    **fields: Any,
+) -> Explanation:
+    """An explanation of players (sample, player); without labels each is a column of a table.
+
+    With `expected`, the method claims that the values of every sample sum to it.
+    """
+    players = torch.as_tensor(values, dtype=torch.float64)
+    labels = torch.arange(players.shape[1])[None] if labels is None else torch.as_tensor(labels)
+    found = Players(labels=(labels,), count=players.shape[1], names=names)
+    (spread,) = found.spread(players)
+    if inputs is None:
+        inputs = torch.linspace(0, 1, spread.numel()).reshape(spread.shape)
+    errors = None if error is None else torch.as_tensor(error, dtype=torch.float64)
+    law = None
+    if expected is not None:
+        law = Completeness(players.sum(1), torch.full((len(players),), expected).double())
+    return made(
+        spread,
+        inputs=inputs,
+        features=found,
+        players=players,
+        error=None if errors is None else found.spread(errors)[0],
+        player_error=errors,
+        completeness=law,
+        **fields,
+    )
 
 
 def completeness(explained: float, expected: float) -> Completeness:

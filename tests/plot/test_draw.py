@@ -122,7 +122,7 @@ def test_a_table_names_its_strongest_features():
     values = torch.zeros(1, 30)
     values[0, 17] = -5
     ax = draw(made(values), names=[f"column {i}" for i in range(30)])
-    assert ax.get_yticklabels()[0].get_text() == "column 17"
+    assert ax.get_yticklabels()[0].get_text() == "column 17 = 0.586207", "its name and its value"
     assert "the 20 largest of 30 features" in words(ax.figure)
     with pytest.raises(
         InputError, match=r"`names` \(in a report: `features`\) must name all 30 features; got 2"

@@ -1,6 +1,7 @@
 """The page in a browser: every switch works, links restore a view, no network is asked."""
 
 import io
+import itertools
 import json
 import re
 import tempfile
@@ -17,7 +18,7 @@ from pellucid.plot import Map, Scale
 from pellucid.plot.color import Scale as ColorScale
 from pellucid.plot.color import colorize
 from pellucid.report import Section, write
-from tests.plot.made import image, made, ramp
+from tests.plot.made import image, made, of_players, ramp
 from tests.report.browser import CHROMIUM, Browser
 from tests.report.test_document import of_class, text_of
 
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 SIDE = 24
+PAGES = ["photos", "single", "bad", "text", "signal", "table", "players", "regions"]
 PHOTOS = [np.full((SIDE, SIDE, 3), (200, 60, 40), np.uint8), np.zeros((SIDE, SIDE, 3), np.uint8)]
 
 
@@ -64,6 +66,15 @@ def folder():
         signal = made(noise(1, 2, 50, seed=0), inputs=torch.rand(1, 2, 50))
         write(folder / "signal.html", signal, features=["left", "right"], rate=25.0)
         write(folder / "table.html", made(noise(1, 30, seed=0)))
+        players = noise(1, 9, seed=0)
+        names = tuple(f"a quite long name of column {i} = {i}" for i in range(9))
+        law = {"expected": float(players.sum()) + 1, "error": players.abs() / 9}
+        write(folder / "players.html", of_players(players, names=(names,), **law))
+        labels = torch.arange(SIDE**2).reshape(1, 1, SIDE, SIDE) // 96
+        regions = of_players(
+            noise(1, 6, seed=1), labels=labels, inputs=torch.rand(1, 3, SIDE, SIDE)
+        )
+        write(folder / "regions.html", [regions, image(noise(SIDE, SIDE, seed=2))])
         tape = pl.record(torch.nn.Linear(2, 2), torch.ones(1, 2))
         write(folder / "tape.html", image(ramp(2, 2)), tape=tape, title="long" * 90)
         yield folder
@@ -138,7 +149,7 @@ def close_to(drawn, values, scale, dark=False):
     return far.max() <= 6 and (far > 0).mean() < 0.1
 
 
-@pytest.mark.parametrize("name", ["photos", "single", "bad", "text", "signal", "table"])
+@pytest.mark.parametrize("name", PAGES)
 def test_every_page_fits_and_can_be_read(show, name):
     tab = show(name)
     for scheme, ground in (("light", "rgb(251, 250, 248)"), ("dark", "rgb(16, 18, 20)")):
@@ -532,3 +543,56 @@ def test_a_script_error_would_be_found(tabs, folder):
     complaints = " ".join(tab.complaints())
     assert "planted" in complaints
     assert "Content Security Policy" in complaints
+
+
+def test_the_parts_of_a_score_by_keys_and_by_mouse(show):
+    tab = show("players")
+    said = "document.querySelector('.forces .readout').textContent"
+    tab.run("document.querySelector('.force .push').focus()")
+    first = tab.run(said)
+    assert re.search(r": [+\u2212][\d.e+\u2212]+", first)
+    tab.key("ArrowRight")
+    second = tab.run(said)
+    assert second != first
+    tab.key("Home")
+    assert tab.run(said) == first
+    x, y = tab.run(
+        "(() => { const b = [...document.querySelectorAll('.force .push')].at(-1)"
+        ".getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
+    )
+    tab.mouse("mouseMoved", x, y)
+    tab.until(f"{said} !== {json.dumps(first)}")
+    assert tab.run("document.querySelectorAll('.force .push[tabindex=\"0\"]').length") == 1
+
+
+def test_the_parts_of_a_score_are_where_python_says(show):
+    tab = show("players")
+    tab.run("document.querySelector('details').open = true")
+    code = """[...document.querySelectorAll('%s')].map(e => {
+      const b = e.getBoundingClientRect(), p = e.parentElement.getBoundingClientRect();
+      return [b.left - p.left, b.right - p.left, p.width]; })"""
+    for selector in (".force .push", ".falls .push", ".bars .whisker", ".bars .mark"):
+        for left, right, width in tab.run(code % selector):
+            assert -1 <= left <= right <= width + 2, selector
+    strip = tab.run(code % ".force .push")
+    assert all(abs(a[1] - b[0]) < 1 for a, b in itertools.pairwise(strip)), "no gaps"
+    marks, whiskers = tab.run(code % ".bars .mark"), tab.run(code % ".bars .whisker")
+    for (left, right, width), (low, high, _) in zip(marks, whiskers, strict=True):
+        end = right if abs(left - width / 2) < 1.5 else left
+        assert abs((low + high) / 2 - end) < 3, "a whisker is about the end of its bar"
+
+
+def test_the_borders_of_regions_go_with_the_map(show):
+    tab = show("regions")
+    assert tab.run("document.querySelectorAll('.frame svg.regions').length") == 1
+    box = "(e => { const b = e.getBoundingClientRect(); return [b.width, b.height]; })"
+    svg, canvas = (
+        tab.run(f"{box}(document.querySelector('.frame:has(.regions) {each}'))")
+        for each in ("svg", "canvas")
+    )
+    assert svg == pytest.approx(canvas, abs=1)
+    tab.click(*tab.center(".panel .open"))
+    tab.until("document.querySelector('dialog').open")
+    assert tab.run("document.querySelectorAll('dialog svg.regions').length") == 1
+    wide, high = tab.run(f"{box}(document.querySelector('dialog .view'))")
+    assert wide == pytest.approx(high, abs=1), "in the proportions of the picture"

@@ -80,11 +80,11 @@ def test_only_special_tokens_of_no_value_are_put_together():
 def test_the_longest_bar_is_the_largest_finite_value():
     found = marks.bars(Map.of(made([[1.0, -4.0, torch.inf, torch.nan, 0.0]])))
     assert {mark.label: mark.width for mark in found} == {
-        "feature 2": 0,
-        "feature 3": 0,
-        "feature 1": -100,
-        "feature 0": 25,
-        "feature 4": 0,
+        "feature 2 = 0.5": 0,
+        "feature 3 = 0.75": 0,
+        "feature 1 = 0.25": -100,
+        "feature 0 = 0": 25,
+        "feature 4 = 1": 0,
     }
     assert [mark.value is None for mark in found] == [True, True, False, False, False]
 

@@ -55,9 +55,9 @@ def test_where_evidence_lies_in_signals_and_tables():
     assert where(two).endswith("of the positions, around the right, the largest share in channel 0")
     assert "of the units" in where(image(ramp(3, 3), at="conv"))
     assert where(made([[0.5, -2.0, 0.0]])).startswith(
-        "feature 1 (\N{MINUS SIGN}2), feature 0 (+0.5)"
+        "feature 1 = 0.5 (\N{MINUS SIGN}2), feature 0 = 0 (+0.5)"
     )
-    assert where(made([[0.5, torch.nan, 3.0]])).startswith("feature 2 (+3), feature 0 (+0.5)")
+    assert where(made([[0.5, torch.nan, 3.0]])).startswith("feature 2 = 1 (+3)")
     ids = torch.tensor([[7, 8]])
     assert where(made([[0.5, -2.0]], inputs=ids)) == "“8” (\N{MINUS SIGN}2), “7” (+0.5)"
 

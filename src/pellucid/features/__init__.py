@@ -2,5 +2,6 @@
 
 from pellucid.features.features import Features, FeaturesLike
 from pellucid.features.players import NOBODY, Players
+from pellucid.features.tree import Tree
 
-__all__ = ["NOBODY", "Features", "FeaturesLike", "Players"]
+__all__ = ["NOBODY", "Features", "FeaturesLike", "Players", "Tree"]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class Players:
         """Whether all samples have the same players."""
         return all(len(each) == 1 for each in self.labels)
 
-    @property
+    @cached_property
     def counts(self) -> Tensor:
         """The number of players of each sample, of shape (sample,); (1,) where they are shared."""
         found = [each.reshape(len(each), -1).amax(1) + 1 for each in self.labels]
@@ -67,9 +68,8 @@ class Players:
         everyone = coalitions.new_ones(len(coalitions), 1)
         table = torch.cat([coalitions, everyone], 1)  # the last is NOBODY's
         found = []
-        for labels in self.labels:
-            places = torch.where(labels < 0, self.count, labels).to(table.device)
-            flat = places.reshape(len(places), -1)
+        for labels, places in zip(self.labels, self._places, strict=True):
+            flat = places.to(table.device)
             if len(flat) == 1:
                 made = table.index_select(1, flat[0])
             else:
@@ -81,16 +81,33 @@ class Players:
         """For each input, the value (sample, player) of the player that an element belongs to."""
         padded = torch.cat([values, values.new_zeros(len(values), 1)], 1)
         found = []
-        for labels in self.labels:
-            places = torch.where(labels < 0, self.count, labels).to(values.device)
-            flat = places.reshape(len(places), -1).expand(len(values), -1)
+        for labels, places in zip(self.labels, self._places, strict=True):
+            flat = places.to(values.device).expand(len(values), -1)
             found.append(padded.gather(1, flat).reshape(len(values), *labels.shape[1:]))
         return found
+
+    @cached_property
+    def _places(self) -> list[Tensor]:
+        """Where to read the value of each element, of shape (sample or 1, element), `count` last.
+
+        Every batch of coalitions asks for it.
+        """
+        flat = [labels.reshape(len(labels), -1) for labels in self.labels]
+        return [torch.where(each < 0, self.count, each) for each in flat]
+
+    def _is(self, other: "Players") -> bool:
+        """Whether two batches have the same players, by the same names."""
+        return (
+            self.names == other.names
+            and self.shared
+            and other.shared
+            and all(torch.equal(a, b) for a, b in zip(self.labels, other.labels, strict=True))
+        )
 
     @staticmethod
     def join(parts: "Sequence[Players]", rows: Sequence[int]) -> "Players":
         """The players of several batches, of so many samples each."""
-        if all(part.shared for part in parts):
+        if all(parts[0]._is(part) for part in parts):
             return parts[0]
         count = max(part.count for part in parts)
         labels = [

@@ -3,10 +3,35 @@
 Figures are objects of their own: pyplot and its global state are never touched, nothing is shown.
 """
 
+from pellucid.plot.bars import bar
 from pellucid.plot.color import Scale
 from pellucid.plot.draw import draw
 from pellucid.plot.examples import examples
 from pellucid.plot.grid import grid
+from pellucid.plot.line import LocalLine, local_line
 from pellucid.plot.map import Map
+from pellucid.plot.parts import Parts
+from pellucid.plot.summary import Summary
+from pellucid.plot.superpixels import Superpixels, superpixels
+from pellucid.plot.swarm import beeswarm, scatter
+from pellucid.plot.waterfall import Force, force, waterfall
 
-__all__ = ["Map", "Scale", "draw", "examples", "grid"]
+__all__ = [
+    "Force",
+    "LocalLine",
+    "Map",
+    "Parts",
+    "Scale",
+    "Summary",
+    "Superpixels",
+    "bar",
+    "beeswarm",
+    "draw",
+    "examples",
+    "force",
+    "grid",
+    "local_line",
+    "scatter",
+    "superpixels",
+    "waterfall",
+]

@@ -143,6 +143,16 @@ def colorize(values: Floats, scale: Scale, *, dark: bool = False) -> Bytes:
     return _table(dark)[indices(values, scale)]
 
 
+def sign_color(value: float, dark: bool = False) -> str:
+    """The strongest color of a sign; that of the middle for zero.
+
+    >>> sign_color(3.0), sign_color(0.0)
+    ('#b40426', '#dddddd')
+    """
+    place = 0 if value < 0 else COLORS - 1 if value > 0 else COLORS // 2
+    return "#{:02x}{:02x}{:02x}".format(*_table(dark)[place])
+
+
 def opacities(values: Floats, scale: Scale, opacity: float) -> Floats:
     """How strongly each value covers the picture beneath it, from 0 to `opacity`.
 

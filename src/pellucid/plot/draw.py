@@ -2,25 +2,28 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from pellucid.errors import InputError
 from pellucid.explanation import Explanation
-from pellucid.plot.color import DEFAULT_PERCENTILE, Bytes, colorize, gray, number, opacities
+from pellucid.plot.axes import axes_for, canvas
+from pellucid.plot.bars import draw_bars
+from pellucid.plot.borders import borders, draw_lines
+from pellucid.plot.color import DEFAULT_PERCENTILE, Bytes, gray, number, opacities
 from pellucid.plot.legend import INK, PAPER, colormap, ink, legend, norm
 from pellucid.plot.map import Map, ScaleLike
 from pellucid.plot.signal import ticks, waves
-from pellucid.plot.text import draw_text, text_height
+from pellucid.plot.text import draw_text
 from pellucid.pooling import Pooling
 
 # A table with more features than this shows those with the largest values.
 MOST_BARS = 20
+# How strongly players cover the picture that they are parts of.
+OPACITY = 0.8
+Overlay: TypeAlias = "float | Literal['auto'] | None"
 # A signal of more channels than this names only some.
 MOST_LANES = 24
 
@@ -34,7 +37,7 @@ def draw(
     pool: Pooling | None = None,
     scale: ScaleLike = "own",
     percentile: float = DEFAULT_PERCENTILE,
-    overlay: float | None = None,
+    overlay: Overlay = "auto",
     picture: Any = None,
     dark: bool = False,
     title: str | None = None,
@@ -51,7 +54,8 @@ def draw(
     | `pool` | how channels are joined, as in `Explanation.pool`; images: "sum" if not given |
     | `scale` | "own" or the value that gets the strongest color, to share it among maps |
     | `percentile` | of the absolute values, that gets the strongest color; 100 is the maximum |
-    | `overlay` | opacity of the map on the picture, from 0 to 1; `None` draws the map alone |
+    | `overlay` | opacity of the map on the picture, from 0 to 1; `None` draws the map alone, and |
+    | | "auto" does so, but for players of an image, which lie on it |
     | `picture` | array or PIL image under the map; else the input, stretched to its range |
     | `dark` | colors for a dark page |
     | `title` | the method's name if not given |
@@ -80,10 +84,10 @@ def draw(
         names=names,
         rate=rate,
     )
-    if ax is not None and not isinstance(ax, Axes):
-        raise InputError("`ax` must be axes of matplotlib", got=ax)
     title = type(explanation.method).__name__ if title is None else title
-    ax = canvas(shown, 1, 1, dark).add_subplot() if ax is None else ax
+    if overlay == "auto":
+        overlay = None if shown.regions is None else OPACITY
+    ax = axes_for(ax) or canvas(shown, 1, 1, dark).add_subplot()
     return draw_map(shown, ax, overlay, dark, title)
 
 
@@ -115,34 +119,6 @@ def draw_picture(picture: Bytes, ax: Axes, *, dark: bool = False, title: str = "
     return ax
 
 
-def canvas(shown: Map, lines: int, columns: int, dark: bool) -> Figure:
-    """A figure for so many maps of this kind, which no global state knows of.
-
-    The legend hangs below its axes, where no layout engine sees it under an image of fixed
-    proportions; so images are placed by hand, in inches.
-    """
-    if shown.kind == "signal" and len(shown.values) > 4:
-        size = (5.0 * columns, (1.5 + 0.5 * min(len(shown.values), 24)) * lines)
-        return Figure(figsize=size, layout="constrained", facecolor=PAPER[dark])
-    if shown.kind != "image":
-        tall = text_height(shown) if shown.kind == "text" else 4.0
-        size = (4.0 * columns, tall * lines)
-        return Figure(figsize=size, layout="constrained", facecolor=PAPER[dark])
-    side, gap, above, below = 2.5, 0.2, 0.32, 0.8
-    tall = side * float(np.clip(shown.values.shape[0] / shown.values.shape[1], 0.4, 2.5))
-    width, height = columns * (side + gap) + gap, lines * (tall + above + below)
-    figure = Figure(figsize=(width, height), facecolor=PAPER[dark])
-    figure.subplots_adjust(
-        left=gap / width,
-        right=1 - gap / width,
-        top=1 - above / height,
-        bottom=below / height,
-        wspace=gap / side,
-        hspace=(above + below) / tall,
-    )
-    return figure
-
-
 def _image(shown: Map, ax: Axes, overlay: float | None, dark: bool) -> None:
     height, width = shown.values.shape
     extent = (-0.5, width - 0.5, height - 0.5, -0.5)
@@ -161,6 +137,8 @@ def _image(shown: Map, ax: Axes, overlay: float | None, dark: bool) -> None:
         interpolation="bilinear" if shown.smooth else "nearest",
         interpolation_stage="data",
     )
+    if shown.regions is not None:
+        draw_lines(borders(shown.regions), ax, dark)
     ax.set_axis_off()
     legend(shown, ax, dark, below=-0.055)
 
@@ -196,16 +174,8 @@ def _signal(shown: Map, ax: Axes, dark: bool) -> None:
 def _table(shown: Map, ax: Axes, dark: bool) -> None:
     """A bar for each of the strongest features, the strongest on top."""
     labels, order = shown.labels, shown.strongest(MOST_BARS)
-    values = shown.values[order]
-    colors = [to_hex(rgb / 255) for rgb in colorize(values, shown.scale, dark=dark)]
-    finite = np.where(np.isfinite(values), values, 0)
-    places = np.arange(len(order))
-    ax.barh(places, finite, color=colors, edgecolor=INK[dark], linewidth=0.5)
-    ax.set_yticks(places, [labels[i] for i in order])
-    ax.set_ylim(len(order) - 0.5, -0.5)
-    ax.axvline(0, color=INK[dark], linewidth=0.8)
-    reach = float(np.abs(finite).max(initial=0)) or 1.0
-    ax.set_xlim(-1.05 * reach, 1.05 * reach)
+    errors = None if shown.errors is None else shown.errors[order]
+    draw_bars(ax, [labels[i] for i in order], shown.values[order], errors, shown.scale, dark=dark)
     caption = [f"color: ±{number(shown.scale.span)}", *shown.caption()]
     if len(order) < len(labels):
         caption.append(f"the {len(order)} largest of {len(labels)} features")

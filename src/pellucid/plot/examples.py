@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pellucid.errors import InputError
+from pellucid.plot.axes import canvas
 from pellucid.plot.color import DEFAULT_PERCENTILE, number
-from pellucid.plot.draw import canvas, draw_map, draw_picture
+from pellucid.plot.draw import draw_map, draw_picture
 from pellucid.plot.map import Map
 from pellucid.pooling import Pooling
 

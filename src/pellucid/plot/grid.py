@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 
 from pellucid.errors import InputError
 from pellucid.explanation import Explanation
+from pellucid.plot.axes import canvas
 from pellucid.plot.color import DEFAULT_PERCENTILE, Scale
-from pellucid.plot.draw import canvas, draw_map, draw_picture
+from pellucid.plot.draw import draw_map, draw_picture
 from pellucid.plot.map import GridScale, Map
 from pellucid.plot.titles import titles as told_apart
 from pellucid.pooling import Pooling
@@ -38,9 +39,9 @@ def grid(
 
     `explanations` are those of one sample (its place in the batch is `row`), or one list of them
     for each sample; the sample's picture comes first. `scale="shared"` gives all maps one scale,
-    a number does so by hand, and "own" gives each its own. Smooth maps (those of CAMs) lie on the
-    picture with the opacity `smooth_overlay`, all others with `overlay`; `None` draws the map
-    alone. `pictures` has one array or PIL image for each sample, `titles` one name and
+    a number does so by hand, and "own" gives each its own. Smooth maps (those of CAMs) and regions
+    lie on the picture with the opacity `smooth_overlay`, all others with `overlay`; `None` draws
+    the map alone. `pictures` has one array or PIL image for each sample, `titles` one name and
     `tokens` one list of strings. The other options are those of `draw`.
 
     >>> import torch
@@ -119,7 +120,7 @@ def _figure(
         for x, (panel, title) in enumerate(line):
             ax = figure.add_subplot(len(broken), wide, y * wide + x + 1)
             if isinstance(panel, Map):
-                draw_map(panel, ax, smooth_overlay if panel.smooth else overlay, dark, title)
+                draw_map(panel, ax, smooth_overlay if panel.covers else overlay, dark, title)
             else:
                 draw_picture(panel, ax, dark=dark, title=title)
     return figure

@@ -10,7 +10,10 @@ from torch import Tensor
 
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.explanation import Explanation, input_name
+from pellucid.plot import owned
 from pellucid.plot.color import DEFAULT_PERCENTILE, Bytes, Floats, Scale
+from pellucid.plot.names import valued
+from pellucid.plot.owned import Owned
 from pellucid.pooling import POOLINGS, Pooling, channels_last
 from pellucid.structure import Keys, leaves
 from pellucid.words.pieces import Piece, pieces, visible
@@ -39,6 +42,8 @@ class Map:
     summed for, if they were, and `unit` is what one element is called; `rate` is the number of
     positions of a signal in a second. `smooth` says that the map may be interpolated, `pool` how
     its channels were joined, `cut` which slice of a volume it is, and `at` of which layer.
+    `errors` are the standard errors of the values of a table or text that was sampled, `regions`
+    the player of each pixel, where one has several.
     """
 
     kind: Kind
@@ -48,6 +53,8 @@ class Map:
     smooth: bool = False
     pool: Pooling | None = None
     picture: Bytes | None = None
+    errors: Floats | None = None
+    regions: NDArray[np.integer[Any]] | None = None
     labels: tuple[str, ...] = ()
     words: tuple[Piece, ...] = ()
     unit: str = ""
@@ -71,36 +78,41 @@ class Map:
         rate: float | None = None,
     ) -> "Map":
         """Take one sample of an explanation; the options are those of `draw`."""
-        part = worth_drawing(explanation) if part is None else part
         sample = explanation.batch_first()[row]
-        path, values, inputs = _part(sample, part)
-        words, unit = _words(sample, path)
-        values, cut = _drawable(values[: len(words)] if words else values, at=explanation.at)
-        inputs, _ = _drawable(inputs, at=None)
-        kind = "text" if words else _kind(values, inputs, tokens, names, rate)
-        if kind == "signal" and values.ndim == 1:
-            values, inputs = values[None], inputs[None]
-        pooled, how = _pooled(values, kind, pool, explanation.at)
-        array = _array(pooled)
+        part = worth_drawing(explanation) if part is None else part
+        path, values, inputs, kind, words, cut = _taken(sample, part, tokens, names, rate)
+        array, how = _pooled(values, kind, pool, sample.at)
+        own = _own(sample, path, kind, tokens, names) if not words else None
+        if own is None:
+            labels = _texts(words) or _called(sample, kind, array, inputs, tokens, names)
+            own = Owned(array, _errors(sample, path, array), labels, words)
+        regions = owned.regions(sample, path, own.values.shape)
         return cls(
             kind=kind,
-            values=array,
+            values=own.values,
             inputs=_array(inputs),
-            scale=make_scale(scale, [array], percentile),
-            smooth=explanation.method.smooth,
+            scale=make_scale(scale, [own.values], percentile),
+            smooth=explanation.method.smooth and regions is None,
             pool=how,
-            picture=_picture(picture, inputs) if kind == "image" else None,
-            labels=_texts(words) or _labels(kind, array, inputs, tokens, names),
-            words=words,
-            unit=unit or UNITS[kind],
+            picture=_picture(kind, picture, inputs),
+            errors=own.errors,
+            regions=regions,
+            labels=own.labels,
+            words=own.words,
+            unit=_unit(sample, kind, own, regions is not None),
             rate=rate,
             cut=cut,
-            at=explanation.at,
+            at=sample.at,
         )
 
     def on(self, scale: Scale) -> "Map":
         """The same map on another scale."""
         return replace(self, scale=scale)
+
+    @property
+    def covers(self) -> bool:
+        """Whether it is usual to lay it on the picture: parts say where, single pixels hide."""
+        return self.smooth or self.regions is not None
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
@@ -205,12 +217,55 @@ def _drawable(values: Tensor, *, at: str | None) -> tuple[Tensor, str]:
     return values, f"the middle: {places}"
 
 
-def _words(sample: Explanation, path: Keys) -> tuple[tuple[Piece, ...], str]:
-    """The words that the values at a path were summed for, if they were, and what those are."""
+def _words(sample: Explanation, path: Keys) -> tuple[Piece, ...]:
+    """The words that the values at a path were summed for, if they were."""
     grouping = sample.grouping
-    if grouping is None or path not in grouping.paths:
-        return (), ""
-    return grouping.pieces[0], grouping.unit
+    return () if grouping is None or path not in grouping.paths else grouping.pieces[0]
+
+
+def _taken(
+    sample: Explanation,
+    part: int | str,
+    tokens: Sequence[str] | None,
+    names: Sequence[str] | None,
+    rate: float | None,
+) -> tuple[Keys, Tensor, Tensor, Kind, tuple[Piece, ...], str]:
+    """One input of one sample: its path, its values, itself, its kind, its words and the cut."""
+    path, values, inputs = _part(sample, part)
+    words = _words(sample, path)
+    values, cut = _drawable(values[: len(words)] if words else values, at=sample.at)
+    inputs, _ = _drawable(inputs, at=None)
+    kind = "text" if words else _kind(values, inputs, tokens, names, rate)
+    if kind == "signal" and values.ndim == 1:
+        values, inputs = values[None], inputs[None]
+    return path, values, inputs, kind, words, cut
+
+
+def _unit(sample: Explanation, kind: Kind, own: Owned, has_regions: bool) -> str:
+    """What one element is called, or what has been made of elements."""
+    if own.words:
+        return "word" if sample.grouping is None else sample.grouping.unit
+    return "region" if has_regions else UNITS[kind]
+
+
+def _own(
+    sample: Explanation,
+    path: Keys,
+    kind: Kind,
+    tokens: Sequence[str] | None,
+    names: Sequence[str] | None,
+) -> Owned | None:
+    """The players of a table or text, which are shown instead of its elements."""
+    if kind == "table":
+        return owned.columns(sample, path, names)
+    return owned.words(sample, path, tokens) if kind == "text" else None
+
+
+def _errors(sample: Explanation, path: Keys, values: Floats) -> Floats | None:
+    """The standard errors of the elements of a table or text."""
+    found = dict(leaves(sample.error)).get(path) if sample.error is not None else None
+    fits = found is not None and found.shape[1:] == values.shape and values.ndim == 1
+    return _array(found[0]) if found is not None and fits else None
 
 
 def _texts(words: Sequence[Piece]) -> tuple[str, ...]:
@@ -235,6 +290,19 @@ def _kind(
     return KINDS[values.ndim]
 
 
+def _called(
+    sample: Explanation,
+    kind: Kind,
+    values: Floats,
+    inputs: Tensor,
+    tokens: Sequence[str] | None,
+    names: Sequence[str] | None,
+) -> tuple[str, ...]:
+    """What elements are called: by a schema, where the user names none."""
+    found = owned.titles(sample, len(values), tokens, names)
+    return found or _labels(kind, values, inputs, tokens, names)
+
+
 def _labels(
     kind: Kind,
     values: Floats,
@@ -252,11 +320,14 @@ def _labels(
     if given is None:
         if kind == "text":
             return tuple(map(str, inputs.tolist()))
-        return tuple(f"feature {i}" if kind == "table" else str(i) for i in range(len(values)))
+        given = [f"feature {i}" if kind == "table" else str(i) for i in range(len(values))]
     thing = {"text": "tokens", "table": "features", "signal": "channels"}[kind]
     if len(given) != len(values):
         raise InputError(f"{option} must name all {len(values)} {thing}", got=len(given))
-    return tuple(visible(str(each)) if not str(each).strip() else str(each) for each in given)
+    found = [visible(str(each)) if not str(each).strip() else str(each) for each in given]
+    if kind == "table" and inputs.is_floating_point() and inputs.shape == values.shape:
+        return tuple(map(valued, found, inputs.tolist()))
+    return tuple(found)
 
 
 def _part(sample: Explanation, part: int | str) -> tuple[Keys, Tensor, Tensor]:
@@ -283,12 +354,12 @@ def _part(sample: Explanation, part: int | str) -> tuple[Keys, Tensor, Tensor]:
 
 def _pooled(
     values: Tensor, kind: Kind, pool: Pooling | None, at: str | None
-) -> tuple[Tensor, Pooling | None]:
+) -> tuple[Floats, Pooling | None]:
     """Join the channels of an image, by default by their sum; those of a signal on request."""
     if pool is not None and pool not in POOLINGS:
         raise UnknownNameError("`pool`", pool, POOLINGS)
     if kind in ("table", "text") or (kind == "signal" and pool is None):
-        return values, None
+        return _array(values), None
     if kind == "signal" and at is not None:
         raise InputError(
             "`pool` cannot know which of three axes at a layer are the channels",
@@ -296,11 +367,13 @@ def _pooled(
             hint="Pool first: explanation.pool(how, axis=1).plot().",
         )
     how: Pooling = pool or "sum"
-    joined = POOLINGS[how](values[None])[0]
+    joined = _array(POOLINGS[how](values[None])[0])
     return (joined[0] if kind == "image" else joined), (how if values.shape[0] > 1 else None)
 
 
-def _picture(picture: Any, inputs: Tensor) -> Bytes | None:
+def _picture(kind: Kind, picture: Any, inputs: Tensor) -> Bytes | None:
+    if kind != "image":
+        return None
     if picture is not None:
         return as_picture(picture)
     return stretch(_array(inputs)) if inputs.ndim == 3 else None

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pellucid.plot.color import Floats, Scale, colorize, ink_on, signed
+from pellucid.plot.color import Floats, Scale, colorize, ink_on
 from pellucid.plot.draw import MOST_BARS
 from pellucid.plot.map import Map
 from pellucid.plot.text import runs
+from pellucid.plot.waterfall import with_error
 from pellucid.words.pieces import Piece
 
 
@@ -16,7 +17,8 @@ class Mark:
     """One token or feature: its value, how it is written, and its colors as a style.
 
     `value` is `None` where it is not finite; `width` is the length of a bar in percent.
-    `count` is the number of equal tokens that this one stands for.
+    `count` is the number of equal tokens that this one stands for; `whisker` is where one standard
+    error about the end of a bar begins, and how wide it is, in percent, where there is one.
     """
 
     label: str
@@ -26,6 +28,7 @@ class Mark:
     width: float = 0.0
     piece: Piece | None = None
     count: int = 1
+    whisker: tuple[float, float] | None = None
 
 
 def tokens(shown: Map) -> list[Mark]:
@@ -37,7 +40,7 @@ def tokens(shown: Map) -> list[Mark]:
             Mark(
                 label=shown.labels[start],
                 value=_value(shown.values[start]),
-                number=signed(shown.values[start]),
+                number=with_error(shown.values[start], _error(shown, start)),
                 style=styles[start],
                 piece=found[start],
                 count=count,
@@ -50,18 +53,35 @@ def bars(shown: Map) -> list[Mark]:
     """A bar for each of the strongest features of a table, the strongest first."""
     order = shown.strongest(MOST_BARS)
     values = shown.values[order]
-    reach = float(np.abs(values[np.isfinite(values)]).max(initial=0)) or 1.0
+    errors = [_error(shown, i) for i in order]
+    spread = np.array([0.0 if error is None else error for error in errors])
+    sizes = np.abs(np.where(np.isfinite(values), values, 0)) + spread
+    reach = float(sizes.max(initial=0)) or 1.0
     styles = swatches(values, shown.scale)
     return [
         Mark(
             label=shown.labels[i],
             value=_value(value),
-            number=signed(value),
+            number=with_error(value, error),
             style=style,
             width=100 * float(value) / reach if np.isfinite(value) else 0.0,
+            whisker=_whisker(float(value), error, reach),
         )
-        for i, value, style in zip(order, values, styles, strict=True)
+        for i, value, error, style in zip(order, values, errors, styles, strict=True)
     ]
+
+
+def _error(shown: Map, place: int) -> float | None:
+    """The standard error of a value, if it is known."""
+    if shown.errors is None or not np.isfinite(shown.errors[place]):
+        return None
+    return float(shown.errors[place])
+
+
+def _whisker(value: float, error: float | None, reach: float) -> tuple[float, float] | None:
+    if error is None or not np.isfinite(value):
+        return None
+    return 50 + 50 * (value - error) / reach, 100 * error / reach
 
 
 def swatches(values: Floats, scale: Scale) -> list[str]:

@@ -5,14 +5,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
+import numpy as np
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup, escape
+from numpy.typing import NDArray
 
 from pellucid.explanation import Explanation
+from pellucid.plot.borders import borders
 from pellucid.plot.color import NOT_FINITE, Scale, number
 from pellucid.plot.map import Map
+from pellucid.plot.parts import SMALL, Parts
 from pellucid.report import marks, wording
+from pellucid.report.forces import Forces
 from pellucid.report.image import Raster, colors, rasterize, strip
 from pellucid.report.lanes import Lanes
 from pellucid.report.marks import Mark
@@ -50,7 +56,8 @@ class Panel:
     """What the page says about one explanation of one sample.
 
     `body` is the map as its kind is shown; `own` and `shared` are the scales it can be drawn on,
-    and `ends` the one it is drawn on at first.
+    and `ends` the one it is drawn on at first. `outline` is an SVG path along which the regions of
+    an image meet, and `forces` say how the parts of a table or text make up the score.
     """
 
     title: str
@@ -62,6 +69,8 @@ class Panel:
     answers: str
     weakness: str
     body: Raster | Lanes | list[Mark]
+    outline: str
+    forces: Forces | None
     alt: str
     ends: Ends
     own: Ends
@@ -101,7 +110,9 @@ class Panel:
             options=repr(explanation.method),
             answers=wording.worded(explanation.method.answers, made),
             weakness=wording.worded(explanation.method.weakness, made),
-            body=_body(drawn, alt, SMOOTH_OPACITY if made.smooth else overlay),
+            body=_body(drawn, alt, SMOOTH_OPACITY if made.covers else overlay),
+            outline="" if made.regions is None else outline(made.regions),
+            forces=_forces(explanation, made, row),
             alt=alt,
             ends=others if on_shared else own,
             own=own,
@@ -151,6 +162,28 @@ def _body(made: Map, alt: str, opacity: float | None) -> Raster | Lanes | list[M
     if made.kind == "signal":
         return Lanes.of(made, alt=alt)
     return marks.tokens(made) if made.kind == "text" else marks.bars(made)
+
+
+def outline(regions: NDArray[Any]) -> str:
+    """Where regions meet as an SVG path, in pixels of the map.
+
+    >>> import numpy as np
+    >>> outline(np.array([[0, 0], [1, 1]]))
+    'M0 1H2'
+    """
+    lines = (borders(regions) + 0.5).astype(int).tolist()
+    return "".join(f"M{a} {b}H{c}" if b == d else f"M{a} {b}V{d}" for (a, b), (c, d) in lines)
+
+
+def _forces(explanation: Explanation, made: Map, row: int) -> Forces | None:
+    """How what a table or text shows makes up the score, where the method claims that it does."""
+    sample, law = explanation[row], explanation.completeness
+    if made.kind not in ("table", "text") or explanation.at is not None or law is None:
+        return None
+    parts = Parts.of_map(sample, made)
+    if abs(float(law.explained[row]) - parts.total) > SMALL * np.abs(parts.values).sum():
+        return None  # other inputs have their share, which are not shown here
+    return Forces.of(parts)
 
 
 def _code(text: str) -> Markup:

@@ -148,15 +148,15 @@ const shown = (panel) => printing || panel.id === state.zoom ||
 
 // ---- Texts ------------------------------------------------------------------------------------
 
-/** One stop of the Tab key for each text; the arrow keys go from token to token. */
+/** One stop of the Tab key for each text or strip; the arrow keys go from part to part. */
 function listenToText(text) {
-  const tokens = all(".token", text);
+  const tokens = all(".token, .push", text);
   const go = (from, to) => {
     tokens[from].tabIndex = -1;
     tokens[to].tabIndex = 0;
     tokens[to].focus();
   };
-  const readout = text.nextElementSibling;
+  const readout = one(".readout", text.parentElement);
   readout.hidden = false;
   tokens.forEach((token, i) => {
     token.tabIndex = i ? -1 : 0;
@@ -210,7 +210,7 @@ function start() {
   all(".classes").forEach((each) => { each.hidden = false; });
   page.classList.add("live");
   all(".panel").forEach(prepare);
-  all(".tokens").forEach(listenToText);
+  all(".tokens, .force").forEach(listenToText);
   listenToZoom();
   all("select", controls).forEach((each) =>
     each.addEventListener("change", () => change({ [each.name]: each.value })));

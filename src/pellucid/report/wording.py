@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.explanation import Explanation
@@ -139,6 +140,8 @@ def where(shown: Map) -> str:
         return "all values are zero"
     if shown.kind in ("table", "text"):
         return strongest(shown)
+    if shown.regions is not None:
+        return _regions(shown.regions, values)
     sign, other = ("positive", "negative") if positive >= negative else ("negative", "positive")
     part = values.clip(0) if sign == "positive" else -values.clip(max=0)
     against = min(positive, negative) / (positive + negative)
@@ -149,6 +152,20 @@ def where(shown: Map) -> str:
     inside = "in the slice shown, " if shown.cut else ""
     found = f"half of the {sign} part in {percent(kept.mean())} of the {things}, {place}{share}"
     return inside + found
+
+
+def _regions(regions: NDArray[Any], values: Floats) -> str:
+    """The same of the players of an image, each of which counts once, whatever its size."""
+    own, first = np.unique(regions, return_index=True)
+    worth = np.where(own < 0, 0.0, values.ravel()[first].astype(np.float64))
+    sign = 1 if worth.clip(0).sum() >= -worth.clip(max=0).sum() else -1
+    kept = _half((sign * worth).clip(0))
+    against = float((-sign * worth).clip(0).sum() / np.abs(worth).sum())
+    names = ("positive", "negative")[::sign]
+    place = _place(np.isin(regions, own[kept]) * (sign * values).clip(0))
+    share = f"; {percent(against)} of all is {names[1]}" if against > 0 else ""
+    count = int((own >= 0).sum())
+    return f"half of the {names[0]} part in {kept.sum()} of {count} regions, {place}{share}"
 
 
 def strongest(shown: Map, most: int = 3) -> str:

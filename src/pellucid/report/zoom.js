@@ -45,7 +45,7 @@ async function zoom() {
   if (below.length) Object.assign(below[0], { src: photoOf(panel).src, hidden: false });
   const lines = all("svg", frame).map((svg) => svg.cloneNode(true));
   content.replaceChildren(...below, canvas, ...lines);
-  const ratio = lines.length ? 2.5 : map.width / map.height;
+  const ratio = panel.classList.contains("signal") ? 2.5 : map.width / map.height;
   content.style.setProperty("--ratio", ratio);
   one(".key", dialog).replaceChildren(...one("figcaption", panel).cloneNode(true).childNodes);
   place();

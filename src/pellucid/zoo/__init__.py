@@ -10,7 +10,7 @@ Weights come from packages, never from the network, and are never unpickled.
 """
 
 from pellucid.zoo.entry import Entry, load, names, register
-from pellucid.zoo.factory import find
+from pellucid.zoo.factory import find, named
 from pellucid.zoo.photo import open_photo
 from pellucid.zoo.preprocessing import Preprocessing
 from pellucid.zoo.text import TextEntry
@@ -21,6 +21,7 @@ __all__ = [
     "TextEntry",
     "find",
     "load",
+    "named",
     "names",
     "open_photo",
     "register",

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from pellucid.border.models import check_model
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.zoo.entry import Entry, load, names
 from pellucid.zoo.preprocessing import Preprocessing
@@ -21,15 +22,7 @@ def find(name: str) -> Entry:
     ImageNet photographs as most do: 224 x 224 pixels with ImageNet's mean and deviation. Instead
     of a factory it may be the model itself. Modules in the working directory are found too.
     """
-    if ":" not in name:
-        known = names()
-        if name not in known:
-            hint = "A model of your own is named package.module:factory."
-            raise UnknownNameError("A model of the zoo", name, known, hint=hint)
-        return _seeing(load(name))
-    made = _attribute(*name.split(":", 1))
-    if not isinstance(made, nn.Module | Entry | TextEntry) and callable(made):
-        made = _made(name, made)
+    made = named(name)
     if isinstance(made, Entry | TextEntry):
         return _seeing(made)
     if not callable(made):
@@ -39,6 +32,21 @@ def find(name: str) -> Entry:
             hint="A state dict must be loaded into a module first.",
         )
     return Entry(name=name, model=made, preprocess=Preprocessing())
+
+
+def named(name: str) -> Any:
+    """An entry of the zoo, or what `package.module:factory` returns; no file is unpickled."""
+    check_model(name)
+    if ":" not in name:
+        known = names()
+        if name not in known:
+            hint = "A model of your own is named package.module:factory."
+            raise UnknownNameError("A model of the zoo", name, known, hint=hint)
+        return load(name)
+    made = _attribute(*name.split(":", 1))
+    if not isinstance(made, nn.Module | Entry | TextEntry) and callable(made):
+        made = _made(name, made)
+    return made
 
 
 def _made(name: str, factory: Callable[[], Any]) -> Any:

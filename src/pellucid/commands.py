@@ -1,0 +1,82 @@
+"""Commands that are about a whole model, rather than about one photograph, row or text."""
+
+from typing import Any
+
+import click
+
+from pellucid.errors import InputError
+
+
+@click.command()
+@click.argument("table")
+@click.option(
+    "--model",
+    required=True,
+    metavar="PACKAGE.MODULE:FACTORY",
+    help="The factory is called without arguments and returns a fitted estimator, a function of "
+    "data frames, or a torch model.",
+)
+@click.option(
+    "--kind",
+    default="tree",
+    show_default=True,
+    help="What is fitted: tree, rules or linear.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(min=1),
+    default=6,
+    show_default=True,
+    help="The most leaves, rules or terms.",
+)
+@click.option("--target", help="The class whose score is imitated. [default: those of all classes]")
+@click.option(
+    "--unit",
+    "units",
+    multiple=True,
+    metavar="COLUMN=UNIT",
+    help="What a column is measured in; may be given many times.",
+)
+@click.option("--out", default="surrogate.png", show_default=True, help="The picture to write.")
+def surrogate(
+    table: str,
+    model: str,
+    kind: str,
+    size: int,
+    target: str | None,
+    units: tuple[str, ...],
+    out: str,
+) -> None:
+    """Fit a tree, rules or weights that one can read to what a model answers for a TABLE (.csv)."""
+    from pellucid.cli import _ending, _keep_picture
+    from pellucid.report import check_writable, png, write_whole
+
+    image = check_writable(_ending(out, ".png"))
+    _keep_picture(image, other="tree.png")
+    measured = dict(map(_unit, units))
+
+    from pellucid.inspect.surrogate import fit_surrogate
+    from pellucid.subjects import of_table
+
+    what = of_table(table, model, (0,), None)
+    options: dict[str, Any] = {"size": size, "units": measured, "names": what.columns}
+    found = fit_surrogate(
+        what.model,
+        what.background,
+        kind,  # type: ignore[arg-type]  # which it checks
+        target=what.index(target),
+        outputs=what.classes or None if target is None else None,
+        **options,
+    )
+    figure: Any = found.plot().figure
+    write_whole(image, png(figure))
+    click.echo(found)
+    click.echo(f"picture  {image}")
+
+
+def _unit(text: str) -> tuple[str, str]:
+    """Read COLUMN=UNIT."""
+    column, equals, unit = text.partition("=")
+    if not (column and equals and unit):
+        raise InputError("`--unit` must be COLUMN=UNIT", got=text, hint="Such as age=years.")
+    return column, unit

@@ -1,0 +1,285 @@
+"""What the command explains: photographs, rows of a table, and texts, each with its model."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from pellucid.baseline import Baseline
+from pellucid.border.models import is_estimator, labels, number, of_estimator
+from pellucid.border.texts import pieces
+from pellucid.choices import TABLES, defaults, kind_of
+from pellucid.errors import FileError, InputError, UnknownNameError
+from pellucid.tape.record import Tape, record
+from pellucid.zoo import Entry, TextEntry, find, named, open_photo
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pellucid.method import Method
+    from pellucid.plot import Map
+
+# A background that scores are averaged over has at most so many rows: each costs an evaluation.
+MOST_BACKGROUND = 100
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """A photograph, a row of a table, or a text: its name, and what a model is called with.
+
+    `picture` is what the model sees of a photograph, `tokens` are the words of a text.
+    """
+
+    name: str
+    inputs: Any
+    picture: Any = None
+    tokens: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subjects:
+    """What is to be explained, the model of it, and what it can be held against.
+
+    `classes` are those of the model, `columns` the names of those of a table, and `background` rows
+    of data. `credits` says where a model comes from; `notes` are for the user.
+    """
+
+    model: Callable[..., Any]
+    name: str
+    subjects: Sequence[Subject]
+    classes: tuple[str, ...] = ()
+    columns: tuple[str, ...] | None = None
+    background: Any = None
+    credits: str = ""
+    notes: tuple[str, ...] = ()
+
+    def tape(self) -> Tape | None:
+        """The recorded run on the first of them; none of a model that is only called."""
+        first = self.subjects[0].inputs
+        return record(self.model, first) if isinstance(first, torch.Tensor) else None
+
+    def index(self, target: str | None) -> int | None:
+        """A class by its name, whatever the case, or by its number."""
+        if target is None:
+            return None
+        folded = [known.casefold() for known in self.classes]
+        if target.casefold() in folded:
+            return folded.index(target.casefold())
+        try:
+            place = int(target)
+        except ValueError:
+            return number(target, self.classes, self.name)
+        if place < 0:
+            raise InputError("`--target` must be a class by name, or by number from 0", got=place)
+        return place
+
+    def equipped(self, methods: "Sequence[Method]") -> "list[Method]":
+        """Methods with the background as their data, where none was given."""
+        return [self._equipped(each) for each in methods]
+
+    def _equipped(self, method: "Method") -> "Method":
+        known, own = defaults(method.name), {each.name for each in fields(method)}
+        if self.background is None or not own & {"data", "baseline"}:
+            return method
+        option = "data" if "data" in own else "baseline"
+        if getattr(method, option) != known[option]:
+            return method
+        few = option == "baseline"
+        rows = Baseline.samples(self.background, MOST_BACKGROUND) if few else self.background
+        return replace(method, **{option: rows})
+
+
+def subjects(
+    files: Sequence[str], model: str, rows: Sequence[int], background: str | None
+) -> Subjects:
+    """Open files, and the model of what they hold: "name" or "package.module:factory"."""
+    kind = kind_of(files)
+    if kind != "table" and (rows or background is not None):
+        option = "--row" if rows else "--background"
+        raise InputError(f"`{option}` must be for a table", got=list(files))
+    if kind == "table":
+        return of_table(files[0], model, rows or (0,), background)
+    return of_texts(files, model) if kind == "text" else of_photos(files, model)
+
+
+def of_photos(paths: Sequence[str], model: str) -> Subjects:
+    """Photographs, as a model of the zoo or of the user's own sees them."""
+    opened = [open_photo(path) for path in paths]
+    entry = find(model)
+    taken = [entry.preprocess(photo) for photo in opened]
+    found = [
+        Subject(name=name, inputs=inputs, picture=entry.inverse(inputs))
+        for name, inputs in zip(_names(paths), taken, strict=True)
+    ]
+    credits = f"Model: {entry.source}." if entry.source else ""
+    credits += f" License: {entry.license}." if entry.license else ""
+    return Subjects(
+        model=entry.model, name=entry.name, subjects=found, classes=entry.classes, credits=credits
+    )
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """The file names, or the whole paths where two files have the same name."""
+    names = [os.fsencode(Path(path).name).decode("utf-8", "replace") for path in paths]
+    return names if len(set(names)) == len(names) else list(paths)
+
+
+def of_texts(paths: Sequence[str], model: str) -> Subjects:
+    """The text of each file, for a model that is called with a list of strings."""
+    read = [_text(path) for path in paths]
+    made = _model(model)
+    if isinstance(made, nn.Module):
+        raise InputError(
+            "A model of texts must be called with a list of strings",
+            found=type(made).__name__,
+            hint="Let the factory return a function that makes tokens of them first.",
+        )
+    found = [
+        Subject(name=name, inputs=[text], tokens=tuple(word for _, word, _ in pieces(text)))
+        for name, text in zip(_names(paths), read, strict=True)
+    ]
+    return Subjects(model=made, name=model, subjects=found, classes=_classes(made))
+
+
+def of_table(path: str, model: str, numbers: Sequence[int], background: str | None) -> Subjects:
+    """Rows of a CSV file, by their numbers from 0, and rows of data to hold against them.
+
+    Columns are those that the model was fitted on, where it knows; else all. A torch module gets a
+    tensor of the numbers in them.
+    """
+    table = _table(path)
+    data = table if background is None else _table(background)
+    made = _model(model)
+    columns = _columns(made, table, path)
+    for place in numbers:
+        if not 0 <= place < len(table):
+            raise InputError(f"`--row` must be from 0 to {len(table) - 1}", got=place)
+    picked = [table.loc[[place], columns].reset_index(drop=True) for place in numbers]
+    others = data[_columns(made, data, background or path)]
+    if isinstance(made, nn.Module):
+        picked, others = [_tensor(each) for each in picked], _tensor(others)
+    found = [
+        Subject(name=f"{Path(path).name}, row {place}", inputs=each)
+        for place, each in zip(numbers, picked, strict=True)
+    ]
+    return Subjects(
+        model=_on_frames(made),
+        name=model,
+        subjects=found,
+        classes=_classes(made),
+        columns=tuple(map(str, columns)) if isinstance(made, nn.Module) else None,
+        background=others,
+        notes=_notes(Path(background or path).name, len(others)),
+    )
+
+
+def _notes(name: str, rows: int) -> tuple[str, ...]:
+    kept = f", {MOST_BACKGROUND} of them drawn where scores are averaged"
+    return (f"background: {rows} rows of {name}{kept if rows > MOST_BACKGROUND else ''}",)
+
+
+def _model(name: str) -> Any:
+    made = named(name)
+    if isinstance(made, Entry | TextEntry):
+        raise InputError(
+            "`--model` must be a model of tables or texts",
+            got=f"{made.name}, a model of the zoo",
+            hint="Name your own as package.module:factory.",
+        )
+    if not callable(made) and not is_estimator(made):
+        raise InputError(
+            f"{name} must return an estimator, a torch model or a callable",
+            got=made,
+        )
+    return made
+
+
+def _classes(model: Any) -> tuple[str, ...]:
+    return tuple(map(str, labels(model))) if is_estimator(model) else ()
+
+
+def _on_frames(model: Any) -> Any:
+    """An estimator that was fitted without names of columns, as a function of data frames."""
+    fitted_on_frames = getattr(model, "feature_names_in_", None) is not None
+    if not is_estimator(model) or fitted_on_frames or not hasattr(model, "n_features_in_"):
+        return model
+    ask = of_estimator(model)
+
+    def answer(frame: "pd.DataFrame") -> Any:
+        return ask(frame.to_numpy())
+
+    answer.__qualname__ = type(model).__name__
+    return answer
+
+
+def _columns(model: Any, table: "pd.DataFrame", path: str) -> list[Any]:
+    """The columns that a model was fitted on, all of which must be there."""
+    fitted = getattr(model, "feature_names_in_", None)
+    wanted = list(table.columns) if fitted is None else [str(name) for name in fitted]
+    for name in wanted:
+        if name not in table.columns:
+            raise UnknownNameError(
+                f"A column that the model was fitted on, in {path},", name, map(str, table.columns)
+            )
+    return wanted
+
+
+def _tensor(frame: "pd.DataFrame") -> torch.Tensor:
+    import pandas as pd
+
+    words = [name for name in frame if not pd.api.types.is_numeric_dtype(frame[name].dtype)]
+    if words:
+        raise InputError(
+            "A torch model must have columns of numbers",
+            found=f"column {words[0]!r}",
+            hint="Let the factory return a function of data frames instead.",
+        )
+    return torch.tensor(frame.to_numpy(dtype="float32"))
+
+
+def _table(path: str) -> "pd.DataFrame":
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, sep=TABLES.get(Path(path).suffix.lower(), ","))
+    except (OSError, ValueError) as error:
+        raise FileError(
+            f"{path!r} must be a table of comma-separated values",
+            got=error,
+            hint="Its first line names the columns.",
+        ) from error
+    if table.empty:
+        raise FileError(f"{path!r} must have at least one row below the names of its columns")
+    return table
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(
+            f"{path!r} must be a text in UTF-8", got=error, hint="Check the name."
+        ) from error
+
+
+def listed(shown: "Map", most: int = 10) -> list[str]:
+    """The columns of a row, or the words of a text, with their values, the strongest first."""
+    if shown.kind not in ("table", "text") or len(shown.labels) != len(shown.values):
+        return []
+    order = sorted(range(len(shown.values)), key=lambda i: -abs(float(shown.values[i])))
+    width = max(len(shown.labels[i]) for i in order[:most])
+    lines = [
+        f"{shown.labels[i]:<{width}}  {_signed(float(shown.values[i]))}"
+        + ("" if shown.errors is None else f" \N{PLUS-MINUS SIGN} {float(shown.errors[i]):.2g}")
+        for i in order[:most]
+    ]
+    rest = len(order) - len(lines)
+    return [*lines, f"... and {rest} more"] if rest else lines
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3g}".replace("-", "\N{MINUS SIGN}")
