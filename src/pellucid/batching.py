@@ -21,7 +21,9 @@ BatchSize: TypeAlias = int | Literal["auto"]
 # A batch that "auto" makes holds about this many input elements, where the user's own batch is
 # smaller: enough to keep small models busy, not enough to matter for images.
 AUTO_ELEMENTS = 2**17
-AUTO_ROWS = 1024
+AUTO_ROWS = 8192
+# Where the model only runs forward, and lets go what it computed on the way.
+FORWARD_ELEMENTS = 2**20
 
 
 def check_batch_size(size: BatchSize) -> None:
@@ -31,10 +33,10 @@ def check_batch_size(size: BatchSize) -> None:
     raise InputError('`batch_size` must be "auto" or a positive whole number', got=size)
 
 
-def auto_rows(sample: Tensor, rows: int) -> int:
+def auto_rows(sample: Tensor, rows: int, most: int = AUTO_ELEMENTS) -> int:
     """Rows of a batch if the user left it open: their own batch, or more if samples are small."""
     elements = max(1, sample[0].numel())
-    return max(rows, min(AUTO_ROWS, AUTO_ELEMENTS // elements), 1)
+    return max(rows, min(AUTO_ROWS, most // elements), 1)
 
 
 class Batcher:
@@ -44,6 +46,12 @@ class Batcher:
         check_batch_size(size)
         self.halve = size == "auto"
         self.size = start if size == "auto" else size
+
+    def forward(self, sample: Tensor) -> "Batcher":
+        """One for runs without gradients: with larger batches, if the user left them open."""
+        if not self.halve or self.size < auto_rows(sample, 1):  # or memory ran out before
+            return self
+        return Batcher("auto", start=auto_rows(sample, self.size, FORWARD_ELEMENTS))
 
     def run(self, total: int, work: Callable[[int, int], T], what: str = "") -> Iterator[T]:
         """Yield `work(start, stop)` for consecutive ranges that cover all rows, in order."""

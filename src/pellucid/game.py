@@ -1,5 +1,6 @@
 """The game that the players of an input play: the score where only some of them are there."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,35 +67,75 @@ class Game:
         def work(start: int, stop: int) -> None:
             first, flat = start // references, torch.arange(start, stop)
             there, rows = pick(first, (stop - 1) // references + 1)
-            numbers = flat // references
-            if references > 1:  # each coalition in several rows
-                there, rows = (each.index_select(0, numbers - first) for each in (there, rows))
-            point = self.point(there, rows, flat % references)
-            found = case.moved(point, rows, fresh=True).outcome.score
-            found = found.to(sums)
+            begin = start - first * references
+            point = self.points(there, rows, begin, begin + stop - start)
+            rows = rows.repeat_interleave(references)[begin : begin + stop - start]
+            found = case.moved(point, rows, fresh=True).outcome.score.to(sums)
             if shares is not None:
                 found = found * shares.to(found)[(flat % references).to(found.device)]
-            sums.index_add_(0, numbers.to(sums.device), found)
+            sums.index_add_(0, (flat // references).to(sums.device), found)
 
-        for _ in case.batcher.run(count * references, work, what):
+        for _ in case.batcher.forward(case.inputs.leaves[0]).run(count * references, work, what):
             pass
         return sums / references if shares is None else sums
 
+    def points(self, there: Tensor, rows: Tensor, start: int, stop: int) -> Inputs:
+        """Inputs with players `there` (coalition, player) of samples `rows`, the rest references.
+
+        Each coalition meets each reference; of these, in order, those from `start` to `stop`.
+        """
+        blocks = [
+            self._block(there[few], rows[few], span)
+            for few, span in _blocks(start, stop, len(self.background))
+        ]
+        if len(blocks) == 1:
+            return self.case.inputs.replace(blocks[0])
+        return self.case.inputs.replace([torch.cat(column) for column in zip(*blocks, strict=True)])
+
     def point(self, there: Tensor, rows: Tensor, references: Tensor) -> Inputs:
-        """Inputs with players `there` (row, player) of samples `rows`, the rest from references."""
-        leaves = []
+        """Inputs with players `there` (row, player) of samples `rows`, the rest of one reference.
+
+        `references` has the number of each row's.
+        """
+        return self.case.inputs.replace(self._mixed(there, rows, references))
+
+    def _block(self, there: Tensor, rows: Tensor, span: slice) -> list[Tensor]:
+        """Some coalitions with each of some references, (coalition times reference, ...)."""
+        if len(self.background) == 1:
+            return self._mixed(there, rows, torch.zeros_like(rows))
+        masks = [mask[:, None] for mask in self.players.present(there.to(self._kind), rows)]
+        mixed = []
+        for number, mask in enumerate(masks):
+            table = self._tables[number][span]
+            if table.shape[1] > 1:
+                table = table.index_select(1, rows.to(table.device))
+            own = self._own(number, rows)[:, None]
+            mixed.append(self._mix(number, own, table.transpose(0, 1), mask).flatten(0, 1))
+        return mixed
+
+    def _mixed(self, there: Tensor, rows: Tensor, references: Tensor) -> list[Tensor]:
+        """For each input, the players that are there with one reference a row."""
         masks = self.players.present(there.to(self._kind), rows)
         if isinstance(self.background, Background) and self.background.filling is not None:
             own_leaves = [leaf[rows.to(leaf.device)] for leaf in self.case.inputs.leaves]
-            return self.case.inputs.replace(self.background.filling(own_leaves, masks))
-        for number, (leaf, mask) in enumerate(zip(self.case.inputs.leaves, masks, strict=True)):
-            own = leaf if len(leaf) == 1 else leaf.index_select(0, rows.to(leaf.device))
-            other = self._references(number, rows, references)
-            if self._mixes[number]:
-                leaves.append(torch.lerp(other, own, mask.to(leaf)))  # exact where the mask is 0, 1
-            else:
-                leaves.append(torch.where(mask.bool().to(leaf.device), own, other))
-        return self.case.inputs.replace(leaves)
+            return self.background.filling(own_leaves, masks)
+        return [
+            self._mix(
+                number, self._own(number, rows), self._references(number, rows, references), mask
+            )
+            for number, mask in enumerate(masks)
+        ]
+
+    def _mix(self, number: int, own: Tensor, other: Tensor, mask: Tensor) -> Tensor:
+        """One input where the mask is 1, another where it is 0."""
+        if self._mixes[number]:
+            return torch.lerp(other, own, mask.to(own))  # exact where the mask is 0 or 1
+        return torch.where(mask.bool().to(own.device), own, other)
+
+    def _own(self, number: int, rows: Tensor) -> Tensor:
+        """One input of some samples; one row where there is but one sample."""
+        leaf = self.case.inputs.leaves[number]
+        return leaf if len(leaf) == 1 else leaf.index_select(0, rows.to(leaf.device))
 
     def _references(self, number: int, rows: Tensor, references: Tensor) -> Tensor:
         """The reference of each row for one input; one row where all have the same."""
@@ -138,3 +179,25 @@ class Game:
         leaves = self.case.inputs.leaves
         floating = [leaf for leaf in leaves if leaf.is_floating_point()]
         return floating[0].new_empty(0) if floating else torch.empty(0, device=leaves[0].device)
+
+
+def _blocks(start: int, stop: int, references: int) -> list[tuple[slice, slice]]:
+    """Coalitions and references that make up consecutive rows: a rest, whole ones, a rest.
+
+    >>> _blocks(1, 6, 2)
+    [(slice(0, 1, None), slice(1, 2, None)), (slice(1, 3, None), slice(0, 2, None))]
+    """
+    cuts = sorted({start, *_within(start, stop, references), stop})
+    made = []
+    for a, b in itertools.pairwise(cuts):
+        first, last = a // references, (b - 1) // references + 1
+        made.append(
+            (slice(first, last), slice(a - first * references, b - (last - 1) * references))
+        )
+    return made
+
+
+def _within(start: int, stop: int, references: int) -> list[int]:
+    """The first and the last row in between at which a coalition begins."""
+    first, last = -(-start // references) * references, stop // references * references
+    return [row for row in (first, last) if start < row < stop]

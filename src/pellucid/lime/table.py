@@ -141,7 +141,9 @@ class Table:
             point = case.inputs.replace([values.to(case.inputs.leaves[0])])
             parts.append(case.moved(point, chosen).outcome.score)
 
-        for _done in case.batcher.run((stop - start) * len(rows), work, "lime"):
+        for _done in case.batcher.forward(case.inputs.leaves[0]).run(
+            (stop - start) * len(rows), work, "lime"
+        ):
             pass
         return torch.cat(parts).to(score.device).reshape(stop - start, len(rows)).T
 

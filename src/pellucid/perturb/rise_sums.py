@@ -44,11 +44,12 @@ class Sums:
             seen = masks if count == 1 else [m[(draws - low).to(m.device)] for m in masks]
             rows = samples[place]
             point = self.masks.points(seen, rows, self.references[draws])
-            score = case.moved(point, rows).outcome.score
+            score = case.moved(point, rows, fresh=True).outcome.score
             above = score - self.middle[rows.to(score.device)].to(score)
             self._book(masks, above, place, draws - low, samples)
 
-        for _ in case.batcher.run((stop - start) * count, work, "rise"):
+        batcher = case.batcher.forward(case.inputs.leaves[0])
+        for _ in batcher.run((stop - start) * count, work, "rise"):
             pass
         self.taken[samples] += stop - start
 
