@@ -5,6 +5,8 @@ VENV   ?= .venv
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,\
             $(shell command -v $(name) 2>/dev/null)))
 RUN    := $(VENV)/bin
+# Tests run in as many processes as there are cores, each with one thread.
+TESTS  := OMP_NUM_THREADS=1 $(RUN)/python -m pytest -q -n auto --dist worksteal
 PIP    := $(RUN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -22,17 +24,17 @@ gallery: $(VENV)/.dev ## Run every script of gallery/, each of which draws its p
 	$(RUN)/python gallery/_index.py
 
 test: $(VENV)/.dev ## Run the tests
-	$(RUN)/python -m pytest -q
+	$(TESTS)
 
 check: $(VENV)/.dev ## Format, lint, types, size budgets, tests and documented examples
 	$(RUN)/ruff format --check --quiet .
 	$(RUN)/ruff check --quiet .
 	$(RUN)/mypy
 	$(RUN)/python tools/measure.py
-	$(RUN)/python -m pytest -q
+	$(TESTS)
 
 test-slow: $(VENV)/.dev ## Run also the tests that take long
-	$(RUN)/python -m pytest -q -m "not gpu"
+	$(TESTS) -m "not gpu"
 
 bench: $(VENV)/.dev ## Measure time, memory and model evaluations; some twenty minutes
 	$(RUN)/python bench/cost.py

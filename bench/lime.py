@@ -16,31 +16,14 @@ os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
 import numpy as np
 import torch
+from cheap import CELL, SIDE, bare, model
 from measure import Job, interleaved
 from torch import Tensor, nn
 
 import pellucid as pl
 
-SIDE, PATCH, BAR = 224, 32, 0.3
-SEGMENTS = torch.arange(49).reshape(7, 7).repeat_interleave(PATCH, 0).repeat_interleave(PATCH, 1)
-
-
-def model() -> nn.Module:
-    """A net that costs next to nothing, so that what else is done shows."""
-    torch.manual_seed(0)
-    return nn.Sequential(nn.AvgPool2d(PATCH), nn.Flatten(), nn.Linear(3 * 49, 10)).eval()
-
-
-def bare(net: nn.Module, x: Tensor, samples: int, batch: int) -> Job:
-    """As many forward passes as an explanation has, on rows that are there already."""
-    rows = x.expand(batch, -1, -1, -1).contiguous()
-
-    def job() -> None:
-        with torch.no_grad():
-            for start in range(0, samples, batch):
-                net(rows[: min(batch, samples - start)])
-
-    return job
+BAR = 0.3
+SEGMENTS = torch.arange(49).reshape(7, 7).repeat_interleave(CELL, 0).repeat_interleave(CELL, 1)
 
 
 def peers(net: nn.Module, x: Tensor, samples: int, batch: int) -> dict[str, Job]:

@@ -14,30 +14,12 @@ import statistics
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
 import torch
-from measure import Job, interleaved, peak_bytes
-from torch import Tensor, nn
+from cheap import SIDE, bare, model
+from measure import interleaved, peak_bytes
 
 import pellucid as pl
 
-SIDE, CELL, BAR = 224, 32, 0.3
-
-
-def model() -> nn.Module:
-    """A net that costs next to nothing, so that what else is done shows."""
-    torch.manual_seed(0)
-    return nn.Sequential(nn.AvgPool2d(CELL), nn.Flatten(), nn.Linear(3 * 49, 10)).eval()
-
-
-def bare(net: nn.Module, x: Tensor, samples: int, batch: int) -> Job:
-    """As many forward passes as an explanation has, on rows that are there already."""
-    rows = x.expand(batch, -1, -1, -1).contiguous()
-
-    def job() -> None:
-        with torch.no_grad():
-            for start in range(0, samples, batch):
-                net(rows[: min(batch, samples - start)])
-
-    return job
+BAR = 0.3
 
 
 def main() -> None:

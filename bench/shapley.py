@@ -18,9 +18,9 @@ os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
 import numpy as np
 import torch
+from cheap import CELL, SIDE, model
 from measure import interleaved
 from sklearn.neural_network import MLPRegressor
-from torch import nn
 
 import pellucid as pl
 
@@ -46,8 +46,8 @@ class Watched:
 
 def photo(samples, rounds):
     """Own milliseconds an evaluation of 49 patches of a photograph of 224 x 224."""
-    net = nn.Sequential(nn.AvgPool2d(32), nn.Flatten(), nn.Linear(147, 2)).eval()
-    x, features = torch.rand(1, 3, 224, 224), pl.Features.patches(32)
+    net = model()
+    x, features = torch.rand(1, 3, SIDE, SIDE), pl.Features.patches(CELL)
     methods = {
         "kernel_shap": pl.KernelSHAP(features=features, samples=samples),
         "shapley_sampling": pl.ShapleySampling(features=features, samples=samples // 48),
@@ -81,20 +81,20 @@ def cost_of_table(rounds):
     data, fitted = table()
     x, background = torch.from_numpy(data[1000:1001]), torch.from_numpy(data[:BACKGROUND])
 
-    def model(rows):
+    def predict(rows):
         return torch.from_numpy(fitted.predict(rows.numpy())).unsqueeze(1)
 
     method = pl.KernelSHAP(samples=2072, baseline=background)
-    watched = Watched(model)
+    watched = Watched(predict)
     method(watched, x, target=0)
     size = -(-watched.rows // watched.calls)
     rows = background.repeat(-(-watched.rows // BACKGROUND), 1)[: watched.rows]
 
     def bare():
         for part in rows.split(size):
-            model(part)
+            predict(part)
 
-    jobs = {"kernel_shap": lambda: method(model, x, target=0), "bare": bare}
+    jobs = {"kernel_shap": lambda: method(predict, x, target=0), "bare": bare}
     seconds = {name: min(each) for name, each in interleaved(jobs, rounds).items()}
     part = seconds["kernel_shap"] / seconds["bare"] - 1
     print(
@@ -107,13 +107,13 @@ def error_of_table(repeats, peers):
     data, fitted = table()
     x, background = torch.from_numpy(data[1000:1003]), torch.from_numpy(data[:BACKGROUND])
 
-    def model(rows):
+    def predict(rows):
         return torch.from_numpy(fitted.predict(rows.numpy())).unsqueeze(1)
 
-    exact = pl.ExactShapley(baseline=background)(model, x, target=0).players
+    exact = pl.ExactShapley(baseline=background)(predict, x, target=0).players
     for samples in (250, 500, 1036, 2072):
         found = [
-            pl.KernelSHAP(baseline=background, samples=samples, seed=seed)(model, x, target=0)
+            pl.KernelSHAP(baseline=background, samples=samples, seed=seed)(predict, x, target=0)
             for seed in range(repeats)
         ]
         off = torch.stack([each.players - exact for each in found])

@@ -27,9 +27,15 @@ ANSWERS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "
 
 
 def chosen(
-    names: str | None, options: tuple[str, ...], usual: tuple[str, ...] = DEFAULT_METHODS
+    names: str | None,
+    options: tuple[str, ...],
+    usual: tuple[str, ...] = DEFAULT_METHODS,
+    data: Any = None,
 ) -> "list[Method]":
-    """Make the methods that are named, or the usual ones, with their options."""
+    """Make the methods that are named, or the usual ones, with their options.
+
+    Methods that draw from rows of data take `data`, where they are given none.
+    """
     asked = usual if names is None else names.split(",")
     wanted = list(dict.fromkeys(name.strip() for name in asked if name.strip()))
     if not wanted:
@@ -44,6 +50,10 @@ def chosen(
                 hint=f"Those are: {', '.join(wanted)}.",
             )
         given.setdefault(name, {})[key] = value
+    if data is not None:
+        for name in wanted:
+            if "data" in defaults(name) and "baseline" not in given.get(name, {}):
+                given[name] = {"data": data} | given.get(name, {})
     return [_method(name, given.get(name, {})) for name in wanted]
 
 

@@ -134,12 +134,14 @@ def explain(
     image = check_writable(page.with_suffix(".png"))
     _keep_photos(files, (page, image))
     _keep_picture(image)
-    chosen = choices.chosen(methods, options, choices.usual(files))
+    choose = functools.partial(choices.chosen, methods, options, choices.usual(files))
+    chosen = choose() if choices.kind_of(files) != "table" else None
 
     from pellucid.subjects import subjects
 
     what = subjects(files, model, rows, background)
-    aim, chosen = what.index(target), what.equipped(chosen)
+    aim = what.index(target)
+    what, chosen = what.equipped(chosen or choose(what.background))
     sections = [
         _explain_one(what, subject, chosen, aim, top or 1, batch_size)
         for subject in _progress(what.subjects)

@@ -48,9 +48,16 @@ def surrogate(
     out: str,
 ) -> None:
     """Fit a tree, rules or weights that one can read to what a model answers for a TABLE (.csv)."""
+    from pellucid.choices import kind_of
     from pellucid.cli import _ending, _keep_picture
     from pellucid.report import check_writable, png, write_whole
 
+    if kind_of((table,)) != "table":
+        raise InputError(
+            "A surrogate must be fitted to the rows of a table",
+            got=table,
+            hint="Its file ends in .csv or .tsv, and its first line names the columns.",
+        )
     image = check_writable(_ending(out, ".png"))
     _keep_picture(image, other="tree.png")
     measured = dict(map(_unit, units))

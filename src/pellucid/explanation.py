@@ -344,7 +344,7 @@ class Explanation:
         ]
         if self.completeness is not None:
             explained = _numbers(self.completeness.explained)
-            relative = _numbers(self.completeness.relative * 100)
+            relative = _numbers((self.completeness.relative * 100).round(decimals=4))
             lines.append(f"  completeness  values sum to {explained}, {relative} % off")
         lines.append(f"  cost          {self.evaluations}, {self.seconds:.2f} s")
         lines += [f"  note          {note}" for note in self.notes]

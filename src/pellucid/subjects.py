@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # A background that scores are averaged over has at most so many rows: each costs an evaluation.
 MOST_BACKGROUND = 100
+# In how many parts the numbers of a column are drawn where some are missing: quartiles.
+BINS = 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,20 +79,61 @@ class Subjects:
             raise InputError("`--target` must be a class by name, or by number from 0", got=place)
         return place
 
-    def equipped(self, methods: "Sequence[Method]") -> "list[Method]":
-        """Methods with the background as their data, where none was given."""
-        return [self._equipped(each) for each in methods]
+    def equipped(self, methods: "Sequence[Method]") -> "tuple[Subjects, list[Method]]":
+        """Methods with what tables ask for where nothing was given, and what is to say of it.
 
-    def _equipped(self, method: "Method") -> "Method":
+        The background is the baseline. Where numbers are missing they are drawn in bins, and where
+        the model is a torch module, columns are occluded one by one, for they have no neighbours.
+        """
+        if self.background is None:
+            return self, list(methods)
+        found = [self._with_baseline(each) for each in methods]
+        drawn = [_with_bins(each) if self.has_gaps else each for each in found]
+        notes = [
+            f"{was.name}: bins={BINS}, for numbers are missing in some rows"
+            for was, now in zip(found, drawn, strict=True)
+            if now is not was
+        ]
+        made = [_one_by_one(each) for each in drawn] if self._is_tensor else drawn
+        return replace(self, notes=(*self.notes, *notes)), made
+
+    def _with_baseline(self, method: "Method") -> "Method":
         known, own = defaults(method.name), {each.name for each in fields(method)}
-        if self.background is None or not own & {"data", "baseline"}:
+        given = getattr(method, "data", None) is not None or "baseline" not in own
+        if given or vars(method)["baseline"] != known["baseline"]:
             return method
-        option = "data" if "data" in own else "baseline"
-        if getattr(method, option) != known[option]:
-            return method
-        few = option == "baseline"
-        rows = Baseline.samples(self.background, MOST_BACKGROUND) if few else self.background
-        return replace(method, **{option: rows})
+        return _with(method, "baseline", Baseline.samples(self.background, MOST_BACKGROUND))
+
+    @property
+    def _is_tensor(self) -> bool:
+        return isinstance(self.background, torch.Tensor)
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether numbers are missing in a table, or in the rows that are explained."""
+        tables = [self.background, *(each.inputs for each in self.subjects)]
+        if self._is_tensor:
+            return any(bool(each.isnan().any()) for each in tables)
+        return any(bool(each.select_dtypes("number").isna().any(axis=None)) for each in tables)
+
+
+def _with_bins(method: "Method") -> "Method":
+    """The method with bins, if it may have some and has none."""
+    unset = getattr(method, "bins", 0) is None and getattr(method, "data", None) is not None
+    return _with(method, "bins", BINS) if unset else method
+
+
+def _one_by_one(method: "Method") -> "Method":
+    """The method with windows of one column, if it has windows and none are given."""
+    own = {each.name for each in fields(method)}
+    slides = {"window", "stride", "features"} <= own
+    if not slides or any(getattr(method, name) for name in ("window", "stride", "features")):
+        return method
+    return _with(method, "window", 1)
+
+
+def _with(method: "Method", option: str, value: Any) -> "Method":
+    return replace(method, **{option: value})
 
 
 def subjects(

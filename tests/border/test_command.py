@@ -11,7 +11,9 @@ from tests.border.made import people
 
 MODULE = """
 import torch
-from sklearn.linear_model import LinearRegression
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import make_pipeline
 from tests.border.made import critic, people, pipeline
 
 def bought():
@@ -24,6 +26,16 @@ def number():
 def net():
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 3))
+
+def filled():
+    frame, label = people()
+    columns = ["age", "children"]
+    frame = frame[columns].astype("float64")
+    return make_pipeline(SimpleImputer(), LogisticRegression()).fit(frame, label)
+
+def wide():
+    torch.manual_seed(0)
+    return torch.nn.Linear(14, 1)
 
 def words():
     return critic()
@@ -89,6 +101,23 @@ def test_the_usual_methods_and_a_class_by_its_label():
     assert [name in said for name in ("LIME", "KernelSHAP", "Occlusion")] == [True] * 3
 
 
+def test_numbers_that_are_missing_elsewhere_are_drawn_in_bins():
+    table = pd.read_csv("rows.csv")
+    table.loc[5:9, "children"] = None
+    table.to_csv("gaps.csv", index=False)
+    said = explain("gaps.csv", "filled", "--row", "3")
+    assert "lime: bins=4, for numbers are missing in some rows\n" in said
+    assert "lime: bins" not in explain("rows.csv", "filled", "--row", "3")
+    chosen = explain("gaps.csv", "filled", "--option", "lime.bins=10", method="lime")
+    assert "lime: bins" not in chosen
+    assert chosen != explain("gaps.csv", "filled", "--option", "lime.bins=3", method="lime")
+
+
+def test_a_baseline_of_lime_is_no_data():
+    said = explain("rows.csv", "bought", "--option", "lime.baseline=0.5", method="lime", code=2)
+    assert "rows of data" in said  # as categories ask for, and not that there are two of them
+
+
 def test_several_rows_and_another_background(folder):
     table = pd.read_csv("rows.csv")
     table.iloc[:9].to_csv("train.csv", index=False)
@@ -109,8 +138,18 @@ def test_a_net_on_a_table_takes_every_method():
     assert "age = " in said
 
 
+def test_the_columns_of_a_net_are_occluded_one_by_one():
+    table = pd.DataFrame([[float(i + j) for j in range(14)] for i in range(3)])
+    table.to_csv("wide.csv", index=False)
+    said = explain("wide.csv", "wide", method="occlusion")
+    assert "43 forward" in said  # one for the row, and three for each of 14 columns
+    mixed = explain("wide.csv", "wide", "--option", "occlusion.window=2", method="occlusion")
+    assert "40 forward" in mixed
+
+
 def test_a_regression_that_was_fitted_without_names():
     said = explain("numbers.tsv", "number", method="occlusion")
+    assert "explained: the score, which is " in said
     assert "age = " in said
     assert "income" in said
 

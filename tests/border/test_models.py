@@ -14,6 +14,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 from torch.testing import assert_close
 
@@ -160,6 +161,14 @@ BAD: list[tuple] = [
         r"^`model` must be a fitted estimator; got LogisticRegression\. Make one and fit it: Log",
     ),
     (
+        lambda: Drop()("model", DATA),
+        r"^`model` must be an estimator that predicts, or a callable on .*; got 'model'\.",
+    ),
+    (
+        lambda: Drop()(StandardScaler(), DATA),
+        r"^`model` must be an estimator that predicts, .*; got StandardScaler\(\)\. Of a transfo",
+    ),
+    (
         lambda: Drop()(LogisticRegression(), DATA),
         r"^An estimator must be fitted before it is explained; got LogisticRegression\. Call its f",
     ),
@@ -169,6 +178,10 @@ BAD: list[tuple] = [
     ),
     (
         lambda: Drop()(NAMED, DATA[0]),
+        r"^`inputs` must have a first axis of samples, .*; got float64\[4\].*inputs\[None\]",
+    ),
+    (
+        lambda: Drop(baseline=DATA)(NAMED, DATA[0]),
         r"^`inputs` must have a first axis of samples, .*; got float64\[4\].*inputs\[None\]",
     ),
     (

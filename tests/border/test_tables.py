@@ -8,13 +8,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestRegressor
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from torch.testing import assert_close
 
 import pellucid as pl
 from pellucid.border.tables import encode_array, encode_frame, of_array, of_frames
+from pellucid.errors import UnknownNameError
 from pellucid.method import _REGISTRY
 from tests.border.made import Drop, people, pipeline
 
@@ -223,3 +228,42 @@ def test_a_broken_code_would_be_noticed():
     exchanged = (*schema.categories[:2], ("male", "female", None), *schema.categories[3:])
     wrong = replace(schema, categories=exchanged)
     assert not wrong.decode(encode_frame(schema, FRAME)).equals(FRAME)
+
+
+def _lower(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.apply(lambda column: column.str.lower())
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_categories_that_a_pipeline_renames_first_are_its_own_affair(outside):
+    renamed = FunctionTransformer(_lower)
+    inner = make_pipeline(OneHotEncoder()) if outside else make_pipeline(renamed, OneHotEncoder())
+    columns = ColumnTransformer([("town", inner, ["town"])])
+    before = [FunctionTransformer(lambda f: f.assign(town=f["town"].str.lower()))]
+    steps = [*before * outside, columns, LogisticRegression()]
+    model = make_pipeline(*steps).fit(FRAME, FRAME["age"] > 45)
+    found = Drop(baseline=FRAME.iloc[:5])(model, ROWS, target=1)
+    assert_close(found.players, by_loops(model, ROWS, FRAME.iloc[:5], [1, 1, 1]))
+
+
+def test_an_imputer_before_an_encoder_keeps_the_categories_known():
+    inner = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder())
+    model = make_pipeline(ColumnTransformer([("town", inner, ["town"])]), LogisticRegression())
+    model.fit(FRAME, FRAME["age"] > 45)
+    strange = FRAME.iloc[:5].assign(town="Rome")
+    with pytest.raises(UnknownNameError, match=r"^A category of column 'town' in `baseline` must"):
+        Drop(baseline=strange)(model, ROWS)
+
+
+def test_the_columns_of_a_table_are_occluded_one_by_one():
+    table, label = load_breast_cancer(return_X_y=True, as_frame=True)
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(table, label)
+    rows, background = table.iloc[:2], table.iloc[100:107]
+    found = pl.explain(model, rows, "occlusion", baseline=background)
+    wanted = Drop(baseline=background)(model, rows)
+    assert_close(found.players, wanted.players)
+    assert found.evaluations.forward == 2 * (1 + 30 * 7)
+    order = [*table.columns[::-1]]
+    turned = pl.explain(lambda f: model.predict_proba(f[table.columns]), rows[order], "occlusion",
+                        baseline=background)  # fmt: skip
+    assert_close(turned.values.flip(1), found.values)

@@ -122,6 +122,11 @@ def test_any_text_comes_back(texts):
             r"\[2, 1\]\. Without a baseline words are removed; baseline=\[\"\[MASK\]\"\] puts",
         ),
         (
+            lambda: pl.explain(critic(), TEXTS, pl.LIME(data=["so bad"])),
+            r"^`data` must be rows of a table, of which texts are none; got \['so bad'\]\. Of "
+            r"texts words are removed",
+        ),
+        (
             lambda: pl.explain(critic(), TEXTS, "integrated_gradients"),
             r"^integrated_gradients must have a model that torch can follow; got the estimator "
             r"Pipeline\. Methods that only call the model: .*",
@@ -139,3 +144,14 @@ def test_any_text_comes_back(texts):
 def test_bad_texts(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_words_are_occluded_one_by_one():
+    model, text = critic(), "so good a film, so bad a film, so good and not so bad a film"
+    words = text.split()
+    found = pl.explain(model, [text], "occlusion", target="+")
+    whole = model.predict_proba([text])[0, 0]
+    left = [" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))]
+    wanted = whole - model.predict_proba(left)[:, 0]
+    assert found.players[0].tolist() == pytest.approx(wanted.tolist(), abs=1e-12)
+    assert found.evaluations.forward == 1 + len(words)

@@ -343,3 +343,10 @@ def test_features_are_equal_by_what_they_say():
 )
 def test_features_are_written_short(features, text):
     assert repr(features) == text
+
+
+def test_a_mask_of_an_image_with_its_channels_last():
+    labels = torch.arange(64).reshape(8, 8) // 16
+    images = Inputs.of(torch.rand(2, 8, 8, 3))
+    assert Features.of(labels).players(images).labels[0].shape == (1, 8, 8, 1)
+    assert Features.of(labels).players(images).count == 4

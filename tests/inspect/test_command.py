@@ -78,3 +78,6 @@ def test_what_cannot_be_is_said(folder):
     assert "`kind` of a surrogate must be one that exists; got 'forest'" in said
     assert "must be a table of comma-separated values" in run("nobody.csv", code=2)
     assert "A column that `units` names" in run("people.csv", "--unit", "agee=years", code=2)
+    (folder / "letter.txt").write_text("a text")
+    said = run("letter.txt", code=2)
+    assert "A surrogate must be fitted to the rows of a table; got 'letter.txt'." in said

@@ -165,6 +165,22 @@ def test_samples_of_few_and_many_players_share_a_batch():
     assert method.features is None
 
 
+@pytest.mark.parametrize("options", [{}, {"tolerance": 0.3}, {"tolerance": 0.01}])
+def test_draws_do_not_depend_on_how_many_players_others_have(options):
+    labels = torch.arange(20).expand(3, 20).clone()
+    labels[1] = labels[1] // 3  # 127 coalitions
+    labels[2] = labels[2].clamp(max=11)
+    method = pl.LIME(samples=200, features=labels, **options)
+    found, alone = (method(wide, WIDE, batch_size=size) for size in ("auto", 1))
+    assert found.evidence["draws"].tolist() == alone.evidence["draws"].tolist()
+    assert found.evidence["draws"][1] == 127
+    assert list(found.notes) == list(alone.notes)
+    assert_close(found.players, alone.players)
+    # Nothing is run that is not read.
+    assert found.evaluations.forward == alone.evaluations.forward
+    assert found.evaluations.forward == 3 + int(found.evidence["draws"].sum())
+
+
 @pytest.mark.parametrize("select", ["forward", "lasso", "weights"])
 @pytest.mark.parametrize("model", ["linear", "tree"])
 def test_k_features_get_values(select, model):
@@ -271,6 +287,11 @@ def test_a_kernel_that_leaves_too_little_is_said():
     found = pl.LIME(samples=40, width=0.004)(wide, WIDE)
     assert "In 3 of 3 samples the kernel leaves fewer draws than" in str(found)
     assert found.players.isfinite().all()
+    # A tree that has seen the sample alone explains all of it.
+    tree = pl.LIME(samples=40, width=0.004, model="tree", runs=0)(wide, WIDE)
+    assert "In 3 of 3 samples the kernel leaves fewer draws than" in str(tree)
+    usual = pl.LIME(model="tree", runs=0)(wide, WIDE)
+    assert "fewer draws" not in str(usual)
 
 
 def test_more_features_than_players_are_all():

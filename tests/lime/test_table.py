@@ -192,8 +192,9 @@ def test_missing_numbers_are_drawn_from_bins_only():
     with pytest.raises(InputError, match=r"must be finite where numbers are drawn .* With bins=4"):
         pl.LIME(data=data)(model, x)
     found = pl.LIME(data=data, bins=4)(model, x)
-    assert found.players[0, 0] > 1
-    assert found.players[0, 1:].abs().max() < 0.2
+    # What is missing is no bin of large numbers.
+    assert_close(found.players[0, 0].item(), 3.0)
+    assert found.players[0, 1:].abs().max() < 1e-6
 
 
 @pytest.mark.parametrize(
@@ -269,3 +270,31 @@ def test_tolerance_stops_draws_of_a_table():
     assert found.evidence["draws"].max() < 8000
     alone = pl.LIME(data=DATA, categorical=[3], samples=8000, tolerance=0.08)(bent, X[1:])
     assert_close(alone.players, found.players[1:])
+
+
+def test_players_of_each_sample_are_refused_with_data():
+    labels = torch.tensor([[0, 0, 1], [0, 1, 1]])
+    method = pl.LIME(features=labels, data=torch.randn(20, 3))
+    with pytest.raises(InputError, match="`features` must be the same columns for all samples"):
+        method(lambda t: t.sum(1, keepdim=True), torch.zeros(2, 3))
+
+
+def test_what_is_missing_is_a_category():
+    generator = torch.Generator().manual_seed(0)
+    data = torch.randint(2, (50, 2), generator=generator).double().numpy()
+    data[::3, 1] = np.nan
+    method = pl.LIME(data=data, bins=4, categorical=(1,))
+    found = method(lambda t: 3.0 * np.isnan(t[:, 1:]), np.array([[1.0, np.nan]]))
+    assert_close(found.players, torch.tensor([[0.0, 3.0]]).double(), rtol=0, atol=1e-6)
+    assert "nowhere in the data" not in str(found)
+    assert "nowhere in the data" in str(method(lambda t: t[:, :1], np.array([[1.0, 7.0]])))
+    # It may be swept, too.
+    swept = pl.sweep_width(found, [0.5, 5.0])
+    assert_close(swept.values[0, :, 1], torch.full((2,), 3.0).double(), rtol=0, atol=1e-6)
+
+
+def test_categories_of_other_precision_are_the_same():
+    data = torch.tensor([[0.1], [0.2]], dtype=torch.float64)
+    method = pl.LIME(data=data, categorical=(0,), samples=50)
+    found = method(lambda t: (t < 0.15).to(t), torch.tensor([[0.1]]))
+    assert_close(found.players, torch.tensor([[1.0]]).double(), rtol=0, atol=1e-6)

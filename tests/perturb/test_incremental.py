@@ -1,8 +1,10 @@
 """Occlusion on regions only gives the scores of full passes, and says where it cannot."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,7 @@ from torch.testing import assert_close
 
 import pellucid as pl
 from pellucid.perturb.incremental import boxes, sliding
+from pellucid.perturb.occlusion import Cells
 from tests.counting import Counting
 from tests.zoo.network import normal, seeded
 
@@ -126,6 +129,10 @@ def attention(x: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(flat, flat, flat).transpose(1, 2).reshape(x.shape)
 
 
+def picked(x: Tensor) -> Tensor:
+    return x[:, torch.tensor([True, False, True, True])] * x[:, 1:, [5, 1]].mean((2, 3), True)
+
+
 C = nn.Conv2d
 ZOO: dict[str, Callable[[], list[nn.Module]]] = {
     "vgg": lambda: [
@@ -160,6 +167,9 @@ ZOO: dict[str, Callable[[], list[nn.Module]]] = {
     "mixed": lambda: [C(3, 4, 3), Mixed(), C(4, 4, 3)],
     "attention": lambda: [C(3, 4, 5, 3), Body(attention)(), C(4, 4, 3)],
     "softmaxed": lambda: [C(3, 4, 3), nn.Softmax(1), C(4, 4, 3)],
+    "unet exact": lambda: [UNet("nearest-exact")],
+    "reordered": lambda: [Body(lambda x: x[:, [2, 1, 0]])(), C(3, 4, 3), Body(picked)()],
+    "rolled": lambda: [C(3, 4, 3), Body(lambda x: x.roll((1, -2), (3, 2)))(), C(4, 4, 3)],
 }
 
 
@@ -253,8 +263,8 @@ def test_the_batch_size_does_not_matter(batch_size):
 def test_the_model_runs_once_and_once_more_to_check():
     model = Counting(network(*ZOO["vgg"]()))
     found = pl.Occlusion(window=3, stride=2, incremental=True)(model, normal(2, 3, 17, 21))
-    assert model.calls == [2, 6]  # three windows of each sample
-    assert found.evaluations.forward == 8
+    assert model.calls == [2, 8]  # three windows of each sample, and all of it
+    assert found.evaluations.forward == 10
     assert found.evaluations.calls == 2
 
 
@@ -286,6 +296,26 @@ def test_any_target(target):
     assert_close(found.score, full.score)
     assert found.target == full.target
     assert ("softmax" in str(found.notes)) == (target == ("p", 1))
+
+
+def test_a_constant_as_long_as_the_batch_is_not_taken_for_its_samples():
+    class Weighed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.weights = network(C(3, 4, 3)), torch.tensor([1.0, -2.0]).double()
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return self.body(x), self.weights
+
+    def target(out: tuple[Tensor, Tensor]) -> Tensor:
+        return (out[0] * out[1]).sum(1)
+
+    model, ask = Weighed(), {"window": 4, "stride": 3}
+    agree(model, normal(3, 3, 17, 21), target=target, **ask)
+    full = pl.Occlusion(incremental=False, **ask)(model, normal(2, 3, 17, 21), target=target)
+    found = pl.Occlusion(incremental=True, **ask)(model, normal(2, 3, 17, 21), target=target)
+    assert_close(found.values, full.values)
+    assert any("reads a constant of the output" in note for note in found.notes)
 
 
 def test_a_map_of_classes_is_explained_at_a_place():
@@ -327,7 +357,7 @@ def test_methods_that_are_compared_share_the_run():
     model, x = Counting(network(*ZOO["vgg"]())), normal(2, 3, 17, 21)
     method = pl.Occlusion(window=3, stride=2, incremental=True)
     found = pl.compare(model, x, ["lrp", method], target=1)[1]
-    assert model.calls == [2, 6]
+    assert model.calls == [2, 8]
     assert_close(found.values, method(model, x, target=1).values)
 
 
@@ -366,6 +396,66 @@ def test_what_does_not_go_takes_full_passes_and_says_why(name):
         assert_close(found.values, full.values)
 
 
+class Beside(nn.Module):
+    """Looks at a few pixels on a way that no recording shows."""
+
+    def __init__(self, way: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.body, self.way = network(C(3, 4, 3)), way
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of shape (batch, 2)."""
+        return self.body(x) + 0.02 * self.way(x[:, :, 6:8, 9:12])[:, None]
+
+
+def in_a_thread(x: Tensor) -> Tensor:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(lambda: x.mean((1, 2, 3))).result()
+
+
+WAYS = {
+    "numpy": lambda x: torch.from_numpy(x.detach().numpy().mean((1, 2, 3))),
+    "lists": lambda x: torch.tensor([row[0][0][0] for row in x.tolist()]),
+    "a thread": in_a_thread,
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_way_beside_the_recorded_run_is_felt_without_all_of_the_input(name, monkeypatch):
+    model, x = Beside(WAYS[name]).double(), normal(2, 3, 17, 21, seed=4)
+    ask = {"window": 2, "stride": 3}
+    found = pl.Occlusion(incremental=True, **ask)(model, x, target=1)
+    full = pl.Occlusion(incremental=False, **ask)(model, x, target=1)
+    assert "Each window took a full pass: those of regions gave other scores." in found.notes
+    assert_close(found.values, full.values)
+    monkeypatch.setattr(Cells, "agree", lambda *given: True)
+    wrong = pl.Occlusion(incremental=True, **ask)(model, x, target=1)
+    assert (wrong.values - full.values).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("options", "x", "why"),
+    [
+        ({}, torch.ones(2, 4), "no input has maps"),
+        ({}, numpy.ones((2, 4)), "no input has maps"),
+        ({"window": 3}, (normal(2, 3, 5, 7), torch.tensor([[1, 0], [2, 2]])), "are embedded"),
+    ],
+)
+def test_what_is_asked_for_in_vain_is_said(options, x, why):
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.image, self.words = C(3, 2, 3).double(), nn.Embedding(3, 2).double()
+
+        def forward(self, image: Tensor, ids: Tensor) -> Tensor:
+            return self.image(image).mean((2, 3)) + self.words(ids).mean(1)
+
+    model = Both() if isinstance(x, tuple) else nn.Linear(4, 2)
+    model = model if not isinstance(x, numpy.ndarray) else lambda rows: rows @ numpy.ones((4, 2))
+    found = pl.Occlusion(incremental=True, **options)(model, x, target=1)
+    assert any(f"full pass: {why}" in note or why in note for note in found.notes)
+
+
 def test_by_itself_it_leaves_out_what_saves_nothing():
     early = network(C(3, 4, 3), Squeezed(), *[C(4, 4, 3, padding=1) for _ in range(6)])
     x = normal(1, 3, 17, 21)
@@ -385,6 +475,8 @@ def test_by_itself_it_saves_where_there_is_much_to_save():
     x = normal(1, 3, 96, 96)
     found = pl.Occlusion(window=8, stride=12)(wide, x, target=1)
     assert any(SAVED in note for note in found.notes)
+    few = pl.Occlusion(window=8, stride=88)(wide, x, target=1)  # as many as are checked
+    assert few.notes == ("The windows leave gaps; elements that no window covers get zero.",)
     share = int(found.notes[0].partition(": ")[2].partition("%")[0])
     assert share == round(100 * ((10**2 * 3 + 12**2 * 24 + 14**2 * 24) / (96**2 * 51)))
 

@@ -199,6 +199,18 @@ def test_rows_travel_in_full_batches(batch):
     assert max(model.calls) <= batch
 
 
+def test_one_window_may_hide_all_of_a_smaller_input():
+    def model(image: Tensor, row: Tensor) -> Tensor:
+        return (image.sum((1, 2, 3)) * 2 + row.sum(1)).unsqueeze(1)
+
+    inputs = (torch.ones(2, 1, 8, 8), torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    image, row = pl.Occlusion(window=4)(model, inputs).values
+    assert_close(image, torch.full((2, 1, 8, 8), 32.0))
+    assert_close(row, torch.tensor([[3.0, 3.0], [7.0, 7.0]]))
+    with pytest.raises(InputError, match=r"a sample of `inputs\[0\]`, of \[8, 8\]"):
+        pl.Occlusion(window=9)(model, inputs)
+
+
 def test_players_without_number_do_not_need_memory_without_bound():
     x = torch.zeros(1, 1, 60, 60)
     found = pl.Occlusion(features=Features.elements())(
@@ -215,6 +227,7 @@ BAD = [
     ({"window": (2, 2)}, "one for each of the 3 axes of `inputs` after the batch; got 2 numbers"),
     ({"window": 2, "stride": (1, 1, 1, 1)}, "`stride` must be a whole number, or one for each"),
     ({"window": 2, "features": Features.elements()}, "Either windows slide or players are removed"),
+    ({"incremental": True, "features": Features.elements()}, "`incremental` is for windows that"),
     ({"incremental": "yes"}, "`incremental` must be True, False, or None"),
 ]
 

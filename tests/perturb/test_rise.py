@@ -262,6 +262,11 @@ def test_a_tolerance_that_is_not_reached_is_said():
     assert any("errors of 2 of 2 samples are above the tolerance" in n for n in found.notes)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**64, 2**70])
+def test_any_whole_number_is_a_seed(seed):
+    assert rise(of_table, TABLE[:1], samples=8, seed=seed).values.isfinite().all()
+
+
 def test_it_finds_what_was_planted():
     """Of a rectangle that alone makes the score, values inside stand out from those outside."""
     x, where = planted.images()
@@ -348,3 +353,12 @@ def test_what_cannot_be_is_said(options, words):
     with pytest.raises(InputError) as caught:
         rise(NET, IMAGE, **options)
     assert words in str(caught.value)
+
+
+def test_the_number_of_players_of_other_samples_does_not_matter():
+    x = torch.randn(3, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([[0, 0, 1, 1, 2, 2], [0, 0, 0, 1, 1, 1], [0, 1, 2, 3, 4, 5]])
+    net = lambda rows: (rows[:, :3].prod(1) + rows[:, 3:].exp().sum(1)).unsqueeze(1)  # noqa: E731
+    method = pl.RISE(features=labels, samples=200)
+    together, alone = (method(net, x, batch_size=size) for size in (3, 1))
+    assert_close(together.players, alone.players)

@@ -149,6 +149,16 @@ def test_channels_may_come_last():
     assert (shown.picture == first.picture).all()
 
 
+def test_an_array_of_images_is_drawn_without_names():
+    def model(rows):
+        return rows.mean((1, 2, 3))[:, None]
+
+    found = pl.explain(model, np.ones((2, 8, 9, 3), dtype=np.float32), "occlusion", window=4)
+    assert found.values.shape == (2, 8, 9, 1)
+    assert "Occlusion" in words(found.plot().figure)
+    assert "<img" in found._repr_html_()
+
+
 def test_three_axes_at_a_layer_have_no_names():
     found = made(ramp(1, 4, 6), at="blocks")
     ax = draw(found)
@@ -337,3 +347,12 @@ def test_a_signal_with_one_map_for_all_channels_keeps_their_lines():
     ax = draw(found, names=["a", "b", "c"])
     assert len(ax.get_lines()) == 6, "three lines, each with its halo"
     assert [label.get_text() for label in ax.get_yticklabels()] == [""]
+
+
+def test_the_title_of_a_sample_without_a_picture_is_on_its_first_map():
+    line = [made(ramp(1, 3), inputs=torch.ones(1, 3)), made(ramp(1, 3), inputs=torch.ones(1, 3))]
+    figure = grid([line, line], titles=["row 3", "row 5"])
+    titles = [ax.get_title() for ax in figure.axes if ax.get_title()]
+    assert [title.partition("\n")[0] for title in titles] == [
+        "row 3", "Saliency 2", "row 5", "Saliency 2"
+    ]  # fmt: skip

@@ -158,3 +158,13 @@ def test_a_text_is_shown_with_its_signs():
 
 def replace_pieces(found, pieces):
     return type(found)(**{**vars(found), "schema": Schema(layout="texts", pieces=pieces)})
+
+
+def test_a_text_without_words_is_shown_empty():
+    found = of_players(
+        [[0.0]], labels=[[-1, -1]], inputs=torch.tensor([[0, 0]]),
+        names=(("so",),), schema=Schema(layout="texts", pieces=(("", "so", ""), ("", "", ""))),
+    )  # fmt: skip
+    shown = Map.of(found)
+    assert shown.labels == ()
+    assert len(shown.values) == 0

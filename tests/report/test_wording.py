@@ -158,3 +158,20 @@ def test_the_class_of_each_row_is_its_own():
 
 def test_percent_of_what_is_not_finite():
     assert wording.percent(math.inf) == wording.percent(math.nan) == "of nothing expected"
+
+
+def test_predictions_say_whether_a_softmax_made_them():
+    values = torch.zeros(1, 2)
+    scores = made(values, output=torch.tensor([[2.0, 1.0, 0.0]]))
+    assert wording.heading(scores) == "Top predictions, with the probability of each (softmax)"
+    chances = made(values, output=torch.tensor([[0.7, 0.2, 0.1]]))
+    assert wording.heading(chances) == "Top predictions, with the probability of each"
+
+
+def test_a_model_of_one_number_has_no_class():
+    one = pl.explain(torch.nn.Linear(2, 1), torch.ones(3, 2), "saliency")[0]
+    assert wording.target(one) == wording.aim(one).join(("the ", "")) == "the score"
+    assert wording.target(one, classes=["price"]) == "the score of “price”"
+    two = pl.explain(torch.nn.Linear(2, 2), torch.ones(1, 2), "saliency", target=1)
+    assert wording.target(two) == "the score of “class 1”"
+    assert wording.aim(two) == "class 1"

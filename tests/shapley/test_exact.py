@@ -175,6 +175,57 @@ def test_more_players_than_can_be_enumerated():
     assert_close(found.completeness.residual, torch.zeros(1).double(), rtol=0, atol=1e-6)
 
 
+def test_players_whose_coalitions_have_no_number():
+    with pytest.raises(InputError, match=r"got 2000, which take more than 8\.45e\+270 evaluations"):
+        pl.ExactShapley()(torch.nn.Linear(2000, 1), torch.zeros(1, 2000))
+
+
+EMPTY = torch.tensor([[0, 0, 1, 1, -1], [-1] * 5, [0, 1, 2, 3, 4]])
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("exact_shapley", {}),
+        ("kernel_shap", {}),
+        ("kernel_shap", {"tolerance": 0.1}),
+        ("shapley_sampling", {}),
+        ("partition_shapley", {}),
+        ("partition_shapley", {"samples": 20}),
+        ("lime", {}),
+    ],
+)
+def test_a_sample_without_players_gets_nothing_in_any_batch(method, options):
+    model = torch.nn.Sequential(torch.nn.Linear(5, 6), torch.nn.Tanh(), torch.nn.Linear(6, 1))
+    model, x = model.double(), normal(3, 5)
+    found = [
+        pl.explain(model, x, method, features=EMPTY, batch_size=size, **options)
+        for size in ("auto", 1)
+    ]
+    assert_close(found[0].players, found[1].players)
+    assert not found[0].players[1].any()
+    assert found[0].players[2].any()
+
+
+def test_nobody_is_an_error_whatever_the_batch_size():
+    for size in (1, "auto"):
+        with pytest.raises(InputError, match="must have at least one player"):
+            pl.explain(
+                torch.nn.Linear(3, 1), torch.ones(2, 3), "exact_shapley",
+                features=pl.Features.nobody(), batch_size=size,
+            )  # fmt: skip
+
+
+def test_pairs_of_a_sample_without_players():
+    x = normal(3, 5)
+    for samples in (None, 5):
+        found = pl.shapley_interactions(
+            lambda t: t[:, :2].prod(1, keepdim=True), x, features=EMPTY, samples=samples
+        )
+        assert not found.values[1].any()
+        assert found.values[2].any()
+
+
 @pytest.mark.parametrize("most", [0, None, 1.5, 31])
 def test_wrong_options(most):
     with pytest.raises(InputError, match="^`most` must be a"):

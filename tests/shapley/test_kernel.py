@@ -1,5 +1,6 @@
 """KernelSHAP: exact where it can be, unbiased, with errors that cover, at the cost it says."""
 
+import gc
 import math
 from itertools import combinations
 
@@ -228,3 +229,14 @@ def test_wrong_options(options, message):
 def test_too_few_samples():
     with pytest.raises(InputError, match="at least 48 coalitions for 12 players; got 20"):
         pl.KernelSHAP(samples=20)(torch.nn.Linear(12, 1), torch.zeros(1, 12))
+
+
+def test_nothing_of_a_design_is_kept():
+    def living() -> int:
+        gc.collect()
+        return sum(type(each) is Regression for each in gc.get_objects())
+
+    before = living()
+    for seed in range(3):
+        pl.KernelSHAP(samples=40, seed=seed)(lambda t: t[:, :1] * t[:, 1:2], normal(2, 8))
+    assert living() == before

@@ -53,6 +53,7 @@ def asked(
         if estimator:
             raise _no_table(inputs)
         return Asked(model, Inputs.of(inputs, batch_axis), list(methods), list(targets))
+    models.check_callable(model)
     _check_methods(model, methods, kind or "tensor", estimator=estimator)
     taken = _ENCODERS[kind or "tensor"](model, inputs, methods)
     ask = models.of_estimator(model) if estimator else model
@@ -185,6 +186,7 @@ def _of_array(model: Any, inputs: np.ndarray, methods: "Sequence[Method]") -> _T
             value = value.to_numpy()
         return value if isinstance(value, np.ndarray) else None
 
+    tables.check_array(inputs)
     options = [pair for each in methods for pair in _options(each) if pair[0] != "features"]
     found = [(name, data) for name, value in options if (data := array(value)) is not None]
     for name, data in found:
@@ -224,6 +226,12 @@ def _of_texts(model: Any, inputs: Any, methods: "Sequence[Method]") -> _Taken:
     def encode(name: str, value: Any) -> Any:
         if not _is_texts_list(value):
             return value
+        if name == "data":
+            raise InputError(
+                "`data` must be rows of a table, of which texts are none",
+                got=value,
+                hint="Of texts words are removed, or replaced: baseline=['[MASK]'].",
+            )
         found = texts.encode_baseline(vocabulary, codes, list(value))
         return Baseline.per_sample(found) if name == "baseline" else found
 

@@ -14,7 +14,8 @@ def known_categories(model: Any) -> dict[Any, list[Any]]:
 def _known(step: Any, names: Any) -> Iterator[tuple[Any, list[Any]]]:
     """Go through pipelines and column transformers to the encoders at their start.
 
-    Steps that keep the columns of a table, imputers say, are passed.
+    Imputers before them are passed. What else is before them may rename categories, so that what
+    the encoders know is not what the columns hold.
     """
     for inner in _inside(step):
         columns = getattr(inner, "feature_names_in_", names)
@@ -25,9 +26,17 @@ def _known(step: Any, names: Any) -> Iterator[tuple[Any, list[Any]]]:
             if len(inner.categories_) == len(columns):
                 pairs = zip(columns, inner.categories_, strict=True)
                 yield from ((name, np.asarray(found).tolist()) for name, found in pairs)
-            return
         elif hasattr(inner, "steps"):
             yield from _known(inner, columns)
+        if not _keeps(inner):
+            return
+
+
+def _keeps(step: Any) -> bool:
+    """Whether the columns of a table come out of a step as they went in, but for missing values."""
+    fills = type(step).__module__.startswith("sklearn.impute")
+    missing = getattr(step, "missing_values", None)
+    return isinstance(step, str) or (fills and (missing is None or missing != missing))
 
 
 def _inside(step: Any) -> list[Any]:

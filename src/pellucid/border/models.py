@@ -43,6 +43,16 @@ def check_model(model: Any) -> None:
         )
 
 
+def check_callable(model: Any) -> None:
+    """Raise for what can be asked nothing."""
+    if not callable(model) and not is_estimator(model):
+        raise InputError(
+            "`model` must be an estimator that predicts, or a callable on what the inputs are",
+            got=model,
+            hint="Of a transformer pass the whole pipeline that ends with a model.",
+        )
+
+
 def is_estimator(model: Any) -> bool:
     """Whether something is asked as scikit-learn's estimators are: by a method, not by a call."""
     if isinstance(model, nn.Module | type) or not hasattr(model, "predict"):

@@ -52,14 +52,19 @@ def encode_frame(
     return torch.from_numpy(made)
 
 
-def of_array(array: np.ndarray, others: Sequence[np.ndarray], names: Sequence[Any]) -> Schema:
-    """The schema of an array: columns by their names, or by number."""
+def check_array(array: np.ndarray) -> None:
+    """Raise for an array without an axis of samples, or without elements."""
     if array.ndim < 2 or array.size == 0:
         raise InputError(
             "`inputs` must have a first axis of samples, and at least one element",
             got=array,
             hint="For one sample add the axis: inputs[None].",
         )
+
+
+def of_array(array: np.ndarray, others: Sequence[np.ndarray], names: Sequence[Any]) -> Schema:
+    """The schema of an array: columns by their names, or by number."""
+    check_array(array)
     columns = array.shape[1] if array.ndim == 2 else 0
     numeric: Kind = "numeric"
     titles = tuple(names) if len(names) == columns else tuple(map(str, range(columns)))

@@ -1,7 +1,7 @@
 """How an input is cut into players: the option `features` of every method that removes parts."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -198,11 +198,13 @@ class Features:
         """The players of a batch of inputs: of those `rows` of all `total` samples."""
         found = [cut.parts(sample) for cut, sample in self._pairs(inputs, rows, total)]
         made = _joined(found, inputs)
-        if made.count == 0:
+        if made.count:
+            return made
+        if inputs.rows == (inputs.rows if total is None else total) or self == Features.nobody():
             raise InputError(
                 "Inputs must have at least one player", got=self, hint="See Features for the kinds."
             )
-        return made
+        return replace(made, count=1)  # other batches have some, as they would in this one
 
     def tree(self, data: Any) -> Tree:
         """Groups of players that go together in data, for the `tree` of `partition_shapley`.

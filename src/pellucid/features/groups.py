@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.errors import InputError, UnknownNameError, show
 from pellucid.features.cuts import Cut, Parts, Sample
 from pellucid.features.players import NOBODY
+from pellucid.pooling import channels_last
 
 # A group of columns: its name, and its columns by number or name.
 Group = tuple[str, tuple[int | str, ...]]
@@ -129,8 +130,9 @@ class Mask(Cut):
         leaf, labels = sample.leaf, self.labels
         if labels.ndim == leaf.ndim and 0 < sample.axis < labels.ndim:
             labels = labels.movedim(sample.axis, 0)
+        last = leaf.is_floating_point() and channels_last(leaf.shape[1:])
         if labels.ndim == leaf.ndim - 2:
-            labels = labels.unsqueeze(0)  # without channels
+            labels = labels.unsqueeze(-1 if last else 0)  # without channels
         if labels.ndim == leaf.ndim - 1:
             labels = labels.unsqueeze(0)
         within = labels.ndim == leaf.ndim and all(

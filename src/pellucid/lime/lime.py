@@ -30,7 +30,7 @@ UNIQUE_NOTE = (
     "Take more samples or a wider kernel."
 )
 THIN_NOTE = (
-    "In {} the kernel leaves fewer draws than the local model has weights, by what they count. "
+    "In {} the kernel leaves fewer draws than the local model has numbers, by what they count. "
     "Take more samples or a wider kernel."
 )
 EXACT_NOTE = "All coalitions of the players of {} were run: nothing is left to chance."
@@ -199,6 +199,12 @@ class LIME(Method):
             return Removal(
                 players=players, samples=self.samples, seed=self.seed, distance=self.distance
             )
+        if not players.shared:
+            raise InputError(
+                "`features` must be the same columns for all samples where `data` are given",
+                found="those of each sample",
+                hint="Without data, players of each sample are kept or removed.",
+            )
         return Table(
             inputs=inputs,
             players=players,
@@ -246,30 +252,32 @@ class LIME(Method):
         scores = torch.zeros(len(case), space.draws, dtype=torch.float64)
         scores = torch.cat([own.unsqueeze(1), scores], 1)
         used, start = torch.zeros(len(case), dtype=torch.long), 0
+        lengths, exact = (each.expand(len(case)) for each in (space.lengths, space.exact))
         active = torch.arange(len(case))
-        for stop in self._stops(space):
-            found = space.scores(case, Baseline.of(self.baseline), active, slice(start, stop))
-            scores[active, start + 1 : stop + 1] = found.to(scores)
-            used[active], start = stop, stop
-            if stop < space.draws:
-                active = active[~self._settled(space, scores, used, active)]
+        for stop in self._stops():
+            ends = torch.where(exact, lengths, lengths.clamp(max=stop))[active]
+            found = space.scores(case, Baseline.of(self.baseline), active, start, ends)
+            scores[active, start + 1 : start + 1 + found.shape[1]] = found.to(scores)
+            used[active], start = ends, stop
+            active = self._unsettled(space, scores, used, active[ends < lengths[active]])
             if not len(active):
                 break
         return scores, used
 
-    def _stops(self, space: Space) -> list[int]:
-        """After how many draws the errors are looked at."""
+    def _stops(self) -> list[int]:
+        """After how many draws the errors are looked at, whatever other samples there are."""
         if self.tolerance is None:
-            return [space.draws]
-        least = 2 * int(space.counts.max())
-        found = {max(int(part * space.draws), min(least, space.draws)) for part in ROUNDS}
-        return sorted(found)
+            return [self.samples]
+        return sorted({max(1, int(part * self.samples)) for part in ROUNDS})
 
-    def _settled(self, space: Space, scores: Tensor, used: Tensor, rows: Tensor) -> Tensor:
-        """Which of some samples need no further draws, by the errors that they have now."""
-        local = models(space, scores, used, self.widths(space), self.recipe, rows)
-        exact = space.exact.expand(len(scores))[rows]
-        return ~exact & self._small(local)
+    def _unsettled(self, space: Space, scores: Tensor, used: Tensor, rows: Tensor) -> Tensor:
+        """Which of some samples need further draws, by their number and their errors up to now."""
+        enough = used[rows] >= 2 * space.counts.expand(len(scores))[rows]
+        few, told = rows[~enough], rows[enough]
+        if not len(told):
+            return few
+        local = models(space, scores, used, self.widths(space), self.recipe, told)
+        return torch.cat([few, told[~self._small(local)]]).sort().values
 
     def _small(self, local: Local) -> Tensor:
         """Whether the largest error of each sample is at most a fraction of its largest value."""
@@ -284,10 +292,10 @@ class LIME(Method):
         yield Span(text=FIDELITY_NOTE, low=int(percent.min()), high=int(percent.max()))
         yield Share(text=UNIQUE_NOTE, some=int((~local.unique).sum()), of=samples)
         exact = space.exact.expand(samples)
-        wanted = space.counts.clamp(max=self.k or space.features).expand(samples) + 1
-        if self.model == "linear":
-            thin = ~exact & (local.effective < wanted)
-            yield Share(text=THIN_NOTE, some=int(thin.sum()), of=samples)
+        wanted = space.counts.clamp(max=self.k or space.features).expand(samples)
+        wanted = wanted + 1 if self.model == "linear" else 2 ** wanted.clamp(max=self.depth)
+        thin = ~exact & (local.effective < wanted)
+        yield Share(text=THIN_NOTE, some=int(thin.sum()), of=samples)
         yield Share(text=EXACT_NOTE, some=int(exact.sum()), of=samples)
         if self.k is not None:
             few = space.counts.expand(samples) <= self.k

@@ -61,9 +61,14 @@ class Removal:
         return {n: drawn(n, self.samples, self.seed) for n in self.counts.unique().tolist()}
 
     @property
+    def lengths(self) -> Tensor:
+        """How many coalitions of each sample there are to score, besides itself, (sample or 1,)."""
+        return torch.tensor([len(self._drawn[count]) for count in self.counts.tolist()])
+
+    @property
     def draws(self) -> int:
-        """How many coalitions of each sample are scored, besides itself."""
-        return max(map(len, self._drawn.values()))
+        """The most of them."""
+        return int(self.lengths.max())
 
     @cached_property
     def coalitions(self) -> Tensor:
@@ -74,13 +79,23 @@ class Removal:
             found[row, : len(made), :count] = made
         return found
 
-    def scores(self, case: Case, background: Baseline, rows: Tensor, draws: slice) -> Tensor:
-        """The scores of some draws of some samples, (sample, draw)."""
-        whole = len(rows) == len(case)
-        case = case if whole else case.select(rows)
-        made = self.coalitions if self.players.shared else self.coalitions[rows]
-        players = self.players if whole else self.players.select(rows)
-        return Game(case, players, case.background(background)).values(made[:, draws], "lime")
+    def scores(
+        self, case: Case, background: Baseline, rows: Tensor, start: int, ends: Tensor
+    ) -> Tensor:
+        """The scores of some samples' draws, (sample, draw), from one up to the end of each."""
+        game, stop = Game(case, self.players, case.background(background)), int(ends.max())
+        if self.players.shared and len(rows) == len(case):
+            return game.values(self.coalitions[:, start:stop], "lime")
+        draws, places = (torch.arange(start, stop).unsqueeze(1) < ends).nonzero().T
+
+        def pick(first: int, last: int) -> tuple[Tensor, Tensor]:
+            chosen = rows[places[first:last]]
+            own = 0 if self.players.shared else chosen
+            return self.coalitions[own, start + draws[first:last]], chosen
+
+        scores = game.scores(len(places), pick, "lime").cpu()
+        found = scores.new_zeros(len(rows), stop - start)
+        return found.index_put((places, draws), scores)
 
     def near(self, rows: Tensor, used: int) -> Near:
         """The first draws of some samples, all of which have used as many; themselves first."""

@@ -96,8 +96,10 @@ def sweep_width(explanation: Explanation, widths: Sequence[float] | None = None)
 
 def _inputs(explanation: Explanation) -> Inputs:
     """The inputs of an explanation, with what it knows of their columns."""
-    found = Inputs.of(explanation.inputs, explanation.batch_axis)
-    return replace(found, schema=explanation.schema)
+    given, schema = explanation.inputs, explanation.schema
+    if schema is None:
+        return Inputs.of(given, explanation.batch_axis)
+    return Inputs(leaves=(given,), tree=given, schema=schema)  # numbers may be missing
 
 
 def _steps(own: Tensor, widths: Sequence[float] | None) -> Tensor:

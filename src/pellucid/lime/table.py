@@ -48,6 +48,11 @@ class Table:
         return self.samples
 
     @property
+    def lengths(self) -> Tensor:
+        """The same, (1,)."""
+        return torch.tensor([self.samples])
+
+    @property
     def counts(self) -> Tensor:
         """The number of players, (1,)."""
         return self.players.counts.cpu()
@@ -74,8 +79,8 @@ class Table:
 
     @cached_property
     def table(self) -> Tensor:
-        """The data in double precision, (row, column)."""
-        return self.data.detach().cpu().double()
+        """The data as numbers of the inputs' kind, in double precision, (row, column)."""
+        return self.data.detach().cpu().to(self.inputs.leaves[0].dtype).double()
 
     @cached_property
     def mean(self) -> Tensor:
@@ -128,9 +133,9 @@ class Table:
         found = torch.where(self.numeric, normal, taken)
         return torch.where(self.labels < 0, own, found)
 
-    def scores(self, case: Case, _: Baseline, rows: Tensor, draws: slice) -> Tensor:
-        """The scores of some draws of some samples, (sample, draw)."""
-        start, stop, _step = draws.indices(self.samples)
+    def scores(self, case: Case, _: Baseline, rows: Tensor, start: int, ends: Tensor) -> Tensor:
+        """The scores of some samples' draws, (sample, draw), from one up to an end for all."""
+        stop = int(ends.max())
         score = case.outcome.score  # the target is resolved before the first batch
         parts = []
 
@@ -179,20 +184,23 @@ class Table:
 
     def _unlike(self, points: Tensor, own: Tensor) -> Tensor:
         """Whether each column is in another bin, or of another category, than the sample's."""
+        gone = points.isnan(), own.isnan()
+        other = (points != own) & ~(gone[0] & gone[1])  # missing is a category, and a bin
         if self.bins is None:
-            return points != own
+            return other
         marks = torch.arange(1, self.bins, dtype=torch.float64) / self.bins
         edges = torch.nanquantile(self.table, marks, dim=0).T.contiguous()
         binned = torch.ones_like(self.labels, dtype=torch.bool)
         binned[list(self.categorical)] = False
-        apart = _bin(edges, points) != _bin(edges, own)
-        return torch.where(binned, apart, points != own)
+        apart = (_bin(edges, points) != _bin(edges, own)) | (gone[0] != gone[1])
+        return torch.where(binned, apart, other)
 
     def unseen(self) -> Tensor:
         """Which samples have a category that is nowhere in the data, (sample,)."""
         found = torch.zeros(len(self.rows), dtype=torch.bool)
         for column in self.categorical:
-            found |= ~torch.isin(self.rows[:, column], self.table[:, column])
+            own, known = self.rows[:, column], self.table[:, column]
+            found |= ~torch.isin(own, known) & ~(own.isnan() & known.isnan().any())
         return found
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pellucid.background import Background
 from pellucid.baseline import Baseline, BaselineLike
 from pellucid.case import SOFTMAX_NOTE, Case, Counter
-from pellucid.errors import InputError, PellucidError
+from pellucid.errors import InputError, PellucidError, TargetError
 from pellucid.features import FeaturesLike, Players
 from pellucid.game import Game
 from pellucid.inside import Inside
@@ -24,6 +24,8 @@ from pellucid.tape.record import Tape
 
 # As much of the work of full passes is worth it to compute regions only.
 WORTH = 0.8
+# Passes of each sample that check regions: three windows, and all of an input, in two ways.
+CHECKS = 5
 # How far a score that was computed on regions may be from that of a full pass, as a part of it.
 AGREES = {torch.float64: 1e-6, torch.float32: 1e-3}
 
@@ -39,6 +41,9 @@ FULL_NOTE = "Each window took a full pass: {}."
 FUNCTION = "the model is a function, which is not recorded"
 LAST = "channels are on the last axis of the input"
 FILLED = "what is hidden is filled in from the rest of each sample"
+EMBEDDED = "integers of the inputs are embedded, and the run begins there"
+FLAT = "no input has maps"
+UNREAD = "the target reads a constant of the output as long as the batch, which may be its samples"
 
 
 @register("occlusion")
@@ -50,16 +55,19 @@ class Occlusion(Method):
 
     Axes: values have shape (batch, 1, *spatial) where channels go together, else that of the
     input. `window` and `stride` are whole numbers for every spatial axis (of (batch, feature) the
-    features), or tuples over all axes after the batch. There are ceil((n - window) / stride) + 1
+    features), or tuples over all axes after the batch; of several inputs, a number must fit into
+    the largest, and hides all of an axis that is shorter. There are ceil((n - window) / stride) + 1
     windows on an axis of length n, of which the last may be cut off by its end. By default a
     window is a seventh of each axis, and the stride half of a window, both rounded up. Elements
     that no window covers get zero. Of several rows of a baseline the scores are averaged.
-    With `features` players are removed one by one, and no windows slide.
+    With `features` players are removed one by one, and no windows slide; so are the columns of data
+    frames and arrays and the words of texts by default, for columns have no neighbours.
 
     In a convolutional network a window is felt only in a region of each map. `incremental` computes
     that region alone, from one recorded run, and gives the scores of full passes: `None` where it
-    saves work, `True` wherever a network allows it, `False` never. Three windows of each sample are
-    checked against full passes. What a network does not allow, a note says.
+    saves work, `True` wherever a network allows it, `False` never. What a network does not allow, a
+    note says. Full passes check it: of three windows of each sample, and of one over all of it, in
+    which any path shows that was not recorded, through NumPy or in a thread.
     Laws: one evaluation a window (and row of the baseline), all in full batches; on an affine
     model, the sum of weight times distance from the baseline over the window.
     Source: Zeiler and Fergus (2014), Visualizing and Understanding Convolutional Networks.
@@ -92,6 +100,12 @@ class Occlusion(Method):
                 found=f"window={self.window}, stride={self.stride} and features",
                 hint="Windows that do not overlap are Features.patches(size).",
             )
+        if self.features is not None and self.incremental is True:
+            raise InputError(
+                "`incremental` is for windows that slide, not for players that are removed",
+                found="incremental=True and features",
+                hint="Give `window` and `stride` instead of `features`.",
+            )
         if self.incremental not in (None, True, False):
             raise InputError(
                 "`incremental` must be True, False, or None where it is to be decided",
@@ -105,16 +119,20 @@ class Occlusion(Method):
             self._windows(inputs)
 
     def _windows(self, inputs: Inputs) -> list[Windows]:
+        """The windows of every input; one number must fit into the largest."""
+        leaves = list(zip(inputs.leaves, inputs.labels(), strict=True))
+        largest = max(range(len(leaves)), key=lambda place: leaves[place][0][0].numel())
         return [
-            Windows.of(leaf, self.window, self.stride, label)
-            for leaf, label in zip(inputs.leaves, inputs.labels(), strict=True)
+            Windows.of(leaf, self.window, self.stride, label, cut=place != largest)
+            for place, (leaf, label) in enumerate(leaves)
         ]
 
     def attribute(self, case: Case) -> Attribution:
         """The drop of the score for every player, or for every window and its mean on elements."""
         background = case.background(self.baseline)
-        if self.features is not None:
-            return _of_players(case, case.players(self.features), background)
+        if self.features is not None or self._by_column(case.inputs):
+            found = _of_players(case, case.players(self.features), background)
+            return replace(found, notes=(FULL_NOTE.format(FLAT),)) if self.incremental else found
         own = case.inputs if case.embedded is None else case.embedded.own(case.inputs)
         windows = self._windows(own)
         cells = Cells.of(windows)
@@ -135,17 +153,23 @@ class Occlusion(Method):
         found = Attribution.of_players(players, values, case.inputs)
         return Attribution(values=_once(case, found.values), notes=notes)
 
+    def _by_column(self, inputs: Inputs) -> bool:
+        """Whether inputs are columns or words, which windows would only mix, and none are asked."""
+        columns = inputs.schema is not None and inputs.leaves[0].ndim == 2
+        return columns and self.window is None and self.stride is None
+
     def _scores(self, case: Case, game: Game, cells: "Cells") -> tuple[Tensor, tuple[str, ...]]:
         """The score without each window, (sample, window): on regions or by full passes."""
         everything = torch.arange(sum(cells.totals))
         wanted = [self._may_be_local(case, number) for number in range(len(cells.windows))]
         if not any(wanted):
-            return cells.scores(game, everything), ()
+            notes = (FULL_NOTE.format(FLAT),) if self.incremental else ()
+            return cells.scores(game, everything), notes
         attempt = _hindrance(case, game.background) or Attempt.of(case)
         if isinstance(attempt, str):
             return cells.scores(game, everything), (FULL_NOTE.format(attempt),)
         parts: list[Tensor | None] = []
-        notes: list[str] = []
+        said: list[str] = []
         for number, windows in enumerate(cells.windows):
             found, note = None, ""
             if wanted[number]:
@@ -154,15 +178,15 @@ class Occlusion(Method):
                 )
             if found is not None and not cells.agree(game, number, found):
                 found, note = None, FULL_NOTE.format("those of regions gave other scores")
-            parts.append(found)
-            notes += [note] if note else []
-        return cells.completed(game, parts), tuple(dict.fromkeys(notes))
+            parts.append(None if found is None else found[:, :-1])
+            said += [note] if note else []
+        return cells.completed(game, parts), tuple(dict.fromkeys(said))
 
     def _may_be_local(self, case: Case, number: int) -> bool:
         """Whether an input may have maps of which a window reaches a part."""
         leaf = case.inputs.leaves[number]
         maps = leaf.ndim > 2 and leaf.is_floating_point()
-        return self.incremental is not False and maps and case.embedded is None
+        return self.incremental is not False and maps
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,19 +219,30 @@ class Cells:
             start, begin = start + each.total, begin + size
         return found
 
+    def without(self, number: int) -> Tensor:
+        """Which elements are there without one of the inputs, (1, element)."""
+        sizes = [torch.Size(each.shape).numel() for each in self.windows]
+        parts = [torch.full((1, n), place != number) for place, n in enumerate(sizes)]
+        return torch.cat(parts, 1)
+
     def scores(self, game: Game, numbers: Tensor) -> Tensor:
         """The scores without some windows, of shape (sample, window), by full passes."""
         return _removed(game, len(numbers), lambda places: self.there(numbers[places]))
 
     def agree(self, game: Game, number: int, scores: Tensor) -> bool:
-        """Whether full passes give the same scores: of the largest drop, and in two corners."""
+        """Whether full passes give the same scores: of the largest drop, in two corners, of all.
+
+        Without all of an input, the last of its scores, any path that was not recorded is felt.
+        """
         here = game.case.outcome.score.to(scores).unsqueeze(1)
-        drops = (here - scores).abs()
-        largest, first = drops.argmax(1), torch.zeros(len(drops), dtype=torch.long)
-        last = first + self.totals[number] - 1
-        numbers = torch.stack([largest.cpu(), first, last], 1)
+        drops, total = (here - scores).abs(), self.totals[number]
+        largest, first = drops[:, :total].argmax(1), torch.zeros(len(drops), dtype=torch.long)
+        numbers = torch.stack([largest.cpu(), first, first + total - 1], 1)
         there = self.there(numbers.flatten() + sum(self.totals[:number]))
-        passed = game.values(there.reshape(*numbers.shape, -1)).to(scores)
+        there = there.reshape(*numbers.shape, -1)
+        nothing = self.without(number).expand(len(drops), 1, -1)
+        passed = game.values(torch.cat([there, nothing], 1)).to(scores)
+        numbers = torch.cat([numbers, first.unsqueeze(1) + total], 1)
         found = scores.gather(1, numbers.to(scores.device))
         size = torch.maximum(here.abs(), drops.amax(1, keepdim=True))
         part = AGREES.get(game.case.outcome.score.dtype, 0.05)
@@ -256,7 +291,7 @@ class Attempt:
         *,
         forced: bool,
     ) -> tuple[Tensor | None, str]:
-        """The scores without each window, (sample, window), and a note; or only a note."""
+        """The scores without each window, and last without all, and a note; or only a note."""
         course = Course.of(self.tape, self.tape.entries[number], self.readout.ends)
         if course.obstacle is not None:
             return None, FULL_NOTE.format(f"{_named(course.obstacle)} may treat samples together")
@@ -264,7 +299,8 @@ class Attempt:
             return None, FULL_NOTE.format("no recorded operation leads from the input to the score")
         plans = course.arranged(windows)
         share = _share(course, plans, windows)
-        if not forced and course.work(plans) > WORTH * windows.total * course.cost.work:
+        full = WORTH * windows.total - CHECKS
+        if not forced and course.work(plans) > full * course.cost.work:
             stop = next((plan.stop for plan in plans if plan.stop is not None), None)
             why = f"{_named(stop)} reads whole maps" if stop else "windows reach most of the maps"
             return None, FULL_NOTE.format(why) if share > WORTH else ""
@@ -277,13 +313,21 @@ class Attempt:
             target=self.tape.outcome.target,
             batch=case.batcher,
         )
+        everything = replace(windows, size=windows.shape, stride=windows.shape)
         with torch.no_grad():
-            found = occluded.scores(plans)
-        return found, SAVED_NOTE.format(share)
+            try:
+                found = occluded.scores(plans)
+                last = [course.plan(everything, torch.zeros(1, dtype=torch.long))]
+                nothing = replace(occluded, windows=everything).scores(last)
+            except TargetError:  # of the run itself it could be read
+                return None, FULL_NOTE.format(UNREAD)
+        return torch.cat([found, nothing], 1), SAVED_NOTE.format(share)
 
 
 def _hindrance(case: Case, background: Sequence[Inputs]) -> str:
     """Why no run is to be recorded; empty if it is."""
+    if case.embedded is not None:
+        return EMBEDDED
     model = case.program.model
     if not isinstance(model.model if isinstance(model, Inside) else model, nn.Module):
         return FUNCTION

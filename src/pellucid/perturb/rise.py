@@ -129,7 +129,8 @@ class RISE(Method):
 
     def _behind(self, shares: Tensor) -> Tensor:
         """Which of several references is behind each mask, drawn by their shares."""
-        generator = torch.Generator().manual_seed(self.seed)
+        # One before the seed of the first block of masks.
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 - 1) % 2**63)
         return torch.multinomial(shares, self.samples, replacement=True, generator=generator)
 
     def _masks(self, case: Case, background: Sequence[Inputs]) -> Masks:

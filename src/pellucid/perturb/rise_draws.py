@@ -1,5 +1,6 @@
 """Random masks: the same for every sample, and whatever the batch."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -55,10 +56,7 @@ class Source:
     def _block(self, number: int, shapes: Sequence[Sizes], limits: Sequence[Sizes]) -> list[Tensor]:
         if number not in self._kept:
             generator = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)
-            bits = [
-                torch.rand(BLOCK, *shape, generator=generator) < self.probability
-                for shape in shapes
-            ]
+            bits = [self._bits(shape, generator) for shape in shapes]
             whole = [
                 torch.stack([torch.randint(n, (BLOCK,), generator=generator) for n in limit], 1)
                 for limit in limits
@@ -66,6 +64,11 @@ class Source:
             ]
             self._kept[number] = bits + whole
         return self._kept[number]
+
+    def _bits(self, shape: Sizes, generator: torch.Generator) -> Tensor:
+        """Bits (draw, *shape), element after element: the first are the same of any number."""
+        drawn = torch.rand(math.prod(shape), BLOCK, generator=generator) < self.probability
+        return drawn.T.reshape(BLOCK, *shape)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -38,14 +38,27 @@ class Windows:
     stride: tuple[int, ...]
 
     @classmethod
-    def of(cls, leaf: Tensor, window: Extent, stride: Extent, label: str = "inputs") -> "Windows":
-        """The windows that these options mean on an input of shape (batch, ...)."""
+    def of(
+        cls,
+        leaf: Tensor,
+        window: Extent,
+        stride: Extent,
+        label: str = "inputs",
+        *,
+        cut: bool = False,
+    ) -> "Windows":
+        """The windows that these options mean on an input of shape (batch, ...).
+
+        With `cut`, a number that is too large is the length of the axis.
+        """
         shape = tuple(leaf.shape[1:])
         channel = _channel(leaf) if not isinstance(window, tuple) else None
         spatial = tuple(n for axis, n in enumerate(shape) if axis != channel)
         sizes = _extents(window, spatial, "window", label)
         if sizes is None:
             sizes = tuple(-(-n // PART) for n in spatial)
+        if cut and isinstance(window, int):
+            sizes = tuple(min(size, n) for size, n in zip(sizes, spatial, strict=True))
         _check_size(sizes, spatial, label)
         steps = _extents(stride, shape if isinstance(stride, tuple) else spatial, "stride", label)
         if steps is None:

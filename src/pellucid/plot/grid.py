@@ -98,9 +98,14 @@ def share(lines: list[list[Map]], percentile: float) -> list[list[Map]]:
 
 
 def _panels(maps: list[Map], line: list[Explanation], title: str | None) -> list[tuple[Any, str]]:
-    """The picture of a sample, if it has one, and its maps, each with a title."""
-    named = list(zip(maps, told_apart(line), strict=True))
-    picture = maps[0].picture
+    """The picture of a sample, if it has one, and its maps, each with a title.
+
+    Without a picture the first map also has the title of the sample.
+    """
+    picture, names = maps[0].picture, told_apart(line)
+    if picture is None and title:
+        names[0] = f"{title}\n{names[0]}"
+    named = list(zip(maps, names, strict=True))
     return named if picture is None else [(picture, title or "input"), *named]
 
 

@@ -50,7 +50,10 @@ def titles(
     """What a schema calls the columns or words of a sample, where the user names none."""
     if sample.schema is None or names is not None or tokens is not None:
         return ()
-    found = sample.schema.titles(next(leaf for _, leaf in leaves(sample.inputs))[0])
+    row = next(leaf for _, leaf in leaves(sample.inputs))[0]
+    if row.ndim != 1:  # an array of images or signals, of which nothing has a name
+        return ()
+    found = sample.schema.titles(row)
     named = tuple(each if each.strip() else visible(each) for each in found)
     return named if len(found) == count else ()
 
@@ -73,7 +76,7 @@ def words(sample: Explanation, path: Keys, tokens: Sequence[str] | None) -> Owne
         if player >= 0 and features.names and given is None:
             piece = Piece(text=visible(called[player]), spaced=True)
         found.append(piece)
-    places = torch.tensor([player for player, _, _ in kept])
+    places = torch.tensor([player for player, _, _ in kept], dtype=torch.long)
     texts = tuple(piece.text for piece in found)
     return Owned(*_of(sample, places), texts, tuple(found))
 

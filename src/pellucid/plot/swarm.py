@@ -101,7 +101,8 @@ def beeswarm(
     name_rows(ax, shown.names, np.arange(rows))
     ax.set_ylim(rows - 0.4, -0.6)
     title = type(explanation.method).__name__ if title is None else title
-    said = f"value of each player in {len(shown.values)} samples"
+    count = len(shown.values)
+    said = f"value of each player in {count} sample{'s' if count > 1 else ''}"
     finish(ax, dark, title=title, caption=[said])
     _name_categories(ax, shown)
     if np.isfinite(shown.given[:, [not each for each in shown.categories]]).any():

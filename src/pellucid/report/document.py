@@ -193,6 +193,7 @@ def _context(
         "picture": None if picture is None else picture_uri(picture),
         "thumb": None if picture is None else thumb_uri(picture),
         "says": f"{found[0].name}, {wording.probability(found[0].probability)}" if found else "",
+        "heading": wording.heading(section.explanations[0], row=section.row),
         "predictions": [(p, wording.probability(p.probability)) for p in found],
         "groups": groups,
     }

@@ -54,6 +54,13 @@ def predictions(
     ]
 
 
+def heading(explanation: Explanation, *, row: int = 0) -> str:
+    """What the predictions are called: whether a softmax made probabilities of scores."""
+    scores = _scores(explanation, row)
+    made = "" if scores is None or _are_probabilities(scores) else " (softmax)"
+    return f"Top predictions, with the probability of each{made}"
+
+
 def class_name(index: int, classes: Sequence[str]) -> str:
     """The name of a class, or its number."""
     return str(classes[index]) if -len(classes) <= index < len(classes) else f"class {index}"
@@ -64,7 +71,8 @@ def target(explanation: Explanation, *, row: int = 0, classes: Sequence[str] = (
     aim = explanation[row].target
     if aim.layer:
         return aim.words().replace("`", "")
-    names = [f"“{class_name(k, classes)}”" for k in aim.classes[:1]]
+    named = classes or aim.kind != "index" or not _is_number(explanation)
+    names = [f"“{class_name(k, classes)}”" for k in aim.classes[:1] if named]
     if aim.kind == "callable":
         return f"the {aim.name}" if " " in aim.name else f"the function {aim.name}"
     where = aim.place.words()
@@ -79,7 +87,8 @@ def target(explanation: Explanation, *, row: int = 0, classes: Sequence[str] = (
 def aim(explanation: Explanation, *, row: int = 0, classes: Sequence[str] = ()) -> str:
     """Name the target in as few words as tell it from others: the class, if it is one."""
     found = explanation[row].target
-    if found.kind == "index" and found.classes and not found.layer:
+    one = _is_number(explanation) and not classes
+    if found.kind == "index" and found.classes and not found.layer and not one:
         return class_name(found.classes[0], classes)
     return target(explanation, row=row, classes=classes).removeprefix("the ")
 
@@ -238,6 +247,12 @@ def _scores(explanation: Explanation, row: int) -> Tensor | None:
         found = [leaf for at, leaf in leaves(explanation.output) if at[: len(path)] == path]
         table = next((leaf for leaf in found if leaf.is_floating_point() and leaf.ndim == 2), None)
     return None if table is None or table.shape[1] < 2 else table[row].double().cpu()
+
+
+def _is_number(explanation: Explanation) -> bool:
+    """Whether the model says one number of a sample, as a regression does: there is no class."""
+    found = [leaf for _, leaf in leaves(explanation.output)]
+    return len(found) == 1 and found[0].numel() == len(explanation)
 
 
 def _are_probabilities(scores: Tensor) -> bool:

@@ -19,6 +19,8 @@ from pellucid.shapley.play import Coalitions, Play
 MOST = 16
 # The scores of all coalitions of so many players still fit in memory, if not in patience.
 LIMIT = 30
+# Two to the power of more players than this may be no double.
+COUNTED = 900
 
 
 @register("exact_shapley")
@@ -129,7 +131,8 @@ def check_players(play: Play, most: int) -> None:
     if largest <= most:
         return
     references = len(play.game.background)
-    evaluations = sum(2**n - 1 for n in play.counts) * references
+    evaluations = sum(2.0 ** min(n, COUNTED) - 1 for n in play.counts) * references
+    more = "more than " if largest > COUNTED else ""
     _ = play.case.outcome
     started, probe = time.perf_counter(), play.case.batcher.size
     rows = torch.arange(probe) % len(play.case)
@@ -143,7 +146,7 @@ def check_players(play: Play, most: int) -> None:
     )
     raise InputError(
         f"Every coalition can be scored of at most {most} players",
-        found=f"{largest}, which take {evaluations:.3g} evaluations of the model, or about "
+        found=f"{largest}, which take {more}{evaluations:.3g} evaluations of the model, or about "
         f"{duration(seconds)} here",
         hint=hint + (f"; or wait, with most={largest}." if largest <= LIMIT else "."),
     )

@@ -1,7 +1,7 @@
 """Shapley values by a regression on the scores of coalitions."""
 
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import accumulate
 from typing import ClassVar
 
@@ -140,13 +140,20 @@ class Design:
         parts = [torch.arange(s, s + n) for s, n in zip(starts, some, strict=False)]
         return torch.cat([torch.zeros(0, dtype=torch.long), *parts])
 
-    @cache  # noqa: B019  # a design lives as long as one batch
+    @cached_property
+    def _fits(self) -> dict[int, Regression]:
+        """Those that were asked for, which samples of a stage share; gone with the batch."""
+        return {}
+
     def regression(self, budget: int) -> Regression:
         """The fit to the pairs within a budget."""
-        counts = allotted(self.players, budget)
-        return Regression(
-            members=self.members[self.taken(budget)], counts=counts, strata=self.strata
-        )
+        if budget not in self._fits:
+            self._fits[budget] = Regression(
+                members=self.members[self.taken(budget)],
+                counts=allotted(self.players, budget),
+                strata=self.strata,
+            )
+        return self._fits[budget]
 
 
 class Fit:

@@ -20,6 +20,8 @@ from pellucid.shapley.sampling import Orders, Ranks, checked_tolerance
 
 # Differences that are listed, a coalition of each player beside those of the groups that it is in.
 MOST = 2**20
+# So many coalitions are numbered at once.
+NAMED = 2**13
 
 
 @register("partition_shapley")
@@ -79,7 +81,7 @@ class PartitionShapley(Method):
         if self.samples is not None:
             orders = Orders(play=play, keys=trees, ranks=tree_ranks, seed=self.seed)
             return orders.attribution(self.samples, self.tolerance, "partition_shapley")
-        groups = grouped(trees)
+        groups = grouped({row: tree for row, tree in trees.items() if play.counts[row]})
         differences = [Differences.of(tree) for tree in groups]
         asked = [
             (rows, each.coalitions) for rows, each in zip(groups.values(), differences, strict=True)
@@ -133,16 +135,16 @@ class Differences:
         nobody = torch.zeros(1, count, dtype=torch.bool)
         parts = list(_differences(tree, nobody, torch.ones(1, dtype=torch.float64)))
         player = torch.cat([torch.full((len(w),), i) for i, _, w in parts])
+        weights = torch.cat([w for *_, w in parts])
         before = torch.cat([there for _, there, _ in parts])
-        after = before.scatter(1, player.unsqueeze(1), True)
-        asked = torch.cat([nobody, before, after, ~nobody])
-        table, places = _once(asked)
+        del parts  # as large as all coalitions
+        table, places = _once(before, player)
         middle = 1 + len(before)
         return cls(
             table=table,
             before=places[1:middle],
             after=places[middle:-1],
-            weights=torch.cat([w for *_, w in parts]),
+            weights=weights,
             player=player,
         )
 
@@ -158,18 +160,29 @@ class Differences:
         return found.index_add_(1, self.player, added)
 
 
-def _once(asked: Tensor) -> tuple[Tensor, Tensor]:
-    """Coalitions without those that come twice, the last of all last; and where each has gone."""
-    names = (asked * set_numbers(asked.shape[1])).sum(1)
+def _once(before: Tensor, player: Tensor) -> tuple[Tensor, Tensor]:
+    """Nobody, coalitions, these with one player more, and everyone, none of them twice.
+
+    Everyone stays last. The second is where each of them has gone.
+    """
+    numbers = set_numbers(before.shape[1])
+    # In parts, since a product has eight times the size of the coalitions.
+    own = torch.cat([(part * numbers).sum(1) for part in before.split(NAMED)])
+    names = torch.cat([numbers[:1] * 0, own, own + numbers[player], numbers.sum(0, keepdim=True)])
     found, places = names.unique(return_inverse=True)
-    first = torch.full((len(found),), len(asked))
-    first.scatter_reduce_(0, places, torch.arange(len(asked)), "amin")
+    first = torch.full((len(found),), len(names))
+    first.scatter_reduce_(0, places, torch.arange(len(names)), "amin")
     ends = torch.tensor([int(places[0]), int(places[-1])])
     order = torch.arange(len(found))
     order = torch.cat([ends[:1], order[~torch.isin(order, ends)], ends[1:]])
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order))
-    return asked[first[order]], rank[places]
+    asked = first[order[1:-1]] - 1
+    table = before.new_zeros(len(order), before.shape[1])
+    table[1:-1], table[-1] = before[asked % len(before)], True
+    joined = (asked >= len(before)).nonzero().flatten()
+    table[1 + joined, player[asked[joined] - len(before)]] = True
+    return table, rank[places]
 
 
 def _total(tree: Tree, above: int) -> Iterator[int]:
@@ -212,7 +225,7 @@ def tree_ranks(tree: Tree) -> Ranks:
         open_ = [tree]
         while open_:
             node = open_.pop()
-            if isinstance(node, int):
+            if isinstance(node, int) or not node:
                 continue
             keys = torch.rand(orders, len(node), generator=generator, dtype=torch.float64)
             held = [list(members(each)) for each in node]

@@ -77,9 +77,10 @@ class Play:
         """Samples by their number of players: those of a group have the same coalitions.
 
         So the answer for a sample does not depend on how many players others of its batch have.
+        Those without any, an empty text say, are in no group: there is nothing to ask.
         """
         chosen = range(len(self.case)) if rows is None else rows
-        return grouped({row: self.counts[row] for row in chosen})
+        return grouped({row: self.counts[row] for row in chosen if self.counts[row]})
 
     def scores(self, asked: Sequence[tuple[list[int], Coalitions]], what: str) -> list[Tensor]:
         """The scores of coalitions of some samples, each of shape (sample, coalition).

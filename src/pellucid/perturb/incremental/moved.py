@@ -33,6 +33,7 @@ class Enlarge:
         if any(scale not in factors for scale in scales):
             return None
         mode = operation.name.removeprefix("upsample_").rstrip("123d")
+        mode = mode if smooth else "nearest"  # exact or not, if maps grow by whole numbers
         return cls(operation, factors, mode)
 
     @property

@@ -8,6 +8,7 @@ import torch
 from pellucid.perturb.incremental.local import ALIKE, NORMS, Alike, Dirty, Local, Norm
 from pellucid.perturb.incremental.moved import Enlarge, padding, squeeze, unsqueeze
 from pellucid.perturb.incremental.sliding import convolution, max_pool, mean_pool
+from pellucid.perturb.incremental.whole import indexed
 from pellucid.tape.adjoints import CONVOLUTIONS, is_training_norm
 from pellucid.tape.operations import Operation
 
@@ -23,6 +24,7 @@ RULES: dict[str, Made] = {
     **MAX_POOLS,
     **MEAN_POOLS,
     **{f"upsample_{kind}": Enlarge.of for kind in ENLARGED},
+    **{f"_upsample_nearest_exact{rank}d": Enlarge.of for rank in (1, 2, 3)},
     "constant_pad_nd": padding,
     "unsqueeze": unsqueeze,
     "squeeze": squeeze,
@@ -43,6 +45,8 @@ def local(operation: Operation, dirty: Dirty) -> Local | None:
         return None if is_training_norm(operation) else Norm.of(operation)
     if name == "cat":
         return Alike.of(operation) if _axis(operation, 1) == 1 else None
+    if name == "index":
+        return Norm.of(operation) if indexed(operation) == 1 else None
     if name in OF_CHANNELS:
         return Norm.of(operation) if _axis(operation, OF_CHANNELS[name]) == 1 else None
     made = RULES.get(name)

@@ -25,6 +25,7 @@ ALONG: dict[str, tuple[int, Any]] = {
     **dict.fromkeys(REDUCTIONS, (1, None)),
     **dict.fromkeys(("select", "slice", "index_select", "unbind", "cat", "stack"), (1, 0)),
     **dict.fromkeys(("split", "split_with_sizes"), (2, 0)),
+    "roll": (2, None),
     **dict.fromkeys(("linalg_vector_norm", "norm"), (2, None)),
 }
 # Operations of each sample for itself, whatever their other arguments.
@@ -49,8 +50,10 @@ def allows(operation: Operation, samples: int) -> bool:
     name = operation.name
     if name in VIEWS or name in EACH | NORMS | CONVOLUTIONS or name == "native_group_norm":
         return _fixed(operation)
-    if name.startswith("upsample_"):
+    if name.startswith(("upsample_", "_upsample_nearest_exact")):
         return True
+    if name == "index":
+        return bool(indexed(operation))
     if name == "unsqueeze":
         return bool(operation.argument(1) % len(outputs[0].shape))
     if name in ("transpose", "permute", "t"):
@@ -74,6 +77,15 @@ def _fixed(operation: Operation) -> bool:
     if name == "native_layer_norm" and len(operation.argument(1)) == len(slots[0].shape):
         return False
     return slots[0].depends and not any(value.depends for value in slots[1:])
+
+
+def indexed(operation: Operation) -> int | None:
+    """The axis of which an operation takes some places, if it is one, and they are constant."""
+    given = operation.argument(1)
+    axes = [axis for axis, places in enumerate(given) if places is not None]
+    constant = not any(value.depends for value in operation.slots[1:])
+    plain = len(axes) == 1 and len(given[axes[0]].shape) == 1 and constant
+    return axes[0] if plain else None
 
 
 def _keeps_first(operation: Operation) -> bool:
