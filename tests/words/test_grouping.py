@@ -238,7 +238,7 @@ def test_a_table_as_wide_as_there_are_words_gets_no_words():
     assert frame.loc["table", "text"].isna().all()
     assert frame.loc["table", "feature"].tolist() == [0, 1, 2, 3]
     assert Map.of(found, part="ids").labels == ("unseen", "big", "things", ".")
-    assert Map.of(found, part="table").labels == tuple(f"feature {i}" for i in range(4))
+    assert Map.of(found, part="table").labels == tuple(f"feature {i} = 1" for i in range(4))
 
 
 def test_embeddings_and_layers_are_summed_over_features():

@@ -53,7 +53,7 @@ class RISE(Method):
     Black-box Models.
 
     >>> line = lambda x: (x * torch.tensor([4.0, 0.0, -2.0])).sum(1, keepdim=True)
-    >>> RISE(samples=2000)(line, torch.ones(1, 3)).values.round(decimals=0)
+    >>> RISE(samples=2000)(line, torch.ones(1, 3)).values.round(decimals=0) + 0
     tensor([[ 2.,  0., -1.]])
     """
 

@@ -42,6 +42,8 @@ def _results(operation: Operation) -> list[Tensor]:
     """
     if operation.name == "as_strided_scatter":
         return operation.again(run=_written_over)
+    if operation.name == "view":  # fused attention, taken apart, leaves another order in memory
+        return operation.again(run=torch.reshape)
     if "norm" in operation.name and sum(value is not None for value in operation.outputs) > 1:
         return operation.again(_apart, run=_written_out(operation.function))
     return operation.again()
