@@ -9,12 +9,10 @@ from pellucid.propagate.samples import TOGETHER, Samples
 
 # What a step makes of some elements: results of their shape, and last what it keeps of each.
 Step = Callable[..., tuple[Tensor, ...]]
-# What makes a tensor of another, element by element, perhaps in given memory.
-Change = Callable[..., Tensor]
+# What makes a tensor of another, element by element.
+Change = Callable[[Tensor], Tensor]
 # Elements worked on at a time: few enough to stay in a core's cache from one step to the next.
 BLOCK = 2**16
-# Elements of the largest memory that is held to be written to again.
-MOST = 2**24
 
 
 def blockwise(
@@ -78,44 +76,6 @@ def in_blocks(tensors: Sequence[Tensor], samples: Samples) -> bool:
     """Whether tensors lie in memory alike, each sample (where they are told apart) in rows."""
     plain = all(t.is_contiguous() and t.dtype == tensors[0].dtype for t in tensors)
     return plain and tensors[0].numel() > 0 and (samples.ids is None or samples.in_rows)
-
-
-class Scratch:
-    """Memory that step after step writes to: asking for it anew costs more than the work itself.
-
-    What was taken is good until it is freed.
-    """
-
-    def __init__(self) -> None:
-        self._held: list[Tensor] = []
-        self._used = 0
-
-    def like(self, tensor: Tensor) -> Tensor:
-        """Memory of the shape of a tensor, with anything in it."""
-        size, place = tensor.numel(), self._used
-        if size > MOST:
-            return torch.empty_like(tensor)
-        self._used += 1
-        if place == len(self._held) or not _fits(self._held[place], tensor):
-            self._held[place:] = [tensor.new_empty(size)]
-        return self._held[place][:size].reshape(tensor.shape)
-
-    def free(self) -> None:
-        """All of it may be written over again."""
-        self._used = 0
-
-
-def _fits(held: Tensor, tensor: Tensor) -> bool:
-    same = held.dtype == tensor.dtype and held.device == tensor.device
-    return same and held.numel() >= tensor.numel()
-
-
-def changed(change: Change, tensor: Tensor, scale: Tensor, made: Tensor) -> Tensor:
-    """An elementwise change of a tensor times a scale of its rows, in given memory."""
-    count = max(1, BLOCK // max(1, tensor[0].numel()))
-    for rows, factors, out in zip(*(cut(t, count) for t in (tensor, scale, made)), strict=True):
-        change(rows * factors, out=out)
-    return made
 
 
 def is_zero_where(result: Tensor, signal: Tensor) -> bool:

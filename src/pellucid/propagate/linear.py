@@ -1,7 +1,7 @@
 """An operation with weights, as rules see it: one linear map, with modified weights on request."""
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from pellucid.propagate.blocks import Change, Scratch, changed, is_zero_where
+from pellucid.propagate.blocks import Change, is_zero_where
 from pellucid.propagate.samples import TOGETHER, Samples
 from pellucid.tape.adjoints import CONVOLUTIONS, FEW, norm_affine, transposed
 from pellucid.tape.operations import Operation, Value
@@ -35,7 +35,7 @@ class Linear:
 
     `x` has the shape of the operation's input, `z` that of its output. `forward` and `backward`
     apply the map, and its transpose, with weights of the caller's. `samples` are those of z.
-    `memory` is that of the tape; modified weights that it does not keep are written to `scratch`.
+    `memory` is that of the tape.
     """
 
     operation: Operation
@@ -45,7 +45,6 @@ class Linear:
     padding: Operation | None = None
     samples: Samples = TOGETHER
     memory: dict[Hashable, Any] | None = None
-    scratch: Scratch = field(default_factory=Scratch)
 
     def once(self, name: Hashable, make: Callable[[], T]) -> T:
         """What depends on the run and not on the score, made once for all targets of a run."""
@@ -93,16 +92,7 @@ class Linear:
 
     def modified(self, change: Change) -> Tensor:
         """An elementwise change of the weight."""
-        plain = self._slots[1].tensor
-        if torch.is_grad_enabled() or self._is_turned:
-            return change(self.weight)
-        made = torch.empty_like(plain) if self.memory is not None else self.scratch.like(plain)
-        if self.norm is None:
-            return change(plain, out=made)
-        scale = self._on_weight(self._affine[0], plain)
-        if len(scale) != len(plain):
-            return change(plain * scale, out=made)
-        return changed(change, plain, scale, made)
+        return change(self.weight)
 
     @property
     def bias(self) -> Tensor | None:

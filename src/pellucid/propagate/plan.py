@@ -9,7 +9,6 @@ from torch import Tensor
 
 from pellucid.errors import MissingRuleError
 from pellucid.propagate.auto import choose
-from pellucid.propagate.blocks import Scratch
 from pellucid.propagate.canonize import folded_biases, folded_norms, folded_paddings
 from pellucid.propagate.composites import Composite
 from pellucid.propagate.linear import Linear
@@ -98,7 +97,6 @@ class _Rulebook:
     folded: set[Operation]
     places: dict[Operation, Place]
     memory: dict[Hashable, Any] | None
-    scratch: Scratch = field(default_factory=Scratch)
 
     @classmethod
     def of(cls, tape: Tape, rules: Composite) -> "_Rulebook":
@@ -136,7 +134,6 @@ class _Rulebook:
             straight=straight,
             padding=self.paddings.get(operation),
             memory=self.memory,
-            scratch=self.scratch,
         )
         return rule.name, _Weighted(rule, linear)
 
@@ -193,7 +190,6 @@ class _Weighted:
         if layout.apart:
             linear = replace(linear, samples=layout[linear.output])
         share = self.rule.share(linear, first(signals))
-        linear.scratch.free()
         (signal,) = share.signals
         if signal is not None:
             signal = linear.padded(signal)  # the padding itself is the next step

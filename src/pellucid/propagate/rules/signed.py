@@ -97,12 +97,12 @@ class Halves:
         return _sum(shared)
 
 
-def _positive_part(weight: Tensor, out: Tensor | None = None) -> Tensor:
-    return torch.clamp(weight, min=0, out=out)
+def _positive_part(weight: Tensor) -> Tensor:
+    return weight.clamp(min=0)
 
 
-def _negative_part(weight: Tensor, out: Tensor | None = None) -> Tensor:
-    return torch.clamp(weight, max=0, out=out)
+def _negative_part(weight: Tensor) -> Tensor:
+    return weight.clamp(max=0)
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,9 @@ class _Raised:
     gamma: float
     sign: int
 
-    def __call__(self, weight: Tensor, out: Tensor | None = None) -> Tensor:
+    def __call__(self, weight: Tensor) -> Tensor:
         part = (_positive_part if self.sign > 0 else _negative_part)(weight)
-        return torch.add(weight, part, alpha=self.gamma, out=out)
+        return torch.add(weight, part, alpha=self.gamma)
 
 
 def _sum(tensors: list[Tensor]) -> Tensor:
