@@ -24,7 +24,8 @@ def peers(network: str, model: nn.Module, x: Tensor, k: int, count: int) -> list
     """All calls of all peers that are installed."""
     warnings.simplefilter("ignore")
     rows: list[Peer] = []
-    for package, calls in (("zennit", _zennit), ("captum", _captum), ("pytorch_grad_cam", _cams)):
+    packages = {"zennit": _zennit, "captum": _captum, "lxt": _lxt, "pytorch_grad_cam": _cams}
+    for package, calls in packages.items():
         if importlib.util.find_spec(package) is None:
             print(f"{package} is not installed")
             continue
@@ -101,6 +102,42 @@ def _captum(network: str, model: nn.Module, x: Tensor, k: int, count: int) -> It
     noise = {"nt_samples": count, "nt_samples_batch_size": 1, "stdevs": 0.5}
     yield "captum IntegratedGradients", "FB", count, lambda: line.attribute(x, target=k, **steps)
     yield "captum NoiseTunnel", "FB", count, lambda: tunnel.attribute(x, target=k, **noise)
+
+
+def _lxt(network: str, model: nn.Module, x: Tensor, k: int, count: int) -> Iterator[Peer]:
+    """Its patches of torch's own layers, which are made for the length of a call."""
+    if not network.startswith("vit"):
+        return
+    # Its models are those of other libraries, in versions of their own; none is needed here.
+    sys.modules.setdefault("lxt.efficient.models", types.ModuleType("models"))
+    sys.modules["lxt.efficient.models"].get_default_map = None  # type: ignore[attr-defined]
+    from lxt.efficient import patches
+
+    for block in model.blocks.layers:
+        block.activation = nn.GELU()
+    kinds = {
+        nn.GELU: partial(patches.patch_method, patches.non_linear_forward, keep_original=True),
+        nn.LayerNorm: partial(patches.patch_method, patches.layer_norm_forward),
+        nn.MultiheadAttention: partial(
+            patches.patch_method, patches.cp_multi_head_attention_forward, keep_original=True
+        ),
+    }
+
+    def attribute() -> Tensor:
+        kept = {kind: dict(vars(kind)) for kind in kinds}
+        try:
+            for kind, patch in kinds.items():
+                patch(kind)
+            point = x.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(model(point)[:, k].sum(), point)
+            return point.detach() * gradient
+        finally:
+            for kind, before in kept.items():
+                kind.forward = before["forward"]
+                for name in set(vars(kind)) - set(before):
+                    delattr(kind, name)
+
+    yield "lxt CP-LRP", "FB", 1, attribute
 
 
 def _cams(network: str, model: nn.Module, x: Tensor, k: int, count: int) -> Iterator[Peer]:
