@@ -1,6 +1,6 @@
 """Backgrounds: the points that stand for absence, how they are weighed, and how they are made."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -137,3 +137,12 @@ def numbers(data: Any) -> Tensor:
             hint="Drop rows with missing values first.",
         )
     return found.detach().cpu().double()
+
+
+def tables(background: Sequence[Inputs]) -> list[Tensor]:
+    """The references for each input, (reference, sample, ...); one sample if all share them."""
+    found = []
+    for column in zip(*(each.leaves for each in background), strict=True):
+        shared = all(len(t) == 1 or t.stride(0) == 0 for t in column)
+        found.append(torch.stack([t[:1] if shared else t for t in column]))
+    return found

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from pellucid.background import Background
+from pellucid.background import Background, tables
 from pellucid.batching import wide
 from pellucid.case import Case
 from pellucid.errors import InputError
@@ -155,12 +155,7 @@ class Game:
 
     @cached_property
     def _tables(self) -> list[Tensor]:
-        """The references for each input, (reference, sample, ...); one sample if all share them."""
-        found = []
-        for column in zip(*(each.leaves for each in self.background), strict=True):
-            shared = all(len(t) == 1 or t.stride(0) == 0 for t in column)
-            found.append(torch.stack([t[:1] if shared else t for t in column]))
-        return found
+        return tables(self.background)
 
     @cached_property
     def _mixes(self) -> list[bool]:

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pellucid.background import tables
 from pellucid.case import Case
 from pellucid.features import Players
 from pellucid.game import Game
@@ -139,17 +140,13 @@ class Grids:
     @cached_property
     def _empty(self) -> set[int]:
         """The inputs before zeros alone: of these a mask is a factor, which is faster."""
-        tables = enumerate(self._tables)
-        return {place for place, t in tables if t.is_floating_point() and not t.any()}
+        return {
+            place for place, t in enumerate(self._tables) if t.is_floating_point() and not t.any()
+        }
 
     @cached_property
     def _tables(self) -> list[Tensor]:
-        """The references of each input, (reference, sample, ...); one sample if all share them."""
-        found = []
-        for column in zip(*(each.leaves for each in self.background), strict=True):
-            shared = all(len(t) == 1 or t.stride(0) == 0 for t in column)
-            found.append(torch.stack([t[:1] if shared else t for t in column]))
-        return found
+        return tables(self.background)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
