@@ -15,7 +15,7 @@ SOURCE = Path(pl.__file__).parent
 # From the top to the bottom: a module imports, when it is loaded, only from lines above its own.
 LAYERS = [
     ["errors"],
-    ["options", "remarks"],
+    ["options", "remarks", "seeding"],
     ["structure"],
     ["pooling", "inpainting"],
     ["background"],
@@ -37,6 +37,7 @@ LAYERS = [
     ["cam"],
     ["lime", "perturb", "shapley"],
     ["inspect"],
+    ["evaluate"],
     ["diagnose"],
     ["zoo"],
     ["plot"],

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pellucid.method import Attribution, Method
     from pellucid.tape.ledger import Ledger
 
+T = TypeVar("T")
 OnIncomplete: TypeAlias = Literal["warn", "raise", "ignore"]
 
 
@@ -75,24 +76,24 @@ def answer(
     for program, group in zip(programs, runs, strict=True):
         with untouched(model) as program.states:
             ask = partial(_ask_attached, chosen[0]) if differentiable else partial(_ask, chosen)
-            columns = _columns(ask, program, taken, group, batch_size)
+            columns = batches(ask, program, taken, group, batch_size)
         aimed = [aim for aim in group for _ in chosen]
         pairs = zip(aimed, columns, strict=True)
         found += [_join(taken, aim, column, on_incomplete) for aim, column in pairs]
     return found
 
 
-def _columns(
-    ask: "Callable[[Case, list[Target]], list[_Part]]",
+def batches(
+    ask: "Callable[[Case, list[Target]], list[T]]",
     program: Program,
     inputs: Inputs,
     aims: list[Target],
     batch_size: BatchSize,
-) -> "list[list[_Part]]":
-    """What was found in each batch, for every target by every method."""
+) -> list[list[T]]:
+    """What is found in each batch of samples: a list for each of what `ask` gives."""
     batcher = Batcher(batch_size, start=auto_rows(inputs.leaves[0], inputs.rows))
 
-    def work(start: int, stop: int) -> list[_Part]:
+    def work(start: int, stop: int) -> list[T]:
         rows = torch.arange(start, stop)
         targets = [aim.select(rows) for aim in aims]
         case = Case(

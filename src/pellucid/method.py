@@ -156,6 +156,14 @@ class Method(ABC):
         """Whether integer inputs stay what they are, as a baseline of integers says."""
         return self.agnostic and Baseline.of(getattr(self, "baseline", None)).is_integer
 
+    @property
+    def is_slope(self) -> bool:
+        """Whether values say how the score would move, not what share of it they carry.
+
+        Then it is their size that tells how much an element matters.
+        """
+        return False
+
     def judge(self, ledger: "Ledger", dtype: torch.dtype) -> tuple[tuple[str, ...], str]:
         """Notes on a ledger, and its leak: of each batch, and again of all batches together."""
         return (), ""

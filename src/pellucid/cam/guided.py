@@ -49,6 +49,11 @@ class GuidedGradCAM(Method):
     def __post_init__(self) -> None:
         settle(self)
 
+    @property
+    def is_slope(self) -> bool:
+        """Values are slopes of the score."""
+        return True
+
     def attribute(self, case: Case) -> Attribution:
         """One recording; a walk to the layer, and a guided one to the input."""
         spots = find_maps(case, Choice.of(self))

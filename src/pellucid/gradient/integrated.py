@@ -172,6 +172,11 @@ class InteriorGradient(Method):
             raise InputError(f"`alpha` must be {must}", got=given)
         object.__setattr__(self, "alpha", made if isinstance(given, list | tuple) else made[0])
 
+    @property
+    def is_slope(self) -> bool:
+        """Values are slopes of the score."""
+        return True
+
     def attribute(self, case: Case) -> Attribution:
         """One forward and one backward pass for each alpha."""
         alphas = self.alpha if isinstance(self.alpha, Sequence) else (self.alpha,)

@@ -51,6 +51,11 @@ class Saliency(Method):
         """At the inputs autograd's gradient, elsewhere one that is walked."""
         return frozenset({"gradient"} if self.at is None else {"tape"})
 
+    @property
+    def is_slope(self) -> bool:
+        """Values are slopes of the score."""
+        return True
+
     def attribute(self, case: Case) -> Attribution:
         """One forward and one backward pass."""
         site = Site(case=case, path=self.at)

@@ -12,6 +12,7 @@ from pellucid.gradient.saliency import Saliency
 from pellucid.method import Attribution, Method, named, register
 from pellucid.options import number, one_of, whole
 from pellucid.remarks import Remark, Share, joined
+from pellucid.seeding import seeded
 from pellucid.structure import Inputs
 
 if TYPE_CHECKING:
@@ -67,12 +68,17 @@ class SmoothGrad(Method):
         """Raise unless the options of the smoothed method fit the inputs."""
         self.method.check(inputs)
 
+    @property
+    def is_slope(self) -> bool:
+        """Whether what is smoothed is; a variance has no sign."""
+        return self.method.is_slope
+
     def attribute(self, case: Case) -> Attribution:
         """Stream the noisy copies through the method, keeping running sums of powers."""
         spreads = [self.noise * value_range(leaf) for leaf in case.inputs.leaves]
 
         def point(draw: int, rows: Tensor) -> Inputs:
-            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + draw) % 2**63)
+            generator = seeded(self.seed, draw)
             return case.inputs.replace([
                 leaf[rows] + spread[rows] * noise_like(leaf, generator)
                 if leaf.is_floating_point() else leaf[rows]

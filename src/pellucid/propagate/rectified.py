@@ -152,6 +152,11 @@ class GuidedBackprop(Method):
     def __post_init__(self) -> None:
         check_at(self.at)
 
+    @property
+    def is_slope(self) -> bool:
+        """Values are slopes of the score."""
+        return True
+
     def attribute(self, case: Case) -> Attribution:
         """One forward pass and one walk."""
         return _attribute(case, self.at, GUIDED)
@@ -191,6 +196,11 @@ class Deconvnet(Method):
 
     def __post_init__(self) -> None:
         check_at(self.at)
+
+    @property
+    def is_slope(self) -> bool:
+        """Values are slopes of the score."""
+        return True
 
     def attribute(self, case: Case) -> Attribution:
         """One forward pass and one walk."""

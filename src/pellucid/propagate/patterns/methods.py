@@ -281,6 +281,11 @@ class PatternNet(Method):
         if self.patterns is None:
             raise _needed(self)
 
+    @property
+    def is_slope(self) -> bool:
+        """Values are slopes of the score."""
+        return True
+
     def attribute(self, case: Case) -> Attribution:
         """One forward pass and one walk."""
         return _attribute(case, self, weighs=False)

@@ -1,0 +1,96 @@
+"""What a metric found: one number for each sample, and how far their mean can be trusted."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pellucid.explanation import Evaluations
+from pellucid.method import Method
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pellucid.evaluate.metric import Metric
+
+# Resamples of a bootstrap: the ends of an interval then move by a fiftieth of its width.
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Curve:
+    """What was measured on the way: `y` (sample, step) over `x` (step,), with their names."""
+
+    x: Tensor
+    y: Tensor
+    xlabel: str
+    ylabel: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Measurement:
+    """What a metric found for the explanations of one method.
+
+    `values` has one number for each sample, of shape (sample,), in double precision; it is not a
+    number where the metric is not defined, of which `notes` say why. `curves` are what it was
+    computed from, by name.
+    """
+
+    metric: "Metric"
+    method: Method
+    values: Tensor
+    curves: dict[str, Curve] = field(default_factory=dict)
+    evaluations: Evaluations = Evaluations()  # noqa: RUF009  # immutable
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def defined(self) -> Tensor:
+        """The values that are numbers."""
+        return self.values[self.values.isfinite()]
+
+    @property
+    def mean(self) -> float:
+        """The mean over the samples for which the metric is defined; else not a number."""
+        return float(self.defined.mean())
+
+    def interval(self, level: float = 0.95, *, seed: int = 0) -> tuple[float, float]:
+        """Where the mean lies, at this level: by a bootstrap over the samples (percentiles).
+
+        Not numbers for fewer than two samples.
+        """
+        found = self.defined
+        if len(found) < 2:
+            return (float("nan"), float("nan"))
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randint(len(found), (RESAMPLES, len(found)), generator=generator)
+        means = found[drawn].mean(1)
+        tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=means.dtype)
+        low, high = means.quantile(tails).tolist()
+        return (low, high)
+
+    def to_frame(self) -> "pd.DataFrame":
+        """One row for each sample: metric, method, sample, value."""
+        import pandas as pd
+
+        return pd.DataFrame({
+            "metric": self.metric.name,
+            "method": self.method.name,
+            "sample": range(len(self)),
+            "value": self.values.numpy(),
+        })  # fmt: skip
+
+    def __repr__(self) -> str:
+        low, high = self.interval()
+        lines = [
+            f"{self.metric!r} of {self.method!r}",
+            f"  mean    {self.mean:.4g} (95 % interval {low:.4g} to {high:.4g}), "
+            f"{len(self.defined)} of {len(self)} samples",
+            f"  better  {self.metric.better}",
+            f"  cost    {self.evaluations}, {self.seconds:.2f} s",
+        ]
+        return "\n".join([*lines, *(f"  note    {note}" for note in self.notes)])
