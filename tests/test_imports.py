@@ -47,6 +47,7 @@ LAYERS = [
     ["commands"],
     ["cli"],
     ["__main__"],
+    ["pytest_plugin"],
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 RANK |= {"": -1, "__version__": -1}  # the package itself, which loads nothing
