@@ -10,6 +10,7 @@ from torch.nn.functional import conv1d, pad
 from pellucid.errors import InputError
 from pellucid.inpainting import inpainted
 from pellucid.pooling import channels_last
+from pellucid.seeding import seeded
 from pellucid.structure import Inputs, Structure, children, leaves, transform
 
 # From inputs, and 1 or 0 for each of their elements (there or absent): inputs without these.
@@ -37,8 +38,7 @@ class Background(list[Inputs]):
 def drawn(data: Structure, count: int | None, seed: int) -> Structure:
     """So many rows of data, in their order, drawn without putting back; all, if `None`."""
     total = _rows(data)
-    generator = torch.Generator().manual_seed(seed)
-    rows = torch.randperm(total, generator=generator)[:count].sort().values
+    rows = torch.randperm(total, generator=seeded(seed))[:count].sort().values
     if hasattr(data, "iloc"):
         return data.iloc[rows.numpy()]
     if _is_texts(data):
@@ -55,7 +55,7 @@ def centers(data: Any, count: int, seed: int) -> tuple[Tensor, tuple[float, ...]
     rows = numbers(data)
     flat = rows.flatten(1).numpy()
     groups = min(count, len(set(map(bytes, flat))))
-    found = KMeans(groups, n_init=10, random_state=seed)
+    found = KMeans(groups, n_init=10, random_state=seed % 2**32)
     labels = torch.from_numpy(found.fit_predict(flat)).long()
     shares = labels.bincount(minlength=groups).double() / len(rows)
     order = shares.argsort(descending=True, stable=True)

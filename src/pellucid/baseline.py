@@ -11,6 +11,7 @@ from torch import Tensor
 from pellucid.background import Background, blurred, centers, drawn, filled, mean_of_channels
 from pellucid.errors import InputError, show
 from pellucid.options import whole
+from pellucid.seeding import seeded
 from pellucid.structure import Inputs, Keys, Structure, children, label
 
 BaselineLike: TypeAlias = "Baseline | float | Structure | None"
@@ -97,7 +98,7 @@ class Baseline:
     @classmethod
     def noise(cls, scale: float = 0.2, *, seed: int = 0) -> "Baseline":
         """Gaussian noise whose width is a fraction of each sample's range, the same each call."""
-        return cls(kind="noise", value=scale, seed=seed)
+        return cls(kind="noise", value=scale, seed=whole(seed, "seed", least=None))
 
     @classmethod
     def uniform(cls, *, seed: int = 0) -> "Baseline":
@@ -140,7 +141,7 @@ class Baseline:
         >>> Baseline.kmeans(torch.tensor([[0.0], [0.0], [0.0], [8.0]]), 2).weights
         (0.75, 0.25)
         """
-        found, shares = centers(data, whole(count, "count"), whole(seed, "seed", least=0))
+        found, shares = centers(data, whole(count, "count"), whole(seed, "seed", least=None))
         return replace(cls._of_tensors("tensor", found), weights=shares)
 
     def select(
@@ -270,7 +271,7 @@ class Baseline:
                     hint="For tables take Baseline.mean() or rows of data.",
                 )
             return blurred(leaf, self.value)
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = seeded(self.seed)
         flat = leaf.reshape(len(leaf), -1)
         low = flat.amin(1).reshape(-1, *[1] * (leaf.ndim - 1))
         spread = flat.amax(1).reshape(low.shape) - low

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from pellucid.baseline import Baseline, BaselineLike
-from pellucid.diagnose.study import Players, Study, attributions, seeded
+from pellucid.diagnose.study import Players, Study, attributions
 from pellucid.errors import InputError
 from pellucid.method import Attribution, Method
+from pellucid.seeding import seeded
 from pellucid.structure import Inputs
 
 # The width in which a map is smoothed, and how far it is moved, as fractions of an axis.

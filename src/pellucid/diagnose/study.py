@@ -15,6 +15,7 @@ from pellucid.diagnose.layers import bottlenecks
 from pellucid.gradient.smooth import noise_like, value_range
 from pellucid.method import Attribution, Method
 from pellucid.pooling import channels_last
+from pellucid.seeding import seeded
 from pellucid.sharing import Recording, SharedCase
 from pellucid.structure import Inputs
 
@@ -86,11 +87,6 @@ class Study:
             leaf[rows] + distance * step[rows] if leaf.is_floating_point() else leaf[rows]
             for leaf, step in pairs
         ])  # fmt: skip
-
-
-def seeded(seed: int, draw: int) -> torch.Generator:
-    """A generator of its own for each draw; other draws do not change what it draws."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + draw) % 2**63)
 
 
 def _spread(leaf: Tensor) -> Tensor:

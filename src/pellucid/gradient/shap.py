@@ -14,6 +14,7 @@ from pellucid.gradient.smooth import NOISE, add_powers, noise_like, standard_err
 from pellucid.method import Attribution, Method, register
 from pellucid.options import number, whole
 from pellucid.remarks import Remark, Share
+from pellucid.seeding import seeded
 from pellucid.structure import Inputs
 
 # Sums further from what they should be than this many standard errors are no accident.
@@ -130,7 +131,7 @@ class Draws:
 
     def _drawn(self, draw: int, rows: Tensor) -> tuple[float, list[Tensor], list[Tensor]]:
         """Alpha, the references and how far it is from there to the noisy input."""
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + draw) % 2**63)
+        generator = seeded(self.seed, draw)
         number = int(torch.randint(len(self.references), (), generator=generator))
         alpha = float(torch.rand((), generator=generator, dtype=torch.float64))
         starts = list(self.references[number].select(rows).leaves)

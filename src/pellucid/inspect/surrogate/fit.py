@@ -16,6 +16,7 @@ from pellucid.inspect.surrogate.columns import Columns, Floats
 from pellucid.inspect.surrogate.fidelity import Step, judge
 from pellucid.inspect.surrogate.surrogate import Surrogate
 from pellucid.options import number, one_of, whole
+from pellucid.seeding import seeded
 from pellucid.target import TargetLike
 
 Kind: TypeAlias = Literal["tree", "rules", "linear"]
@@ -156,7 +157,7 @@ def _split(rows: int, part: float, seed: int) -> tuple[Tensor, Tensor]:
             found=f"{rows} in all, and held_out={part:g}",
             hint="Pass more data: the model labels it, so that it needs no labels.",
         )
-    order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(rows, generator=seeded(seed))
     return order[:held].sort().values, order[held:].sort().values
 
 

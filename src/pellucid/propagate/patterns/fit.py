@@ -24,6 +24,7 @@ from pellucid.propagate.patterns.neurons import (
 from pellucid.propagate.patterns.patterns import Fingerprint, Pattern, Patterns, Shares
 from pellucid.propagate.patterns.places import Places, channels, sum_of
 from pellucid.propagate.patterns.quality import Quality, Sample
+from pellucid.seeding import seeded
 from pellucid.structure import Inputs
 from pellucid.tape.operations import Operation
 from pellucid.tape.record import Tape, record_run
@@ -224,7 +225,7 @@ class _Fit:
             found.sample.add(neurons)
 
     def _first(self, affine: Affine, neurons: Neurons, own: Fingerprint) -> _Weighted:
-        generator = torch.Generator().manual_seed(self.seed + len(self.weighted))
+        generator = seeded(self.seed + len(self.weighted))
         made = _Weighted(
             path=affine.operation.path,
             operation=affine.operation.name,
