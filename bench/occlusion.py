@@ -7,11 +7,13 @@
 time ratio is that of processor time, of the full passes of all windows over all of `Occlusion`:
 recording, planning, regions and the windows that are checked. Full passes are timed in batches of
 `--batch` and multiplied, in turns with the other, since all of them would take minutes.
-`difference` is the largest of the scores of some windows from those of full passes, as a part of
-the largest drop. One thread.
+`difference` is the largest of the drops of some windows from those of full passes, as a part of
+the largest drop; `rounding` is that of these full passes from double precision, below which none
+can be expected. One thread.
 """
 
 import argparse
+import copy
 import os
 import statistics
 import sys
@@ -40,8 +42,9 @@ HEAD = (
     "ms a pass",
     "ms a window",
     "difference",
+    "rounding",
 )
-FORM = "{:<9} {:>7} {:>9} {:>4} {:>6} {:<7} {:>10} {:>12} {:>11}"
+FORM = "{:<9} {:>7} {:>9} {:>4} {:>6} {:<7} {:>10} {:>12} {:>11} {:>9}"
 
 
 def products(model: nn.Module, x: Tensor, windows: Windows, k: int) -> float:
@@ -61,15 +64,25 @@ def pass_seconds(model: nn.Module, x: Tensor, batch: int) -> float:
     return (time.process_time() - start) / batch
 
 
-def difference(model: nn.Module, x: Tensor, found: Tensor, windows: Windows, k: int) -> float:
-    """How far drops on regions are from those of full passes, in windows that do not overlap."""
+def drops_of(model: nn.Module, x: Tensor, hidden: Tensor, k: int) -> Tensor:
+    """The drops of full passes, in double precision."""
+    with torch.no_grad():
+        rest = torch.cat([model(each)[:, k] for each in hidden.split(4)])
+        return (model(x)[:, k] - rest).double()
+
+
+def differences(
+    model: nn.Module, x: Tensor, found: Tensor, windows: Windows, k: int
+) -> list[float]:
+    """How far drops on regions are from those of full passes, and these from double precision."""
     numbers = torch.arange(0, windows.total, max(1, windows.total // 12))
     hidden = torch.where(windows.members(numbers), 0, x)
-    with torch.no_grad():
-        drops = (model(x)[:, k] - model(hidden)[:, k]).double()
+    drops = drops_of(model, x, hidden, k)
+    exact = drops_of(copy.deepcopy(model).double(), x.double(), hidden.double(), k)
     alone = windows.average(torch.eye(windows.total, dtype=torch.float64))  # of each, on elements
     solved = torch.linalg.lstsq(alone.flatten(1).T, found.double().flatten().unsqueeze(1)).solution
-    return float((solved[numbers, 0] - drops).abs().max() / found.abs().max())
+    apart = solved[numbers, 0] - drops, drops - exact
+    return [float(each.abs().max() / found.abs().max()) for each in apart]
 
 
 def measure(name: str, options: argparse.Namespace) -> None:
@@ -90,10 +103,12 @@ def measure(name: str, options: argparse.Namespace) -> None:
     one, all_of_it = statistics.median(passes), statistics.median(times)
     ratio, bar = windows.total * one / all_of_it, BARS.get(name)
     verdict = "" if bar is None else "reached" if ratio >= bar else "missed"
-    apart = "-" if windows.total > 800 else f"{difference(model, x, found.values, windows, k):.0e}"
+    apart = ["-", "-"]
+    if windows.total <= 800:
+        apart = [f"{each:.0e}" for each in differences(model, x, found.values, windows, k)]
     per_window = f"{all_of_it / windows.total * 1e3:.1f}"
     cells = (windows.total, f"{counted:.2f}", bar or "", f"{ratio:.2f}", verdict)
-    print(FORM.format(name, *cells, f"{one * 1e3:.1f}", per_window, apart), flush=True)
+    print(FORM.format(name, *cells, f"{one * 1e3:.1f}", per_window, *apart), flush=True)
     print(f"{'':<9} {' '.join(found.notes)} {found.evaluations}", flush=True)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy
@@ -15,6 +16,7 @@ from torch.testing import assert_close
 
 import pellucid as pl
 from pellucid.perturb.incremental import boxes, sliding
+from pellucid.perturb.incremental.run import Tables
 from pellucid.perturb.occlusion import Cells
 from tests.counting import Counting
 from tests.zoo.network import normal, seeded
@@ -340,6 +342,42 @@ def test_several_inputs():
     for one, other in zip(found.values, full.values, strict=True):
         assert_close(one, other, rtol=1e-9, atol=1e-12)
     assert found.evaluations.forward < full.evaluations.forward
+
+
+def off(values: Tensor, exact: Tensor) -> float:
+    """How far values are from exact ones, in the mean square, of the largest of these."""
+    return float((values.double() - exact).square().mean().sqrt() / exact.abs().max())
+
+
+def rounding(name: str) -> tuple[float, float]:
+    """In single precision, how far regions and full passes are from double precision."""
+    model, x = network(*ZOO[name]()).float(), normal(4, 3, 17, 21, seed=4).float()
+    ask = {"window": 4, "stride": 4}
+    double = deepcopy(model).double(), x.double()
+    exact = pl.Occlusion(**ask, incremental=False)(*double, target=1).values
+    found = pl.Occlusion(**ask, incremental=True)(model, x, target=1)
+    assert any(SAVED in note for note in found.notes), found.notes
+    full = pl.Occlusion(**ask, incremental=False)(model, x, target=1)
+    return off(found.values, exact), off(full.values, exact)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_in_single_precision_regions_are_as_exact_as_full_passes(name):
+    regions, full = rounding(name)
+    assert regions < max(2 * full, 1e-7)
+    assert full > 0
+
+
+def test_that_regions_are_as_exact_can_fail(monkeypatch):
+    exact = Tables.of
+
+    def rounded(self, value, rank):
+        return exact(self, value, rank).bfloat16().float()
+
+    monkeypatch.setattr(Tables, "of", rounded)
+    monkeypatch.setattr(Cells, "agree", lambda *_: True)
+    regions, full = rounding("vgg")
+    assert regions > 10 * full
 
 
 def test_single_precision_agrees_to_rounding():

@@ -139,3 +139,33 @@ def test_what_cannot_be_is_said(options, words):
     with pytest.raises(InputError) as caught:
         learn(NET, IMAGE, **options)
     assert words in str(caught.value)
+
+
+def gated(x: Tensor) -> Tensor:
+    """A score that is gone unless most of what two columns say is there, and little of 18."""
+    says = torch.full((COLUMNS,), 0.01, dtype=x.dtype).index_fill(0, torch.tensor([4, 11]), 1.0)
+    return ((x * says).sum(1, keepdim=True) - 1.5).relu()
+
+
+def test_it_begins_where_everything_is_seen():
+    x = torch.ones(2, COLUMNS).double()
+    found = learn(gated, x, area=0.1, steps=100)
+    where = torch.zeros(COLUMNS).index_fill(0, torch.tensor([4, 11]), 1.0).double()
+    assert_close(found.values.round(), where.expand(2, -1), rtol=0, atol=0)
+
+
+def test_that_the_beginning_matters_can_fail(monkeypatch):
+    monkeypatch.setattr(extremal, "BEGIN", 0.5)  # no gradient leads out of there
+    found = learn(gated, torch.ones(2, COLUMNS).double(), area=0.1, steps=100)
+    assert (found.values[:, [4, 11]] < 0.5).any()
+
+
+@pytest.mark.parametrize("step", [0, 100])
+def test_the_weight_of_the_area_is_in_units_of_the_usual_slope_not_of_the_steepest(step):
+    slopes = torch.ones(1, 1, 100).double()
+    slopes[..., 7] = 50.0  # one cell of noise must not make the area count fifty times
+    method = pl.ExtremalPerturbation(area=0.1, weight=30.0, steps=100)
+    found = method._penalty([torch.full((1, 1, 100), 0.5).double()], [slopes], step)
+    unit = ((99 * 1.0 + 50.0**2) / 100) ** 0.5
+    weight = 30.0 if step == 100 else 0.3
+    assert_close(found, torch.full((1, 1), weight * unit * 100 * 0.25 / 2).double())

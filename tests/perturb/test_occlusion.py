@@ -3,6 +3,8 @@
 import itertools
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -107,6 +109,37 @@ def test_windows_and_strides_that_are_not_given_follow_from_the_shape():
     assert Windows.of(torch.zeros(1, 3, 8, 8), 4, None).stride == (1, 2, 2)
     assert Windows.of(torch.zeros(1, 3, 8, 8), 4, (3, 2, 1)).stride == (1, 2, 1)
     assert Windows.of(torch.zeros(1, 3, 8, 8), 4, (3, 2, 1)).shape == (1, 8, 8)
+
+
+def test_columns_and_tokens_are_hidden_one_by_one_unless_a_window_is_asked_for():
+    table, ids = torch.zeros(2, 30), torch.zeros(2, 30, dtype=torch.long)
+    for leaf in (table, ids):
+        assert Windows.of(leaf, None, None).total == 30
+        assert Windows.of(leaf, None, 2).total == 16  # with gaps
+        assert Windows.of(leaf, 5, None).stride == (3,)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_tensor_is_occluded_as_the_frame_and_the_array_of_its_rows(rows):
+    model, x = Bent(30).double(), normal(rows, 30, seed=4)
+
+    def on_arrays(table):
+        return model(torch.tensor(np.asarray(table))).detach().numpy()
+
+    found = pl.explain(model, x, "occlusion", target=1)
+    frame = pd.DataFrame(x.numpy(), columns=[f"c{i}" for i in range(30)])
+    for rows_of in (frame, x.numpy()):
+        other = pl.explain(on_arrays, rows_of, "occlusion", target=1)
+        assert_close(torch.as_tensor(np.asarray(other.values)), found.values)
+    assert_close(found.values, textbook(model, x, (1,), (1,), torch.zeros_like(x)))
+
+
+def test_a_table_beside_an_image_is_occluded_by_column():
+    def model(table: Tensor, image: Tensor) -> Tensor:
+        return (table * torch.arange(30.0)).sum(1, keepdim=True) + image.mean((1, 2, 3)).view(-1, 1)
+
+    found = pl.explain(model, (torch.ones(2, 30), torch.ones(2, 1, 14, 14)), "occlusion", target=0)
+    assert_close(found.values[0], torch.arange(30.0).expand(2, -1))
 
 
 def test_on_an_affine_model_a_window_has_what_its_elements_have():

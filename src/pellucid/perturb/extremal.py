@@ -27,8 +27,8 @@ AREA_NOTE = "The mask for {area:g} % of the input holds {{}} % of it."
 WIDEST, LEVELS = 20 / 224, 7
 # The temperature of the smooth maximum, and below what a kernel is as good as zero: the paper's.
 TEMPERATURE, NOTHING = 1 / 20, 0.01
-# Cells begin here.
-BEGIN = 0.5
+# Cells begin where everything is seen: in a faded input gradients lead nowhere.
+BEGIN = 1.0
 # Of cells that are as good as equal, those come first that the score wants to be larger.
 TIES = 1e-3
 # The weight of the area grows by so much while a mask is searched for: first comes the score.
@@ -45,14 +45,15 @@ class ExtremalPerturbation(Method):
         m_i = smooth maximum over cells j of k(i - j) c_j,  0 <= c_j <= 1
         u(z) = (f(z) - f(x0)) / |f(x) - f(x0)|
 
-    r_a is the sorted mask that holds an `area` a of n cells: zeros, then a n ones. Its weight, in
-    units of s, the largest slope of u at the cells, grows from a hundredth to `weight` while Adam,
-    with one scale for all cells, takes its `steps`: at the end masks are as good as zero or one,
-    and hold that area. k is a Gaussian as wide as `smoothness`, a fraction of the longest axis, so
-    that a mask is made of blobs no thinner than that; columns and tokens have none. Without a
-    `baseline`, what positions hold fades through a pyramid of ever wider Gaussians; of columns and
-    tokens absent is zero. Of several areas the masks are summed. `jitter`, `mode` and `grid` are
-    as for meaningful perturbations.
+    r_a is the sorted mask that holds an `area` a of n cells: zeros, then a n ones. Cells begin at
+    one. The weight of the area, in units of s, the root mean square of the slopes of u at the
+    cells, grows from a hundredth to `weight` while Adam, with one scale for all cells, takes its
+    `steps`: at the end masks are as good as zero or one, and hold that area, for at most one cell
+    in weight^2 has a slope that resists. k is a Gaussian as wide as `smoothness`, a fraction of the
+    longest axis, so that a mask is made of blobs no thinner than that; columns and tokens have
+    none. Without a `baseline`, what positions hold fades through a pyramid of ever wider Gaussians;
+    of columns and tokens absent is zero. Of several areas the masks are summed. `jitter`, `mode`
+    and `grid` are as for meaningful perturbations.
     Axes: values have shape (batch, 1, *spatial), (batch, feature) or (batch, token), from 0 to the
     number of areas. Every sample has masks of its own. Notes say what each holds and leaves.
     Laws: on an affine score of columns, preservation keeps those with the largest contributions.
@@ -79,7 +80,7 @@ class ExtremalPerturbation(Method):
     baseline: BaselineLike = None
     grid: GridLike = 28
     smoothness: float = 0.06
-    weight: float = 10.0
+    weight: float = 30.0
     jitter: float = 0.02
     steps: int = 300
     rate: float = 0.05
@@ -141,13 +142,13 @@ class ExtremalPerturbation(Method):
     def _penalty(self, masks: Sequence[Tensor], wished: Sequence[Tensor], step: int) -> Tensor:
         """How far masks are from such as hold their area, of shape (area, sample)."""
         cells, slopes = flat(masks), flat(wished)
-        steepest = slopes.abs().amax(2, keepdim=True)
-        steepest = torch.where(steepest > 0, steepest, 1)
-        order = (cells.detach() - TIES * slopes / steepest).argsort(2)
+        size = slopes.square().mean(2, keepdim=True).sqrt()
+        size = torch.where(size > 0, size, 1)
+        order = (cells.detach() - TIES * slopes / size).argsort(2)
         aim = torch.stack([template(area, cells.shape[2]) for area in self.areas]).to(cells)
         off = (cells.gather(2, order) - aim.unsqueeze(1)) ** 2
         weight = self.weight * GROWTH ** (step / self.steps - 1)
-        return weight * (steepest * off / 2).sum(2)
+        return weight * (size * off / 2).sum(2)
 
     def _notes(self, search: Search, masks: Sequence[Tensor], left: Tensor) -> Iterator[Remark]:
         """What each mask holds, and what it leaves of the score."""

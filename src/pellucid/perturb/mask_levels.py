@@ -23,17 +23,23 @@ def reference(
     A baseline that is given is the one level but the input itself. Without one, inputs with
     positions are blurred by up to `most` Gaussians, the widest first, and others are zero.
     """
-    inputs = case.inputs
-    absent = list(case.reference(baseline).leaves)
-    between = {place: [start] for place, start in enumerate(absent)}
-    for sheet in sheets:
-        if baseline is None and sheet.smooth:
-            (place,) = sheet.leaves
-            scales = widths(max(sheet.size), widest, most)
-            between[place] = [blurred(inputs.leaves[place], scale) for scale in scales]
-            absent[place] = between[place][0]
-    levels = [torch.stack([*between[i], leaf], 1) for i, leaf in enumerate(inputs.leaves)]
-    return inputs.replace(absent), levels
+    inputs, absent = case.inputs, case.reference(baseline).leaves
+    on = {place: sheet for sheet in sheets for place in sheet.leaves}
+    levels = [
+        between(leaf, start, on.get(place), baseline is None, widest, most)
+        for place, (leaf, start) in enumerate(zip(inputs.leaves, absent, strict=True))
+    ]
+    return inputs.replace([each[:, 0] for each in levels]), levels
+
+
+def between(
+    leaf: Tensor, absent: Tensor, sheet: Sheet | None, blurs: bool, widest: float, most: int
+) -> Tensor:
+    """The levels of one input (sample, level, ...), from what stands for nothing to all of it."""
+    if not blurs or sheet is None or not sheet.smooth:
+        return torch.stack([absent, leaf], 1)
+    scales = widths(max(sheet.size), widest, most)
+    return torch.stack([*(blurred(leaf, scale) for scale in scales), leaf], 1)
 
 
 def widths(positions: int, widest: float, most: int) -> list[float]:

@@ -11,6 +11,7 @@ from pellucid.batching import wide
 from pellucid.case import Case
 from pellucid.perturb.mask_sheets import Sheet
 from pellucid.remarks import Remark, Share, Span
+from pellucid.seeding import seeded
 from pellucid.structure import Inputs
 
 Mode: TypeAlias = Literal["deletion", "preservation", "hybrid"]
@@ -184,7 +185,7 @@ class Search:
 
     def _shifts(self, step: int) -> dict[int, list[int]]:
         """How far each axis of each sheet with positions moves in one step."""
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + step) % 2**63)
+        generator = seeded(self.seed, step)
         found = {}
         for number, sheet in enumerate(self.sheets):
             reaches = [int(self.shift * n) if sheet.smooth else 0 for n in sheet.size]

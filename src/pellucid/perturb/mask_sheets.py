@@ -69,7 +69,7 @@ def sheets(case: Case, grid: GridLike, *, integers: bool = False) -> list[Sheet]
     embedded = case.embedded
     own = len(case.inputs.leaves) if embedded is None else len(embedded.inputs.leaves)
     found = [
-        _sheet(number, leaf, grid)
+        sheet_of(number, leaf, grid)
         for number, leaf in enumerate(case.inputs.leaves[:own])
         if leaf.is_floating_point() or integers
     ]
@@ -85,7 +85,7 @@ def check_grid(grid: GridLike, inputs: Inputs) -> None:
     """Raise unless there is a number of cells for each axis of every input with positions."""
     for leaf in inputs.leaves:
         if leaf.is_floating_point():
-            _sheet(0, leaf, grid)
+            sheet_of(0, leaf, grid)
 
 
 def cells_of(grid: GridLike) -> GridLike:
@@ -95,7 +95,7 @@ def cells_of(grid: GridLike) -> GridLike:
     return whole(grid, "grid")
 
 
-def _sheet(number: int, leaf: Tensor, grid: GridLike) -> Sheet:
+def sheet_of(number: int, leaf: Tensor, grid: GridLike) -> Sheet:
     """The mask of one input."""
     shape = tuple(leaf.shape[1:])
     if leaf.ndim < 3 or not leaf.is_floating_point():

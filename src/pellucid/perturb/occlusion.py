@@ -58,14 +58,17 @@ class Occlusion(Method):
     features), or tuples over all axes after the batch; of several inputs, a number must fit into
     the largest, and hides all of an axis that is shorter. There are ceil((n - window) / stride) + 1
     windows on an axis of length n, of which the last may be cut off by its end. By default a
-    window is a seventh of each axis, and the stride half of a window, both rounded up. Elements
-    that no window covers get zero. Of several rows of a baseline the scores are averaged.
-    With `features` players are removed one by one, and no windows slide; so are the columns of data
-    frames and arrays and the words of texts by default, for columns have no neighbours.
+    window is a seventh of each axis, and the stride half of a window, both rounded up; of inputs
+    (batch, feature), whose columns have no neighbours, it is one column or token. Elements that no
+    window covers get zero. Of several rows of a baseline the scores are averaged. With `features`
+    players are removed one by one, and no windows slide; so are the columns of data frames and
+    arrays and the words of texts by default.
 
     In a convolutional network a window is felt only in a region of each map. `incremental` computes
     that region alone, from one recorded run, and gives the scores of full passes: `None` where it
-    saves work, `True` wherever a network allows it, `False` never. What a network does not allow, a
+    saves work, `True` wherever a network allows it, `False` never. In single precision they are as
+    far from those of full passes as two full passes of other batch sizes are from each other, for
+    sums are in another order: on a VGG-16 some 1e-5 of the score. What a network does not allow, a
     note says. Full passes check it: of three windows of each sample, and of one over all of it, in
     which any path shows that was not recorded, through NumPy or in a thread.
     Laws: one evaluation a window (and row of the baseline), all in full batches; on an affine

@@ -20,6 +20,7 @@ from pellucid.perturb.mask_sheets import GridLike, cells_of, check_grid, sheets
 from pellucid.perturb.rise_draws import Coalitions, Grids, Masks, Source
 from pellucid.perturb.rise_sums import Sums
 from pellucid.remarks import Remark, Share, Span
+from pellucid.seeding import seeded
 from pellucid.structure import Inputs
 
 # Where a tolerance is asked for, errors are looked at after so many draws, and twice as many, ...
@@ -130,7 +131,7 @@ class RISE(Method):
     def _behind(self, shares: Tensor) -> Tensor:
         """Which of several references is behind each mask, drawn by their shares."""
         # One before the seed of the first block of masks.
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 - 1) % 2**63)
+        generator = seeded(self.seed, -1)
         return torch.multinomial(shares, self.samples, replacement=True, generator=generator)
 
     def _masks(self, case: Case, background: Sequence[Inputs]) -> Masks:

@@ -15,6 +15,7 @@ from pellucid.features import Players
 from pellucid.game import Game
 from pellucid.method import Attribution
 from pellucid.perturb.mask_sheets import Sheet, Sizes, strengths, weights
+from pellucid.seeding import seeded
 from pellucid.structure import Inputs
 
 # Draws come in blocks with a random generator each, so that none depends on where batches begin.
@@ -56,7 +57,7 @@ class Source:
 
     def _block(self, number: int, shapes: Sequence[Sizes], limits: Sequence[Sizes]) -> list[Tensor]:
         if number not in self._kept:
-            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + number) % 2**63)
+            generator = seeded(self.seed, number)
             bits = [self._bits(shape, generator) for shape in shapes]
             whole = [
                 torch.stack([torch.randint(n, (BLOCK,), generator=generator) for n in limit], 1)

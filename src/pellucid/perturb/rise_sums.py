@@ -13,10 +13,11 @@ from pellucid.perturb.rise_draws import Masks
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sums:
-    """Sums over masks M of (f(x . M) - middle) (M / p - center), and of its square.
+    """Sums over masks M of a (M / p - center), a = f(x . M) - middle, and of its square.
 
-    Both have shape (sample, element), in double precision. `middle` (sample,) is near the mean
-    score; `references` (mask,) say what is behind each mask. `taken` (sample,) counts masks.
+    They are made of sums of a M, a^2 M and a^2 M^2 in double precision, so that a batch of large
+    masks is read as it is. `middle` (sample,) is near the mean score; `references` (mask,) say what
+    is behind each mask. `taken` (sample,) counts masks.
     """
 
     case: Case
@@ -25,7 +26,7 @@ class Sums:
     center: float
     middle: Tensor
     references: Tensor
-    _sums: list[list[Tensor]] = field(default_factory=list)
+    _sums: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     @cached_property
     def taken(self) -> Tensor:
@@ -56,27 +57,37 @@ class Sums:
     def _book(
         self, masks: list[Tensor], above: Tensor, place: Tensor, draws: Tensor, samples: Tensor
     ) -> None:
-        """Add a batch: a product of scores (sample, draw) and masks (draw, element)."""
+        """Add a batch: products of scores (sample, draw) and masks (draw, element), which go."""
         if not self._sums:
             self._sums.extend(self._room(mask) for mask in masks)
-        for mask, (first, second) in zip(masks, self._sums, strict=True):
-            share = (mask.flatten(1) / self.probability).sub_(self.center)
-            table = share.new_zeros(len(samples), len(share))
+        count = len(samples)
+        for mask, (totals, sums) in zip(masks, self._sums, strict=True):
+            share = mask.flatten(1)
+            table = share.new_zeros(count, len(share))
             table[place, draws] = above.to(share)
-            rows = samples.to(first.device)
-            first.index_add_(0, rows, (table @ share).to(first))
-            second.index_add_(0, rows, (table.square() @ share.square_()).to(second))
+            powers = torch.cat([table, table.square()])
+            met = torch.cat([powers @ share, powers[count:] @ share.square_()])
+            for into, more in ((totals, powers.sum(1)), (sums, met)):
+                each = more.reshape(-1, count, *more.shape[1:])
+                if count == len(self.case):
+                    into += each
+                else:
+                    into[:, samples.to(into.device)] += each.to(into)
 
-    def _room(self, mask: Tensor) -> list[Tensor]:
-        shape = (len(self.case), mask[0].numel())
-        return [torch.zeros(shape, dtype=wide(mask), device=mask.device) for _ in range(2)]
+    def _room(self, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums of a and a^2, (2, sample), and of a M, a^2 M and a^2 M^2, (3, sample, element)."""
+        shapes = (2, len(self.case)), (3, len(self.case), mask[0].numel())
+        totals, sums = (torch.zeros(s, dtype=wide(mask), device=mask.device) for s in shapes)
+        return totals, sums
 
     def moments(self) -> tuple[list[Tensor], list[Tensor]]:
         """The mean of each element (sample, element), and its standard error."""
-        means, errors = [], []
-        for first, second in self._sums:
-            count = self.taken.to(first).unsqueeze(1)
-            mean = first / count
+        means, errors, p, c = [], [], self.probability, self.center
+        for totals, (once, crossed, squares) in self._sums:
+            count = self.taken.to(once).unsqueeze(1)
+            total, middle = totals.unsqueeze(2)
+            mean = (once / p - c * total) / count
+            second = squares / p**2 - 2 * c / p * crossed + c**2 * middle
             variance = (second / count - mean**2).clamp(min=0)
             means.append(mean)
             errors.append((variance / (count - 1)).sqrt())

@@ -16,7 +16,8 @@ from pellucid.pooling import channels_last
 # One number for every spatial axis, or one for each axis after the batch.
 Extent: TypeAlias = int | Sequence[int] | None
 
-# An axis that no window is given for is covered by windows of this part of it.
+# An axis that no window is given for is covered by windows of this part of it; columns of a table
+# and tokens, of shape (batch, feature), by windows of one.
 PART = 7
 
 
@@ -56,7 +57,7 @@ class Windows:
         spatial = tuple(n for axis, n in enumerate(shape) if axis != channel)
         sizes = _extents(window, spatial, "window", label)
         if sizes is None:
-            sizes = tuple(-(-n // PART) for n in spatial)
+            sizes = tuple(1 if leaf.ndim == 2 else -(-n // PART) for n in spatial)
         if cut and isinstance(window, int):
             sizes = tuple(min(size, n) for size, n in zip(sizes, spatial, strict=True))
         _check_size(sizes, spatial, label)
