@@ -47,11 +47,15 @@ class Batcher:
         self.halve = size == "auto"
         self.size = start if size == "auto" else size
 
-    def forward(self, sample: Tensor) -> "Batcher":
-        """One for runs without gradients: with larger batches, if the user left them open."""
+    def forward(self, sample: Tensor, step: int = 1) -> "Batcher":
+        """One for runs without gradients: with larger batches, if the user left them open.
+
+        They begin with whole groups of `step` rows, where these fit.
+        """
         if not self.halve or self.size < auto_rows(sample, 1):  # or memory ran out before
             return self
-        return Batcher("auto", start=auto_rows(sample, self.size, FORWARD_ELEMENTS))
+        rows = auto_rows(sample, self.size, FORWARD_ELEMENTS)
+        return Batcher("auto", start=max(rows - rows % step, min(rows, step)))
 
     def run(self, total: int, work: Callable[[int, int], T], what: str = "") -> Iterator[T]:
         """Yield `work(start, stop)` for consecutive ranges that cover all rows, in order."""

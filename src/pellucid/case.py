@@ -6,10 +6,10 @@ other points.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -136,7 +136,9 @@ class Case:
                 "Integer inputs must be read by an embedding to be explained",
                 found="a model that looks none of them up in a table, or in a way that is not "
                 "followed",
-                hint="Pass floating-point inputs, or explain the model from its embeddings on.",
+                hint="Pass floating-point inputs, or explain the model from its embeddings on. "
+                "Methods that only call it take ids as they are where one of these, a mask "
+                "token's, stands for absence: baseline=Baseline.token(id).",
             )
 
     @cached_property
@@ -217,6 +219,28 @@ class Case:
         """The case of some of its samples."""
         return replace(self.moved(self.inputs.select(rows), rows), batcher=self.batcher)
 
+    def read(self, inputs: Inputs, rows: Tensor, aims: Sequence[Target]) -> Tensor:
+        """The scores of resolved targets, (target, row), at points made for this one run.
+
+        Row i of `inputs` belongs to sample `rows[i]` of this case. This is what `moved` gives, of
+        several targets at once, and with nothing kept of the output.
+        """
+        with torch.no_grad():
+            raw, scores = self.program.run(inputs, fresh=True)
+            self.count(forward=inputs.rows)
+            found = [_scored(aim.select(rows), raw, scores, inputs.rows)[1] for aim in aims]
+        return found[0].unsqueeze(0) if len(found) == 1 else torch.stack(found)
+
+    def answered(
+        self, count: int, name: Callable[[], Hashable], run: Callable[[Sequence[Target]], Tensor]
+    ) -> Tensor:
+        """So many scores of points, which `run` finds for a list of targets, (target, point).
+
+        `name` tells these points from others. Where more targets are explained, those whose turn is
+        still to come are read from the same runs of the model.
+        """
+        return run([self.outcome.target])[0]
+
     def stream(
         self, times: int, point: Callable[[int, Tensor], Inputs], what: str = ""
     ) -> Iterator[tuple["Case", Tensor, Tensor]]:
@@ -278,15 +302,13 @@ class Case:
     def _forward(self, inputs: Inputs) -> Outcome:
         raw, scores = self.program.run(inputs, fresh=self.fresh)
         self.count(forward=len(self))
-        scores = self.target.before_softmax(raw, scores)
-        target = self.target.resolve(scores, len(self))
-        if target.reads_softmax(raw, scores):
+        return self.outcome_of(raw, scores)
+
+    def outcome_of(self, raw: Any, scores: Any) -> Outcome:
+        """What an output says, and what it is with a softmax at its end left out."""
+        target, score = _scored(self.target, raw, scores, len(self))
+        if target.reads_softmax(raw, target.before_softmax(raw, scores)):
             self.counter.note(SOFTMAX_NOTE)
-        score = target.score(scores, raw)
-        if score.shape != (len(self),):
-            raise InputError(
-                f"A target must give one score for each of the {len(self)} samples", got=score
-            )
         return Outcome(kept(target.said(raw)), score, target)
 
     def _walked(self) -> list[Tensor]:
@@ -330,3 +352,13 @@ class Case:
         if self.embedded is None or position not in self.embedded.read:
             self.counter.note(note.format(label))
         return torch.zeros_like(leaf)
+
+
+def _scored(target: Target, raw: Any, scores: Any, rows: int) -> tuple[Target, Tensor]:
+    """A target as it is resolved on an output, and its score of shape (sample,)."""
+    scores = target.before_softmax(raw, scores)
+    target = target.resolve(scores, rows)
+    score = target.score(scores, raw)
+    if score.shape != (rows,):
+        raise InputError(f"A target must give one score for each of the {rows} samples", got=score)
+    return target, score

@@ -1,5 +1,6 @@
 """The game that the players of an input play: the score where only some of them are there."""
 
+import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,10 @@ from pellucid.case import Case
 from pellucid.errors import InputError
 from pellucid.features import Players
 from pellucid.structure import Inputs
+from pellucid.target import Target
 
+# So many coalitions are made at once to give them a name.
+NAMED = 4096
 # Of coalitions from one number up to another: who is there, (coalition, player), in which sample.
 Pick: TypeAlias = Callable[[int, int], tuple[Tensor, Tensor]]
 
@@ -60,24 +64,48 @@ class Game:
         Coalitions are made when their batch is run: `pick(start, stop)` says who is there in those
         with these numbers, of shape (coalition, player), and of which sample each is.
         """
+        return self.case.answered(
+            count,
+            lambda: self._name(count, pick),
+            lambda aims: self._scores(count, pick, aims, what),
+        )
+
+    def _scores(self, count: int, pick: Pick, aims: Sequence[Target], what: str) -> Tensor:
+        """The scores of coalitions for some targets, of shape (target, coalition)."""
         case, references, shares = self.case, len(self.background), self._shares
-        score = case.outcome.score  # the target is resolved before the first batch
-        sums = torch.zeros(count, dtype=wide(score), device=score.device)
+        score = case.outcome.score
+        sums = torch.zeros(len(aims), count, dtype=wide(score), device=score.device)
 
         def work(start: int, stop: int) -> None:
-            first, flat = start // references, torch.arange(start, stop)
-            there, rows = pick(first, (stop - 1) // references + 1)
-            begin = start - first * references
-            point = self.points(there, rows, begin, begin + stop - start)
-            rows = rows.repeat_interleave(references)[begin : begin + stop - start]
-            found = case.moved(point, rows, fresh=True).outcome.score.to(sums)
+            first, last = start // references, (stop - 1) // references + 1
+            there, rows = pick(first, last)
+            span = slice(start - first * references, stop - first * references)
+            point = self.points(there, rows, span.start, span.stop)
+            found = case.read(point, rows.repeat_interleave(references)[span], aims).to(sums)
             if shares is not None:
-                found = found * shares.to(found)[(flat % references).to(found.device)]
-            sums.index_add_(0, (flat // references).to(sums.device), found)
+                found = found * shares.to(found).repeat(last - first)[span]
+            if found.shape[1] == len(there) * references:  # whole coalitions
+                sums[:, first:last] = found.reshape(len(aims), len(there), references).sum(2)
+                return
+            each = torch.arange(first, last, device=sums.device).repeat_interleave(references)
+            sums.index_add_(1, each[span], found)
 
-        for _ in case.batcher.forward(case.inputs.leaves[0]).run(count * references, work, what):
+        batcher = case.batcher.forward(case.inputs.leaves[0], references)
+        for _ in batcher.run(count * references, work, what):
             pass
         return sums / references if shares is None else sums
+
+    def _name(self, count: int, pick: Pick) -> bytes:
+        """What tells these coalitions from others, of this game and of any other of the case."""
+        filling = getattr(self.background, "filling", None)
+        words = (getattr(filling, "__qualname__", filling), self._shares)
+        found = hashlib.blake2b(repr(words).encode())
+        for table in (*self.players.labels, *self._tables):
+            found.update(_bytes(table))
+        for start in range(0, count, NAMED):
+            for part in pick(start, min(count, start + NAMED)):
+                found.update(_bytes(part))
+        return found.digest()
 
     def points(self, there: Tensor, rows: Tensor, start: int, stop: int) -> Inputs:
         """Inputs with players `there` (coalition, player) of samples `rows`, the rest references.
@@ -174,6 +202,13 @@ class Game:
         leaves = self.case.inputs.leaves
         floating = [leaf for leaf in leaves if leaf.is_floating_point()]
         return floating[0].new_empty(0) if floating else torch.empty(0, device=leaves[0].device)
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    """What a tensor holds, with its shape."""
+    shape = torch.tensor(tensor.shape).view(torch.uint8)
+    held = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return torch.cat([shape, held]).numpy().tobytes()
 
 
 def _blocks(start: int, stop: int, references: int) -> list[tuple[slice, slice]]:

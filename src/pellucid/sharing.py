@@ -5,7 +5,7 @@ gradient, autograd follows the same run. And where the samples of a batch share 
 is a note on that.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, partial
 from typing import Any, TypeAlias, TypeVar
@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pellucid.batching import is_out_of_memory
 from pellucid.case import SOFTMAX_NOTE, Case, Counter
 from pellucid.errors import PellucidError
+from pellucid.features import Features, FeaturesLike, Players
 from pellucid.tape.adjoints import is_training_norm
 from pellucid.tape.joint import Run, cuts_path, run_once
 from pellucid.tape.operations import Operation, RandomState
@@ -29,6 +30,8 @@ BATCH_NOTE = (
     "The model normalizes by the statistics of its batch, though not in training mode: answers "
     "depend on which samples are in it together."
 )
+# So many scores are kept for targets whose turn is still to come.
+READ = 2**24
 # What has been computed for a target, by name, with the notes that were made on the way.
 Store: TypeAlias = dict[str, tuple[Any, list[str]]]
 
@@ -40,18 +43,24 @@ class Recording:
     `reads` is what any of the methods asks for: where that is the gradient, autograd follows the
     run too, unless the model cannot be run so; then it is run again without, as for one method
     alone. More runs are recorded only for targets that write to the output, and none where no
-    method reads the tape of the one target. `runs` has what was found for each target so far.
+    method reads the tape of the one target. `runs` has what was found for each target so far,
+    `players` those that the inputs were cut into, by `Features`; `outcomes` hold what one run that
+    is not recorded gave for all targets, with notes, and `scores` what runs at other points gave
+    for those targets whose turn is still to come.
     """
 
     targets: tuple[Target, ...]
     reads: frozenset[str]
     runs: list[Run] = field(default_factory=list)
     stopped: bool = False
+    players: dict[Features, Players] = field(default_factory=dict)
+    outcomes: list[tuple[Outcome, list[str]]] = field(default_factory=list)
+    scores: dict[tuple[Hashable, int], Tensor] = field(default_factory=dict)
 
     @property
     def wanted(self) -> bool:
         """Whether a run is to be recorded."""
-        return len(self.targets) > 1 or "tape" in self.reads
+        return "tape" in self.reads or (len(self.targets) > 1 and bool(self.reads))
 
     @property
     def followed(self) -> bool:
@@ -124,6 +133,15 @@ class SharedCase(Case):
         """The case of another target of the same recording."""
         return replace(self, target=self.recording.targets[number], number=number, store={})
 
+    def players(self, features: FeaturesLike) -> Players:
+        """The players of each sample: superpixels, say, are found once for all methods."""
+        made, known = Features.of(features), self.recording.players
+        if self.point:
+            return super().players(made)
+        if made not in known:
+            known[made] = super().players(made)
+        return known[made]
+
     def autograd(self) -> list[Tensor | None]:
         """What autograd gave for each input on the shared run, or gives on a run of its own."""
         return self._followed() or super().autograd()
@@ -156,8 +174,46 @@ class SharedCase(Case):
         """That of the recording, if there is to be one."""
         if self.shared and self.recording.wanted:
             return self._apart().outcome
+        if len(self.recording.targets) > 1 and not self.point:
+            return self._one_of_all()
         with torch.no_grad():
             return self._forward(self.inputs)
+
+    def _one_of_all(self) -> Outcome:
+        """What one run of the model, which is not recorded, says for all targets."""
+        known = self.recording.outcomes
+        if not known:
+            with torch.no_grad():
+                raw, scores = self.program.run(self.inputs)
+                self.count(forward=len(self))
+                for aimed in map(self.aimed, range(len(self.recording.targets))):
+                    apart = aimed.view(Counter())
+                    known.append((apart.outcome_of(raw, scores), apart.counter.notes))
+        found, notes = known[self.number]
+        _note(self.counter, notes)
+        return found
+
+    def answered(
+        self, count: int, name: Callable[[], Hashable], run: Callable[[Sequence[Target]], Tensor]
+    ) -> Tensor:
+        """So many scores of points, which another target may have read from its runs before."""
+        last, scores = len(self.recording.targets) - 1, self.recording.scores
+        if self.point or last == 0:
+            return super().answered(count, name, run)
+        points = name()
+        if (points, self.number) not in scores:
+            numbers = range(self.number, min(last, self.number + READ // max(count, 1)) + 1)
+            for number, found in zip(numbers, run(self._aims(numbers)), strict=True):
+                scores[points, number] = found.clone()
+        return scores.pop((points, self.number))
+
+    def _aims(self, numbers: Sequence[int]) -> list[Target]:
+        """Some targets as they are resolved; what it costs is booked, and noted in their turn."""
+        cases = [self.aimed(number).view(Counter()) for number in numbers]
+        found = [case.outcome.target for case in cases]
+        for case in cases:
+            self.count(forward=case.counter.forward)
+        return found
 
     def _apart(self) -> Tape:
         """The tape, of whose notes only those on the score are those of this method."""

@@ -11,9 +11,11 @@ from torch.testing import assert_close
 
 import pellucid as pl
 from pellucid.errors import InputError
+from pellucid.plot.parts import Parts
+from pellucid.report import wording
 from pellucid.shapley.exact import shapley_values
 from pellucid.shapley.play import Coalitions
-from pellucid.shapley.regression import Regression
+from pellucid.shapley.regression import Regression, Ridge, Triples
 from pellucid.shapley.strata import Stratum, allotted, strata
 from tests.counting import Counting
 from tests.shapley.textbook import Play, random_game, shapley, smooth_game
@@ -60,14 +62,16 @@ def textbook(game: Play, members: Tensor, weights: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("samples", [24, 40, 61])
 def test_it_is_the_weighted_regression_of_the_paper(samples):
-    """Few pairs, no triples: the same as with each coalition as a row of its own."""
+    """Without triples the same as with each coalition as a row of its own."""
     game = random_game(6, 1)
     kinds, counts = strata(6), allotted(6, samples)
     members = torch.cat([k.drawn(c, 3) for k, c in zip(kinds, counts, strict=True)])
     regression = Regression(members=members, counts=counts, strata=kinds)
-    assert regression._triples is None
+    scores, places = table(game).double(), (members * 2 ** torch.arange(6)).sum(1)
+    differences = scores[places] - scores[2**6 - 1 - places]
+    found = regression.players_alone(differences[None], (scores[-1] - scores[0])[None])
     expected = textbook(game, members, regression.weights)
-    assert_close(fitted(table(game).double(), samples, 3)[0], expected, rtol=0, atol=1e-10)
+    assert_close(found[0], expected, rtol=0, atol=1e-10)
 
 
 def test_weights_are_those_of_the_kernel_where_all_coalitions_are_there():
@@ -87,8 +91,21 @@ def test_all_coalitions_give_the_exact_values(players):
     assert_close(found.players[0], shapley(game.score, players), rtol=0, atol=1e-10)
     assert_close(found.player_error, torch.zeros(1, players).double(), rtol=0, atol=0)
     assert found.evaluations.forward == 1 + 2**players - 1
+    assert found.notes == ("All coalitions were scored of 1 of 1 samples: there values are exact.",)
     late = pl.KernelSHAP(tolerance=0.0)(game, game.inputs, target=0)
     assert_close(late.players[0], shapley(game.score, players), rtol=0, atol=1e-10)
+
+
+def test_text_and_plots_say_exact_where_nothing_was_left_to_chance():
+    game = random_game(5, 1)
+    exact = pl.KernelSHAP()(game, game.inputs, target=0)
+    assert wording.error(exact) == "exact: nothing was left to chance"
+    assert Parts.of(exact, row=0).chance == ["exact: no sampling error"]
+    few = pl.KernelSHAP(samples=20)(game, game.inputs, target=0)
+    assert not few.notes
+    assert wording.error(few).startswith("standard error 0.")
+    assert Parts.of(few, row=0).chance == ["bars: standard error"]
+    assert Parts.of(pl.ExactShapley()(game, game.inputs, target=0), row=0).chance == []
 
 
 def test_pairwise_interactions_need_no_luck():
@@ -117,8 +134,73 @@ def test_stated_errors_cover(kind, samples, seeds):
     values, errors = (torch.stack(column) for column in zip(*found, strict=True))
     inside = ((values - truth).abs() < 1.96 * errors).double().mean()
     assert 0.9 < inside < 0.99
-    # Weighted least squares has a bias, which is small beside the standard error.
-    assert ((values.mean(0) - truth).abs() / values.std(0)).max() < 0.6
+    # Ridge regression and weighted least squares have a bias, smaller than the standard error.
+    assert ((values.mean(0) - truth).abs() / values.std(0)).max() < 0.7
+
+
+def pairs_of(players: int, samples: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The signs of some pairs, and products of three of them, in nested loops."""
+    kinds, counts = strata(players), allotted(players, samples)
+    members = torch.cat([k.drawn(c, seed) for k, c in zip(kinds, counts, strict=True)])
+    signs = members.double() * 2 - 1
+    triples = [row[list(t)].prod() for row in signs for t in combinations(range(players), 3)]
+    return signs, torch.stack(triples).reshape(len(signs), -1)
+
+
+def ridge_by_rows(signs: Tensor, triples: Tensor, y: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+    """Coefficients of players and triples: ridge regression as one least squares problem."""
+    players, count = signs.shape[1], triples.shape[1]
+    penalty = torch.cat([torch.zeros(count, players), torch.eye(count)], 1).double()
+    system = torch.cat([torch.cat([signs, triples], 1), penalty * (ridge * count) ** 0.5])
+    right = torch.cat([y, torch.zeros(count).double()])
+    found = torch.linalg.lstsq(system, right.unsqueeze(1), driver="gelsd").solution[:, 0]
+    return found[:players], found[players:]
+
+
+@pytest.mark.parametrize("fit", [Ridge, Triples])
+@pytest.mark.parametrize("ridge", [1e-3, 0.3])
+def test_triples_are_fitted_as_by_the_textbook(fit, ridge):
+    """Their shares, what they leave, and what each pair is when it is left out."""
+    signs, triples = pairs_of(7, 40 if fit is Ridge else 120, 2)
+    y = torch.randn(len(signs), generator=torch.Generator().manual_seed(0)).double()
+    made = Ridge(signs=signs, ridge=ridge) if fit is Ridge else Triples(signs=signs)
+    part, left, outside = made.fit(y[None])
+    strength = ridge if fit is Ridge else 0.0
+    _, shares = ridge_by_rows(signs, triples, y, strength)
+    expected = torch.zeros(7).double()
+    for share, three in zip(shares, combinations(range(7), 3), strict=True):
+        expected[list(three)] += share / 3
+    assert_close(part[0], expected)
+    assert_close(left[0], y - triples @ shares)
+    for row in (0, 5, len(y) - 1):
+        keep = torch.arange(len(y)) != row
+        alone, three = ridge_by_rows(signs[keep], triples[keep], y[keep], strength)
+        missed = y[row] - signs[row] @ alone - triples[row] @ three
+        assert_close(outside[0, row], missed, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("samples", "most"), [(100, 0.95), (200, 0.8), (400, 0.55)])
+def test_few_pairs_tell_something_of_triples_and_noise_does_no_harm(samples, most):
+    """The error beside that of players alone: for few strong interactions, and for none."""
+    n, generator = 12, torch.Generator().manual_seed(5)
+    there = Coalitions.subsets(n).pick(torch.arange(2**n)).double()
+    there = torch.cat([there, torch.ones(1, n).double()])[: 2**n]
+    planted = there[:, 0] * there[:, 3] * there[:, 7] - there[:, 2] * there[:, 3] * there[:, 9]
+    planted = planted + there[:, 5] * there[:, 6] * (1 - there[:, 8]) * (1 + there[:, 1])
+    games = torch.stack([planted, torch.randn(2**n, generator=generator).double()])
+    truth = shapley_values(games)
+    off = []
+    for seed in range(25):
+        kinds, counts = strata(n), allotted(n, samples)
+        members = torch.cat([k.drawn(c, seed) for k, c in zip(kinds, counts, strict=True)])
+        regression = Regression(members=members, counts=counts, strata=kinds)
+        places = (members * 2 ** torch.arange(n)).sum(1)
+        asked = games[:, places] - games[:, 2**n - 1 - places], games[:, -1] - games[:, 0]
+        found = regression.solve(*asked)[0], regression.players_alone(*asked)
+        off.append(torch.stack([each - truth for each in found]))
+    with_, without = torch.stack(off).square().mean((0, 3)).sqrt()
+    assert with_[0] / without[0] < most
+    assert with_[1] / without[1] < 1.1
 
 
 def test_the_error_falls_like_one_over_the_root_of_the_samples():

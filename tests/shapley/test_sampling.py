@@ -246,3 +246,12 @@ def test_wrong_options(word):
 def test_a_tree_that_forgets_a_player():
     with pytest.raises(InputError, match=r"A tree must hold each of the 3 players once"):
         pl.PartitionShapley(tree=(0, 1))(torch.nn.Linear(3, 1), torch.zeros(1, 3))
+
+
+def test_a_table_of_coalitions_that_does_not_fit_is_told():
+    model = torch.nn.Linear(800, 1)
+    x = torch.rand(1, 800)
+    with pytest.raises(InputError, match=r"about 1 GB; got 800 players with 7.*`samples` random"):
+        pl.PartitionShapley()(model, x)
+    found = pl.PartitionShapley(samples=4)(model, x)
+    assert found.players.shape == (1, 800)

@@ -14,6 +14,7 @@ from pellucid.errors import InputError
 from pellucid.features import FeaturesLike
 from pellucid.method import Attribution, Method, register
 from pellucid.options import whole
+from pellucid.remarks import Share
 from pellucid.shapley.play import Coalitions, Play
 from pellucid.shapley.regression import Regression
 from pellucid.shapley.sampling import checked_tolerance
@@ -23,6 +24,7 @@ from pellucid.shapley.strata import LEAST, Stratum, allotted, strata
 SAMPLES, EACH = 1024, 4
 # Coalitions after which `tolerance` is first looked at; then each time there are twice as many.
 FIRST = 64
+EXACT_NOTE = "All coalitions were scored of {}: there values are exact."
 
 
 @register("kernel_shap")
@@ -42,8 +44,9 @@ class KernelSHAP(Method):
     within each size, less what is complete, is that of the values. With a `tolerance` a sample
     takes 64 coalitions, then twice as many, and so on, until its largest standard error is below
     that fraction of its largest value.
-    Interactions of three players are fitted as well where there are enough pairs, which takes
-    their part out of the error (regression adjustment); values stay unbiased in the limit.
+    Interactions of three players are fitted as well, by ridge regression where there are few pairs,
+    if that makes the errors smaller: it takes their part out (regression adjustment). Values stay
+    unbiased in the limit.
     Laws: values sum to f(x) - mean f(baseline) exactly; exact for a game of interactions of two
     players, whatever is drawn.
     Source: Lundberg, Lee (2017), A Unified Approach to Interpreting Model Predictions; Covert, Lee
@@ -92,7 +95,9 @@ class KernelSHAP(Method):
             count = each.design.players
             values[each.rows, :count], errors[each.rows, :count] = each.values, each.errors
             empty[each.rows] = each.empty
-        return play.attribution(values, empty, errors)
+        exact = sum(int(each.exact.sum()) for each in fits.values())
+        notes = [Share(text=EXACT_NOTE, some=exact, of=len(case))]
+        return play.attribution(values, empty, errors, notes)
 
     def _design(self, players: int) -> "Design":
         """The coalitions of so many players, if there are enough to fit their values."""
@@ -159,7 +164,7 @@ class Design:
 class Fit:
     """The values of samples with equally many players, as far as their coalitions are scored.
 
-    `unsure` are the samples, counted among these, that need more.
+    `unsure` are the samples, counted among these, that need more, `exact` those that have all.
     """
 
     def __init__(self, play: Play, rows: list[int], design: Design) -> None:
@@ -168,6 +173,7 @@ class Fit:
         self.empty = torch.zeros(len(rows), dtype=torch.float64)
         self.values = torch.zeros(len(rows), design.players, dtype=torch.float64)
         self.errors = torch.zeros_like(self.values)
+        self.exact = torch.zeros(len(rows), dtype=torch.bool)
         self.unsure = list(range(len(rows)))
         self.spent, self.now = 0, 0
         self.new = torch.zeros(0, dtype=torch.long)
@@ -196,6 +202,7 @@ class Fit:
         gap = self.whole[chosen] - self.empty[chosen]
         solved = self.design.regression(self.now).solve(known, gap)
         self.values[chosen], self.errors[chosen] = solved
+        self.exact[chosen] = self.design.regression(self.now).complete
 
     def stop(self, tolerance: float | None) -> None:
         """Leave samples whose standard errors are small; all, where no coalition is left."""

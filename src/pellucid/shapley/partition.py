@@ -20,6 +20,8 @@ from pellucid.shapley.sampling import Orders, Ranks, checked_tolerance
 
 # Differences that are listed, a coalition of each player beside those of the groups that it is in.
 MOST = 2**20
+# Entries, of one byte, in the table of coalitions and players; there are three more on the way.
+MOST_HELD = 2**28
 # So many coalitions are numbered at once.
 NAMED = 2**13
 
@@ -131,6 +133,13 @@ class Differences:
                 f"Owen values are exact for trees of up to {MOST} differences",
                 found=f"{count} players with {total:.3g}",
                 hint="Take a tree of smaller groups, or `samples` random orders.",
+            )
+        if total * count > MOST_HELD:
+            raise InputError(
+                f"Owen values are exact where their table, who of the players is in which "
+                f"coalition, has up to {MOST_HELD:.3g} entries, which take about 1 GB",
+                found=f"{count} players with {total:.3g} coalitions, {total * count:.3g} entries",
+                hint="Take `samples` random orders, or fewer players by `features`.",
             )
         nobody = torch.zeros(1, count, dtype=torch.bool)
         parts = list(_differences(tree, nobody, torch.ones(1, dtype=torch.float64)))

@@ -15,6 +15,7 @@ from pellucid.case import Case
 from pellucid.features import FeaturesLike, Players
 from pellucid.game import Game
 from pellucid.method import Attribution
+from pellucid.remarks import Remark
 
 K = TypeVar("K", bound=Hashable)
 # Sets of more players than this have no number of their own in 64 bits; they get a random one.
@@ -110,7 +111,11 @@ class Play:
         ]
 
     def attribution(
-        self, values: Tensor, empty: Tensor, error: Tensor | None = None, notes: Sequence[str] = ()
+        self,
+        values: Tensor,
+        empty: Tensor,
+        error: Tensor | None = None,
+        notes: Sequence[Remark] = (),
     ) -> Attribution:
         """Values of players that sum to v(N) - v(nobody), of which `empty` is the latter."""
         made = Attribution.of_players(

@@ -3,6 +3,8 @@
 Shapley values depend on a game only by v(S) - v(N - S), the difference of opposites. With x = 1 for
 the members of S and -1 for all others, a game without interactions has the difference x R, one with
 interactions of three players has terms x_i x_j x_k besides; those of two and four drop out.
+Where there are pairs enough all triples are fitted by least squares; to fewer by ridge regression,
+which is a Gaussian process whose covariance of two pairs is the mean of x_i x_j x_k y_i y_j y_k.
 """
 
 from collections.abc import Sequence
@@ -14,8 +16,13 @@ from torch import Tensor
 
 from pellucid.shapley.strata import Stratum
 
-# Interactions of three are fitted where there are this many pairs for each of their numbers.
+# Triples are fitted by least squares where there are this many pairs for each of their numbers.
 PAIRS_EACH = 1.5
+# To fewer they are fitted by ridge regression, where there are so many for each, and not so many
+# that a matrix of them takes long to invert; by that of these ridges (as a part of the variance of
+# triples) which does best on pairs that are left out.
+FEWEST_EACH, MOST_PAIRS = 0.125, 1024
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
 # A pair that alone decides a number of the fit has leverage one, and no residual to tell.
 MOST_LEVERAGE = 0.99
 
@@ -65,69 +72,54 @@ class Regression:
         return self.weights.unsqueeze(1) * self.signs @ self._inverse[:count, :count]
 
     @cached_property
-    def _triples(self) -> Tensor | None:
-        """Three players each, of shape (triple, 3), if there are pairs enough to fit them all."""
+    def _fits(self) -> "list[Triples | Ridge]":
+        """How interactions of three may be fitted; in no way where there are too few pairs."""
         pairs, count = self.signs.shape
         numbers = count + count * (count - 1) * (count - 2) // 6
-        if count < 3 or self.complete or pairs < PAIRS_EACH * numbers:
-            return None
-        return torch.combinations(torch.arange(count), 3)
+        if count < 3 or self.complete or pairs < FEWEST_EACH * numbers:
+            return []
+        if pairs >= PAIRS_EACH * numbers:
+            return [Triples(signs=self.signs)]
+        return [Ridge(signs=self.signs, ridge=each) for each in RIDGES if pairs <= MOST_PAIRS]
 
     @cached_property
-    def _products(self) -> Tensor | None:
-        """The products of the signs of three players, of shape (pair, triple)."""
-        if self._triples is None:
-            return None
-        i, j, k = (self.signs[:, column] for column in self._triples.T)
-        return i * j * k
-
-    @cached_property
-    def _factors(self) -> tuple[Tensor, Tensor]:
-        """Of the equations by which players and triples are fitted alike."""
-        if self._products is None:
-            raise RuntimeError("there are no triples to fit")
-        basis, factor = torch.linalg.qr(torch.cat([self._products, self.signs], 1))
-        return basis, factor
-
-    @cached_property
-    def leverage(self) -> Tensor:
-        """How far the fit follows each pair, of shape (pair,)."""
-        if self._products is None:
-            found = (self.influence * self.signs).sum(1)
-        else:
-            found = self._factors[0].square().sum(1)
-        return found.clamp(max=MOST_LEVERAGE)
+    def _leverage(self) -> Tensor:
+        """How far the fit of players follows each pair, of shape (pair,)."""
+        return (self.influence * self.signs).sum(1).clamp(max=MOST_LEVERAGE)
 
     def solve(self, differences: Tensor, gap: Tensor) -> tuple[Tensor, Tensor]:
         """Values and their standard errors, of shape (sample, player).
 
         `differences` (sample, pair) are those of opposites, and values sum to `gap` (sample,).
         Of a fit of triples, each player has a third of the difference that they make together; and
-        what they do not explain is fitted as if they were not there.
+        what they do not explain is fitted as if they were not there. Each sample has the fit with
+        the smallest errors.
         """
-        count, start = (
-            self.signs.shape[1],
-            torch.zeros(len(gap), self.signs.shape[1], dtype=torch.float64),
-        )
-        if self._triples is not None and self._products is not None:
-            basis, factor = self._factors
-            size = len(self._triples)
-            fitted = torch.linalg.solve_triangular(factor, (differences @ basis).T, upper=True)
-            shares = fitted[:size].T
-            start.index_add_(1, self._triples.flatten(), shares.repeat_interleave(3, 1) / 3)
-            differences = differences - shares @ self._products.T
-            gap = gap - shares.sum(1)
-        left = differences @ self.influence + gap.unsqueeze(1) * self._inverse[:count, count]
-        return start + left, self._errors(differences - left @ self.signs.T)
+        found = self.players_alone(differences, gap)
+        outside = (differences - found @ self.signs.T) / (1 - self._leverage)
+        errors = self._errors(outside)
+        for each in self._fits:
+            part, left, outside = each.fit(differences)
+            values, error = (
+                self.players_alone(left, gap - part.sum(1)) + part,
+                self._errors(outside),
+            )
+            better = error.square().sum(1, keepdim=True) < errors.square().sum(1, keepdim=True)
+            found, errors = torch.where(better, values, found), torch.where(better, error, errors)
+        return found, errors
 
-    def _errors(self, residuals: Tensor) -> Tensor:
+    def players_alone(self, differences: Tensor, gap: Tensor) -> Tensor:
+        """The weighted fit of players alone, of shape (sample, player)."""
+        count = self.signs.shape[1]
+        return differences @ self.influence + gap.unsqueeze(1) * self._inverse[:count, count]
+
+    def _errors(self, outside: Tensor) -> Tensor:
         """Standard errors, by how differently the pairs of one size pull at the values.
 
-        A pair's own part in the fit, which hides how far it is off, is taken out of its residual
-        (leave one out); sizes that are complete leave nothing to chance.
+        `outside` is what the fit to all others says wrong of each pair, since its own part in a fit
+        hides how far it is off; sizes that are complete leave nothing to chance.
         """
-        outside = residuals / (1 - self.leverage)
-        variance = torch.zeros(len(residuals), self.signs.shape[1], dtype=torch.float64)
+        variance = torch.zeros(len(outside), self.signs.shape[1], dtype=torch.float64)
         start = 0
         for n, each in zip(self.counts, self.strata, strict=True):
             mine = slice(start, start + n)
@@ -137,3 +129,86 @@ class Regression:
                 spread = size.square() @ pulls.square() - (size @ pulls).square() / n
                 variance += (1 - n / each.total) * n / (n - 1) * spread
         return variance.clamp(min=0).sqrt()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Triples:
+    """Least squares on all players and triples of the `signs` (pair, player)."""
+
+    signs: Tensor
+
+    @cached_property
+    def _numbers(self) -> Tensor:
+        """Three players each, of shape (triple, 3)."""
+        return torch.combinations(torch.arange(self.signs.shape[1]), 3)
+
+    @cached_property
+    def _terms(self) -> Tensor:
+        """The products of the signs of three players, then the signs, of shape (term, pair).
+
+        These, and sums of them, are whole numbers, which single precision holds as well.
+        """
+        signs, (i, j, k) = self.signs.T.float(), self._numbers.T
+        made = signs.index_select(0, i).mul_(signs.index_select(0, j))
+        return torch.cat([made.mul_(signs.index_select(0, k)), signs])
+
+    @cached_property
+    def _equations(self) -> tuple[Tensor, Tensor]:
+        """The inverse of the normal equations, and how far the fit follows each pair (pair,)."""
+        terms = self._terms
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky((terms @ terms.T).double()))
+        return inverse, (inverse.float() @ terms).mul_(terms).sum(0).double()
+
+    def fit(self, differences: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What players get of triples, the differences without these, and leave-one-out errors."""
+        inverse, leverage = self._equations
+        terms, size = self._terms.double(), len(self._numbers)
+        fitted = differences @ terms.T @ inverse
+        shares = fitted[:, :size]
+        part = torch.zeros(len(differences), self.signs.shape[1], dtype=torch.float64)
+        part.index_add_(1, self._numbers.flatten(), shares.repeat_interleave(3, 1) / 3)
+        outside = (differences - fitted @ terms) / (1 - leverage.clamp(max=MOST_LEVERAGE))
+        return part, differences - shares @ terms[:size], outside
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Ridge:
+    """Triples that are kept small, beside players, which may be of any size.
+
+    That is a Gaussian process: the values of triples are independent, of a variance of one over
+    their number, and `ridge` is that of the noise.
+    """
+
+    signs: Tensor
+    ridge: float
+
+    @cached_property
+    def _covariance(self) -> Tensor:
+        """The mean over triples of the products of two pairs, by Newton's identities."""
+        count = self.signs.shape[1]
+        same = self.signs @ self.signs.T  # z_i = x_i y_i, and z_i^2 = 1, so of powers only the sum
+        return (same**3 - (3 * count - 2) * same) / (count * (count - 1) * (count - 2))
+
+    @cached_property
+    def _shares(self) -> Tensor:
+        """What each player would get of the triples that a pair stands for, (pair, player)."""
+        count = self.signs.shape[1]
+        others = self.signs.sum(1, keepdim=True) - self.signs
+        return self.signs * (others.square() - (count - 1)) / (count * (count - 1) * (count - 2))
+
+    @cached_property
+    def _precision(self) -> tuple[Tensor, Tensor]:
+        """The inverse covariance, less what players explain; and the least it may be of a pair."""
+        found = self._covariance.clone()
+        found.diagonal().add_(self.ridge)
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(found))
+        pulled = inverse @ self.signs
+        without = inverse - pulled @ torch.linalg.solve(self.signs.T @ pulled, pulled.T)
+        return without, (1 - MOST_LEVERAGE) * inverse.diagonal()
+
+    def fit(self, differences: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What players get of triples, the differences without these, and leave-one-out errors."""
+        precision, least = self._precision
+        pull = differences @ precision
+        outside = pull / torch.maximum(precision.diagonal(), least)
+        return pull @ self._shares, differences - pull @ self._covariance, outside

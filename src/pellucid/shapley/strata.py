@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain, combinations, islice
 
 import numpy as np
@@ -97,18 +97,19 @@ def strata(players: int) -> list[Stratum]:
     return [Stratum(players=players, size=size) for size in range(1, players // 2 + 1)]
 
 
-def allotted(players: int, coalitions: int) -> list[int]:
+@lru_cache(maxsize=64)
+def allotted(players: int, coalitions: int) -> tuple[int, ...]:
     """How many pairs of each size are drawn if there may be so many coalitions in all.
 
     Sizes get their `share`, two pairs at least, and all their pairs at most: those from both ends
     are complete first. More coalitions give no size fewer pairs.
 
     >>> allotted(10, 100), allotted(10, 2**10 - 2)
-    ([10, 13, 11, 11, 5], [10, 45, 120, 210, 126])
+    ((10, 13, 11, 11, 5), (10, 45, 120, 210, 126))
     """
     kinds = strata(players)
     if coalitions >= 2**players - 2:
-        return [each.total for each in kinds]
+        return tuple(each.total for each in kinds)
 
     bounds = [(each.total, each.share) for each in kinds]
 
@@ -120,4 +121,4 @@ def allotted(players: int, coalitions: int) -> list[int]:
         middle = (low + high) / 2
         fits = 2 * sum(counts(middle)) <= coalitions
         low, high = (middle, high) if fits else (low, middle)
-    return counts(low)
+    return tuple(counts(low))
