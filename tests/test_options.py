@@ -1,5 +1,8 @@
 """Options of methods: numbers of any make are taken, all else is refused in our words."""
 
+import dataclasses
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -72,6 +75,19 @@ def test_wrong_options_are_named(method, option, value):
     word = "A method" if option == "method" else f"`{option}`"
     with pytest.raises(InputError, match=f"^{word}.* must be .*; got "):
         method(**{option: value})
+
+
+@pytest.mark.parametrize("name", pl.methods())
+def test_explain_takes_every_option(name):
+    own = {each.name for each in dataclasses.fields(pl.methods()[name])}
+    taken = {*inspect.signature(pl.explain).parameters} - {"options"}
+    assert not own & taken
+
+
+def test_lime_takes_its_local_model_by_name():
+    x = torch.ones(1, 4)
+    found = pl.explain(lambda x: (x[:, 0] * x[:, 1]).unsqueeze(1), x, "lime", local="tree")
+    assert found.method == pl.LIME(local="tree")
 
 
 def test_samples_are_taken_by_slices():

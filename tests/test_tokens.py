@@ -249,6 +249,19 @@ def test_integers_that_no_embedding_reads_are_an_error(way, method):
         pl.explain(lambda ids: UNREAD[way](model, ids), IDS, method, target=1)
 
 
+@pytest.mark.parametrize("method", ["kernel_shap", "lime", "occlusion"])
+def test_ids_that_a_callable_reads_need_one_that_stands_for_absence(method):
+    table = torch.randn(9, 2, generator=torch.Generator().manual_seed(0))
+
+    def model(ids):
+        return torch.tensor(table.numpy()[ids.numpy()].sum(1))
+
+    with pytest.raises(InputError, match=r"mask token's.*: baseline=Baseline.token\(id\)"):
+        pl.explain(model, IDS, method, target=1)
+    found = pl.explain(model, IDS, method, target=1, baseline=pl.Baseline.token(0))
+    assert_close(found.values.to(table), (table[IDS] - table[0])[..., 1], atol=1e-4, rtol=1e-4)
+
+
 def test_a_part_that_is_not_read_is_a_note():
     model = reader()
     found = pl.explain(

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from pellucid.baseline import Baseline
     from pellucid.border import Schema
+    from pellucid.evaluate.boxes import Boxes, Keep
     from pellucid.features import Players
     from pellucid.method import Method
     from pellucid.tape.ledger import Ledger
@@ -255,6 +256,17 @@ class Explanation:
         ranked = frame.loc[order].groupby("sample", sort=True).head(k)
         return ranked.sort_values("sample", kind="stable").reset_index(drop=True)
 
+    def boxes(
+        self, threshold: float = 0.2, *, keep: Keep = "largest", blur: float = 0.0
+    ) -> Boxes:
+        """Cut a box and a mask from the map of each sample: the largest part above a threshold.
+
+        See `pellucid.evaluate.boxes.cut`; `boxes().iou(...)` compares them with true ones.
+        """
+        from pellucid.evaluate.boxes import cut
+
+        return cut(self, threshold, keep=keep, blur=blur)
+
     def to_numpy(self) -> np.ndarray | tuple[np.ndarray, ...] | dict[str, np.ndarray]:
         """The values as arrays, in the structure of the inputs; bfloat16 becomes float32."""
         return transform(_array, self.values)
@@ -272,7 +284,7 @@ class Explanation:
             frame = pd.DataFrame({"value": _array(leaf).ravel()}, index=index).reset_index()
             if self.grouping is not None:
                 frame = self.grouping.named(frame, path)
-            if self.schema is not None:
+            elif self.schema is not None:
                 frame = self.schema.entitle(frame, self.inputs)
             if path:
                 frame.insert(1, "input", input_name(path))

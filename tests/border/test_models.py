@@ -19,7 +19,8 @@ from sklearn.svm import SVC, LinearSVC
 from torch.testing import assert_close
 
 import pellucid as pl
-from pellucid.errors import InputError, ModelError, PellucidError
+from pellucid.errors import InputError, ModelError, PellucidError, TargetError
+from pellucid.report import wording
 from tests.border.made import Drop, people, pipeline
 
 IRIS = load_iris()
@@ -348,3 +349,60 @@ def test_a_mixture_of_categories_is_refused():
     schema = of_frames([FRAME])
     with pytest.raises(InputError, match=r"^The categories of column 'sex' must be there or abse"):
         schema.decode(torch.full((1, 7), 0.5, dtype=torch.float64))
+
+
+NUMBERS = np.random.default_rng(0).normal(size=(60, 3))
+SIGNS = (NUMBERS > 0).astype(int)
+
+
+@pytest.mark.parametrize("target", [None, 1, "1", (0, 1), [1, 0]])
+def test_which_output_of_several_is_asked_for(target):
+    forest = RandomForestClassifier(5, random_state=0).fit(NUMBERS, SIGNS)
+    said = r"say which of the 3 outputs of RandomForestClassifier .*Target.path\(0, target=1\)"
+    with pytest.raises(TargetError, match=said):
+        pl.explain(forest, NUMBERS[:2], "kernel_shap", target=target)
+    aim = pl.Target.path(2, target=1)
+    found = pl.explain(forest, NUMBERS[:2], "kernel_shap", target=aim)
+    assert found.score.tolist() == forest.predict_proba(NUMBERS[:2])[2][:, 1].tolist()
+    assert wording.target(found) == "the score of “class 1” in output 2"
+
+
+def test_whole_numbers_that_label_classes():
+    labels = np.array([3, 7, 9])[np.arange(60) % 3]
+    model = LogisticRegression().fit(NUMBERS, labels)
+    with pytest.raises(
+        TargetError, match=r'got 7, the label.* is column 1: target="7" or target=1'
+    ):
+        pl.explain(model, NUMBERS[:2], "kernel_shap", target=7)
+    found = pl.explain(model, NUMBERS[:2], "kernel_shap", target="7")
+    assert found.target.classes == (1,)
+    assert "0 is class 3, 1 is class 7, 2 is class 9." in " ".join(found[1].notes)
+    assert pl.plot.waterfall(found).get_title() == "KernelSHAP: class 7"
+    usual = LogisticRegression().fit(NUMBERS, np.arange(60) % 3)
+    assert not any("class" in note for note in usual_notes(usual))
+    many = LogisticRegression().fit(NUMBERS, np.arange(60) % 9 + 1)
+    assert "3 is class 4, ..., 8 is class 9." in " ".join(usual_notes(many))
+
+
+def usual_notes(model):
+    return pl.explain(model, NUMBERS[:2], "exact_shapley", target=1).notes
+
+
+def test_classes_are_called_by_their_labels(tmp_path):
+    labels = np.array(["cat", "dog", "eel"])[np.arange(60) % 3]
+    model = LogisticRegression().fit(NUMBERS, labels)
+    found = pl.explain(model, NUMBERS[:2], "kernel_shap", target="dog")
+    stored = pl.load(found.save(tmp_path / "dog.safetensors"))
+    assert stored == found
+    for each in (found, stored, found[1]):
+        assert wording.target(each) == "the score of “dog”"
+        for draw in (pl.plot.waterfall, pl.plot.force, pl.plot.bar):
+            assert draw(each, row=0).get_title() == "KernelSHAP: dog"
+    each_its_own = pl.explain(model, NUMBERS[:9], "exact_shapley")
+    assert len(set(each_its_own.target.classes)) > 1
+    assert pl.plot.beeswarm(each_its_own).get_title() == "ExactShapley"
+    own = model.predict(NUMBERS[4:5])[0]
+    assert pl.plot.waterfall(each_its_own, 4).get_title() == f"ExactShapley: {own}"
+    against = pl.explain(model, NUMBERS[:2], "exact_shapley", target=("eel", "cat"))
+    assert pl.plot.waterfall(against).get_title() == "ExactShapley: eel less cat"
+    assert pl.plot.waterfall(found, title="").get_title() == ""

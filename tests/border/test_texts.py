@@ -155,3 +155,42 @@ def test_words_are_occluded_one_by_one():
     wanted = whole - model.predict_proba(left)[:, 0]
     assert found.players[0].tolist() == pytest.approx(wanted.tolist(), abs=1e-12)
     assert found.evaluations.forward == 1 + len(words)
+
+
+REPEATED = ["Not bad, not at all bad.", "so very so-so"]
+
+
+def test_equal_words_are_one_player_where_they_are_together(tmp_path):
+    model = critic()
+    bag = pl.Features.words(together=True)
+    found = pl.explain(model, REPEATED, "exact_shapley", target="+", features=bag)
+    assert found.features.named(0) == ("Not", "bad", "not", "at", "all")
+    assert found.features.named(1) == ("so", "very")
+    apart = pl.explain(model, REPEATED, "exact_shapley", target="+")
+    assert apart.features.named(0) == ("Not", "bad", "not", "at", "all", "bad")
+    assert_close(found.players.sum(1), apart.players.sum(1))
+    assert found.values[0, 1] == found.values[0, 5] == found.players[0, 1]
+    assert pl.load(found.save(tmp_path / "bag.safetensors")) == found
+    each = pl.explain(model, REPEATED, "exact_shapley", target="+", features=pl.Features.words())
+    assert torch.equal(each.players, apart.players)
+    assert each.features.names == apart.features.names
+
+
+def test_lime_removes_all_of_a_word_at_once_where_they_are_together():
+    seen = []
+
+    def model(texts):
+        seen.extend(texts)
+        return [float("so" in text) for text in texts]
+
+    found = pl.explain(model, REPEATED[1:], "lime", features=pl.Features.words(together=True))
+    assert set(seen) == {"so very so-so", "so  so-so", " very -", "  -"}
+    assert found.by_player()["name"].tolist() == ["so", "very"]
+    assert_close(found.players, torch.tensor([[1.0, 0.0]]).double(), atol=1e-9, rtol=0)
+
+
+def test_words_without_tokens_are_those_of_texts():
+    with pytest.raises(
+        InputError, match=r"Words without `tokens` must be .*Features.words\(tokens"
+    ):
+        pl.explain(lambda x: x, torch.ones(1, 3), "lime", features=pl.Features.words())

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 import pellucid as pl
 from pellucid.baseline import Baseline
 from pellucid.errors import InputError
-from pellucid.features import Features
+from pellucid.features import Features, cuts
 
 IMAGES = torch.rand(3, 3, 12, 10, generator=torch.Generator().manual_seed(0))
 MASK = torch.randint(-1, 5, (3, 1, 12, 10), generator=torch.Generator().manual_seed(1))
@@ -127,3 +127,26 @@ def test_columns_of_a_frame_are_grouped_by_their_names():
             "exact_shapley",
             features=Features.columns({"place": ["town"]}),
         )
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor, torch.Tensor.numpy], ids=["tensor", "array"])
+def test_compared_methods_share_their_superpixels(kind, monkeypatch):
+    images, found = IMAGES[:2], []
+    cut = cuts.superpixels
+    monkeypatch.setattr(cuts, "superpixels", lambda *given: found.append(given) or cut(*given))
+
+    def model(pictures):
+        return CNN(torch.as_tensor(pictures)).detach()
+
+    features = Features.superpixels(6)
+    names = ["kernel_shap", "lime", "occlusion", "shapley_sampling"]
+    chosen = [pl.methods()[name](features=features) for name in names]
+    given = kind(images) if kind is torch.Tensor.numpy else images
+    together = pl.compare(model, given, chosen, targets=[0, 1])
+    assert len(found) == len(images)
+    other = pl.KernelSHAP(features=Features.superpixels(4))
+    pl.compare(model, given, [*chosen, other], target=0, batch_size=1)
+    assert len(found) == 3 * len(images)
+    alone = pl.explain(model, given, "lime", features=features, target=1)
+    assert torch.equal(together[5].players, alone.players)
+    assert all(torch.equal(each.features.labels[0], alone.features.labels[0]) for each in together)

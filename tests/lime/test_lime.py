@@ -121,10 +121,10 @@ def test_fidelity_is_that_of_the_scores_near_by():
 @given(
     rows=st.permutations(range(3)),
     size=st.integers(1, 700),
-    model=st.sampled_from(["linear", "tree"]),
+    local=st.sampled_from(["linear", "tree"]),
 )
-def test_neither_order_nor_batch_size_matters(rows, size, model):
-    method = pl.LIME(samples=120, k=5, model=model, runs=3)
+def test_neither_order_nor_batch_size_matters(rows, size, local):
+    method = pl.LIME(samples=120, k=5, local=local, runs=3)
     whole = method(wide, WIDE)
     found = method(wide, WIDE[list(rows)], batch_size=size)
     assert_close(found.players, whole.players[list(rows)])
@@ -182,16 +182,16 @@ def test_draws_do_not_depend_on_how_many_players_others_have(options):
 
 
 @pytest.mark.parametrize("select", ["forward", "lasso", "weights"])
-@pytest.mark.parametrize("model", ["linear", "tree"])
-def test_k_features_get_values(select, model):
+@pytest.mark.parametrize("local", ["linear", "tree"])
+def test_k_features_get_values(select, local):
     def sparse(x):
         return (3 * x[:, 4] - 2 * x[:, 9] + 4 * x[:, 13]).unsqueeze(1)
 
-    found = pl.LIME(samples=300, k=3, select=select, model=model)(
+    found = pl.LIME(samples=300, k=3, select=select, local=local)(
         sparse, torch.ones(2, 20).double()
     )
     assert [row.nonzero().squeeze(1).tolist() for row in found.players] == [[4, 9, 13]] * 2
-    if model == "linear":
+    if local == "linear":
         assert_close(found.players[0, [4, 9, 13]], torch.tensor([3.0, -2, 4]).double())
     else:
         assert (found.players.sign()[0, [4, 9, 13]] == torch.tensor([1, -1, 1])).all()
@@ -201,7 +201,7 @@ def test_a_tree_sees_what_is_only_there_together():
     def both(x):
         return (x[:, 2] * x[:, 5]).unsqueeze(1)
 
-    found = pl.LIME(model="tree", depth=2, samples=400)(both, torch.ones(1, 12).double())
+    found = pl.LIME(local="tree", depth=2, samples=400)(both, torch.ones(1, 12).double())
     assert found.players[0].nonzero().squeeze(1).tolist() == [2, 5]
     assert found.evidence["fidelity"].item() == pytest.approx(1)
     assert (found.players.sum(1) + found.evidence["intercept"]).item() == pytest.approx(1)
@@ -288,9 +288,9 @@ def test_a_kernel_that_leaves_too_little_is_said():
     assert "In 3 of 3 samples the kernel leaves fewer draws than" in str(found)
     assert found.players.isfinite().all()
     # A tree that has seen the sample alone explains all of it.
-    tree = pl.LIME(samples=40, width=0.004, model="tree", runs=0)(wide, WIDE)
+    tree = pl.LIME(samples=40, width=0.004, local="tree", runs=0)(wide, WIDE)
     assert "In 3 of 3 samples the kernel leaves fewer draws than" in str(tree)
-    usual = pl.LIME(model="tree", runs=0)(wide, WIDE)
+    usual = pl.LIME(local="tree", runs=0)(wide, WIDE)
     assert "fewer draws" not in str(usual)
 
 
@@ -336,7 +336,7 @@ def test_options_that_say_nothing_are_refused(options, match):
 
 
 @pytest.mark.parametrize(
-    ("name", "word"), [("model", "three"), ("select", "lars"), ("distance", "l1")]
+    ("name", "word"), [("local", "three"), ("select", "lars"), ("distance", "l1")]
 )
 def test_unknown_words_are_refused_with_the_nearest(name, word):
     with pytest.raises(UnknownNameError, match="must be one that exists"):

@@ -21,7 +21,7 @@ def wide(x):
 WIDE = torch.randn(3, 20, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("options", [{}, {"k": 4}, {"model": "tree"}, {"distance": "l2"}])
+@pytest.mark.parametrize("options", [{}, {"k": 4}, {"local": "tree"}, {"distance": "l2"}])
 def test_a_sweep_is_what_each_width_gives_and_runs_nothing(options):
     found = pl.LIME(samples=100, **options)(wide, WIDE)
     swept = pl.sweep_width(found, [0.1, 0.3, 2.0])

@@ -1,6 +1,7 @@
 """The line is that of the local model, through the draws that it was fitted to."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -68,13 +69,37 @@ def test_numbers_of_a_table_have_an_axis_of_their_own():
     FigureCanvasAgg(ax.figure).draw()
 
 
+@pytest.mark.parametrize("options", [{"bins": 4}, {"baseline": True}], ids=["bins", "baseline"])
+@pytest.mark.parametrize("player", ["age", "town"])
+def test_tables_with_gaps_and_categories(options, player, tmp_path):
+    generator = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {"age": generator.normal(40, 10, 60), "town": generator.choice(["Ulm", "Bonn"], 60)}
+    )
+    table.loc[::7, "age"], table.loc[::5, "town"] = np.nan, None
+
+    def model(rows):
+        return (rows["age"].fillna(30) + 10 * (rows["town"] == "Ulm") + rows["town"].isna()) / 9
+
+    given = {"baseline": table[1:2]} if "baseline" in options else {"data": table, **options}
+    found = pl.explain(model, table[:2], "lime", samples=300, **given)
+    line = LocalLine.of(found, player, row=0)
+    assert line.name == player
+    assert line.is_switch
+    assert line.slope == pytest.approx(float(found.evidence["weights"][0, int(player == "town")]))
+    assert np.isfinite([line.z, line.weights, line.scores]).all()
+    stored = pl.load(found.save(tmp_path / "line.safetensors"))
+    assert np.array_equal(LocalLine.of(stored, player).z, line.z)
+    FigureCanvasAgg(local_line(found, player).figure).draw()
+
+
 def test_errors_of_a_local_line():
     found = pl.explain(plane, X[:1], "lime", target=0)
     with pytest.raises(UnknownNameError, match="`player`"):
         local_line(found, "feature 9")
     with pytest.raises(InputError, match="A sample must be from 0 to 0; got 7"):
         local_line(found, 0, row=7)
-    tree = pl.LIME(model="tree")(plane, X[:1], target=0)
+    tree = pl.LIME(local="tree")(plane, X[:1], target=0)
     for other in (of_players([[1.0, 2.0]]), tree):
         with pytest.raises(InputError, match="A local line must be that of an explanation by lime"):
             local_line(other, 0)

@@ -1,16 +1,20 @@
 """The waterfall and the force plot: what is drawn leads from the base value to the score."""
 
+import itertools
 import sys
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
+from matplotlib.transforms import Bbox
 
 from pellucid.errors import InputError
 from pellucid.plot import Force, Parts, force, waterfall
 from pellucid.plot.color import sign_color
+from pellucid.plot.labels import Wanted, placed
 from tests.plot.made import of_players
 
 VALUES = [[1.0, -5.0, 0.5, 3.0]]
@@ -182,3 +186,41 @@ def test_the_rest_of_a_force_plot_is_hatched():
     ax = force(of_players(VALUES, expected=1.5))
     assert [bool(patch.get_hatch()) for patch in ax.patches] == [*[False] * 4, True]
     assert any(text.startswith("not explained") for text in texts(ax))
+
+
+NAMES = ("education_number_of_years", "marital status of the applicant", "age", "capital_gain",
+         "hours per week", "occupation (detailed)", "sex", "native country of birth", "region",
+         "workclass", "capital_loss", "fnlwgt (census weight)", "relationship")  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [None, (4, 2), (6, 1.5), (12, 4)], ids=str)
+@pytest.mark.parametrize("seed", range(4))
+def test_names_below_forces_touch_nothing(size, seed):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(1, len(NAMES), generator=generator) ** 3
+    values = torch.ones(1, len(NAMES)) if seed == 0 else values
+    found = of_players(values.tolist(), names=(NAMES,), error=(values.abs() / 9).tolist())
+    ax = force(found, None if size is None else Figure(size).add_subplot(), most=len(NAMES))
+    FigureCanvasAgg(ax.figure).draw()
+    texts = [each for each in ax.texts if not each.get_text().startswith("score")]
+    boxes = [each.get_window_extent() for each in texts]
+    assert len(boxes) >= (5 if size is None else 2)
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    assert all(ax.bbox.x0 - 8 < box.x0 and box.x1 < ax.bbox.x1 + 8 for box in boxes)
+    assert all(ax.bbox.y0 - 1 < box.y0 for box in boxes)
+    lines = [line.get_path().transformed(line.get_transform()) for line in ax.get_lines()]
+    inner = [Bbox.from_extents(b.x0 + 2, b.y0 + 2, b.x1 - 2, b.y1 - 4) for b in boxes]
+    assert not any(line.intersects_bbox(box, filled=False) for line in lines for box in inner)
+
+
+def test_a_line_leads_to_each_name_that_is_not_right_below():
+    wanted = [Wanted(1.0, "first", ()), Wanted(1.3, "second", ()), Wanted(0.0, "edge", ())]
+    first, second, edge = placed(wanted, 4.0)
+    assert (first.row, second.row, edge.row) == (0, 1, 0)
+    assert (first.x, second.x) == (1.0, 1.3)
+    assert edge.x == edge.width / 2
+    below = placed([wanted[0], Wanted(1.0, "no line leads down here", ())], 4.0)
+    assert below == [first]
+    assert placed([Wanted(0.5, "n" * 80, ())], 1.0)[0].words == f"{'n' * 7}…"
+    assert placed([Wanted(0.1, "n" * 80, ())], 0.2) == []
+    assert [each.words for each in placed(wanted, 1.9, rows=1)] == ["first", "edge"]

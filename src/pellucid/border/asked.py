@@ -57,11 +57,14 @@ def asked(
     _check_methods(model, methods, kind or "tensor", estimator=estimator)
     taken = _ENCODERS[kind or "tensor"](model, inputs, methods)
     ask = models.of_estimator(model) if estimator else model
-    called = models.Called(ask, taken.schema, _name(model))
     labels = models.labels(model) if estimator else []
+    schema = replace(taken.schema, classes=tuple(map(str, labels)))
+    called = models.Called(ask, schema, _name(model))
+    if estimator:
+        models.check_outputs(model, targets, called.name)
     return Asked(
         model=called,
-        inputs=Inputs(leaves=(taken.rows,), tree=taken.rows, schema=taken.schema),
+        inputs=Inputs(leaves=(taken.rows,), tree=taken.rows, schema=schema),
         methods=taken.methods,
         targets=[_target(each, labels, called.name, estimator) for each in targets],
     )
@@ -292,6 +295,7 @@ def _target(given: Any, labels: Sequence[Any], name: str, estimator: bool) -> An
         return given
     if isinstance(given, str):
         return models.number(str(given), labels, name)
+    models.check_column(given, labels)
     if isinstance(given, np.ndarray):
         given = given.tolist()
     if isinstance(given, list | tuple) and given and all(isinstance(k, str) for k in given):

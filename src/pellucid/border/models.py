@@ -12,11 +12,23 @@ from torch import Tensor, nn
 
 from pellucid.batching import is_out_of_memory
 from pellucid.border.schema import Schema
-from pellucid.errors import InputError, ModelError, PellucidError, UnknownNameError, show
+from pellucid.errors import (
+    InputError,
+    ModelError,
+    PellucidError,
+    TargetError,
+    UnknownNameError,
+    show,
+)
 from pellucid.structure import children, is_plain_sequence
 
 # Files that run code of their own when they are read.
 PICKLES = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".dill", ".cloudpickle")
+
+# What targets are that name classes, of whichever output.
+PLAIN = (str, int, np.integer, list, tuple, np.ndarray, Tensor)
+# So many outputs of a model are listed with their classes.
+MOST_SHOWN = 3
 
 SAFELY = (
     "Write a factory that makes the model and loads its numbers (safetensors, or a state dict with "
@@ -146,6 +158,55 @@ def number(label: str, classes: Sequence[Any], name: str) -> int:
     return known.index(label)
 
 
+def check_column(given: Any, classes: Sequence[Any]) -> None:
+    """Raise for a number that is the label of a class, and of no column."""
+    whole = isinstance(given, int | np.integer) and not isinstance(given, bool)
+    if whole and not -len(classes) <= given < len(classes) and str(given) in map(str, classes):
+        column = list(map(str, classes)).index(str(given))
+        raise TargetError(
+            f"A target that is a number must be a column of the output, from 0 to "
+            f"{len(classes) - 1}",
+            found=f"{given}, the label of a class",
+            hint=f'Class {given} is column {column}: target="{given}" or target={column}.',
+        )
+
+
+def check_outputs(model: Any, targets: Sequence[Any], name: str) -> None:
+    """Raise unless targets say which output they are of, where a classifier has several."""
+    found = _of_outputs(model)
+    for given in targets if len(found) > 1 else ():
+        if given is None or (isinstance(given, PLAIN) and not _is_path(given)):
+            raise TargetError(
+                f"A target must say which of the {len(found)} outputs of {name} it is of",
+                found="no target" if given is None else show(given),
+                hint="The second class of output 0 is target=pellucid.Target.path(0, target=1). "
+                f"There are: {_listed(found)}.",
+            )
+
+
+def _listed(outputs: list[list[Any]]) -> str:
+    """The first outputs of a model with their classes."""
+    said = [f"output {i} of classes {show(list(map(str, each)))}" for i, each in enumerate(outputs)]
+    return "; ".join([*said[:MOST_SHOWN], *(["..."] if len(said) > MOST_SHOWN else [])])
+
+
+def _is_path(given: Any) -> bool:
+    return isinstance(given, tuple) and bool(given) and isinstance(given[0], str)
+
+
+def _of_outputs(model: Any) -> list[list[Any]]:
+    """The classes of each output of a classifier that returns a list of one table for each."""
+    try:
+        found = getattr(model, "classes_", None)
+    except Exception:  # a property of an estimator that is not fitted
+        return []
+    if not isinstance(found, list | tuple) or any(map(np.isscalar, found)):
+        return []
+    if not callable(getattr(model, "predict_proba", None)):
+        return []  # it predicts one table, of a column for each output
+    return [np.asarray(each).tolist() for each in found]
+
+
 def _decisions(found: np.ndarray, classes: Sequence[Any]) -> np.ndarray:
     if np.ndim(found) == 1 and len(classes) == 2:
         return np.stack([-found, found], axis=1)
@@ -159,10 +220,10 @@ def _votes(found: Any, classes: Sequence[Any]) -> np.ndarray:
 
 def _tensors(answer: Any, rows: int, name: str) -> Any:
     """What a model returned, with tensors in the place of arrays; checked once."""
-    if isinstance(answer, Tensor):
-        found = answer.detach()
-    elif isinstance(answer, np.ndarray):  # as nearly all are
+    if isinstance(answer, np.ndarray):  # as nearly all are
         found = _tensor(answer, name)
+    elif isinstance(answer, Tensor):
+        found = answer.detach()
     elif is_plain_sequence(answer) and answer and hasattr(answer[0], "shape") and answer[0].shape:
         return tuple(_tensors(item, rows, name) for item in answer)
     elif children(answer) and not is_plain_sequence(answer):
@@ -177,7 +238,7 @@ def _tensors(answer: Any, rows: int, name: str) -> Any:
             "lambda rows: np.stack([model(row) for row in rows]).",
         )
     # The sum first: it is finite only where every number is, and costs a fraction.
-    if not math.isfinite(float(found.sum())) and not torch.isfinite(found).all():
+    if not math.isfinite(found.sum()) and not torch.isfinite(found).all():
         bad = int((~torch.isfinite(found)).reshape(rows, -1).any(1).sum())
         raise ModelError(
             "The model must return finite numbers",
@@ -191,8 +252,12 @@ def _tensor(answer: Any, name: str) -> Tensor:
     """An array, frame, series or list of numbers as a floating-point tensor."""
     try:
         array = np.asarray(answer)
-        kept = array.dtype in (np.float32, np.float64)
-        return torch.from_numpy(np.require(array, None if kept else np.float64, ["C", "W"]))
+        flags = array.flags
+        # Every batch comes here: what is fit to be shared is seen by three attributes.
+        if array.dtype.char not in "fd" or not (flags.c_contiguous and flags.writeable):
+            kept = array.dtype in (np.float32, np.float64)
+            array = np.require(array, None if kept else np.float64, ["C", "W"])
+        return torch.from_numpy(array)
     except (TypeError, ValueError) as error:
         raise ModelError(
             "A model must return numbers",

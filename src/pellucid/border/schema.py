@@ -26,6 +26,12 @@ Kind: TypeAlias = Literal["numeric", "categorical"]
 # What stands before a word, the word, and what stands between it and the next one.
 Piece: TypeAlias = tuple[str, str, str]
 
+CLASSES_NOTE = (
+    "A target that is a number is a column of the output: {}. A string is the label of a class."
+)
+# So many classes are named in a note, and the last.
+MOST_NAMED = 4
+
 # Between the name of a column and what a sample has there.
 EQUALS = " = "
 
@@ -44,7 +50,7 @@ class Schema:
     each column of a table. A category is coded by its place in `categories`, where `None` stands
     for a missing one; a missing number is NaN. `pieces` are those of texts, of which code i stands
     for the one at i - 1. There is a piece without a word for every piece, which is what remains
-    where the word is absent.
+    where the word is absent. `classes` are the labels of a classifier, in the order of its scores.
 
     >>> schema = Schema(layout="texts", pieces=(("", "Not", " "), ("", "bad", "!"), ("", "", " ")))
     >>> schema.decode(torch.tensor([[1, 2], [3, 2], [2, 0]]))
@@ -58,6 +64,7 @@ class Schema:
     dtypes: tuple[str, ...] = ()
     ordered: tuple[bool, ...] = ()
     pieces: tuple[Piece, ...] = ()
+    classes: tuple[str, ...] = ()
 
     @property
     def is_text(self) -> bool:
@@ -71,7 +78,7 @@ class Schema:
 
     def decode(self, rows: Tensor) -> Any:
         """Write rows as what the model is called with: a frame, an array or a list of strings."""
-        return self.writer(rows.detach().cpu().numpy())
+        return self.writer(rows.numpy(force=True))
 
     @cached_property
     def writer(self) -> "Callable[[np.ndarray], Any]":
@@ -107,6 +114,20 @@ class Schema:
             return tuple(self.pieces[code - 1][1] if code > 0 else "" for code in row.tolist())
         pairs = zip(self.names, self.given(row), strict=True)
         return tuple(f"{name}{EQUALS}{has}" for name, has in pairs)
+
+    def names_of(self, output: Any) -> tuple[str, ...]:
+        """The labels of the classes that an output (sample, class) has scores of, if known."""
+        shape = tuple(getattr(output, "shape", ()))
+        return self.classes if shape[1:] == (len(self.classes),) else ()
+
+    def notes(self) -> list[str]:
+        """Which column is which class, where labels are numbers that are not those of columns."""
+        pairs = list(enumerate(self.classes))
+        if not all(map(_is_whole, self.classes)) or all(str(i) == name for i, name in pairs):
+            return []
+        said = [f"{i} is class {name}" for i, name in pairs]
+        said[MOST_NAMED:-1] = ["..."] if len(said) > MOST_NAMED + 1 else said[MOST_NAMED:-1]
+        return [CLASSES_NOTE.format(", ".join(said))]
 
     def absence(self, codes: Tensor) -> Tensor:
         """The codes of texts without their words: what stands between these stays."""
@@ -176,6 +197,10 @@ class Schema:
         if self.is_text:
             return f"Schema({len(self.pieces)} pieces of text)"
         return f"Schema({self.layout} of {len(self.names)} columns: {show(list(self.names))})"
+
+
+def _is_whole(label: str) -> bool:
+    return label.removeprefix("-").isdecimal()
 
 
 def _one_a_column(labels: Tensor) -> bool:

@@ -34,7 +34,8 @@ class Parts(NamedTuple):
 class Sample(NamedTuple):
     """What a cut may ask of the inputs: the tensor, its name, and which of all samples it holds.
 
-    `axis` is that of the samples in the user's layout, and `columns` are the names of columns.
+    `axis` is that of the samples in the user's layout, `columns` are the names of columns, and
+    `words` those of each text, one for each of its places.
     """
 
     leaf: Tensor
@@ -43,6 +44,7 @@ class Sample(NamedTuple):
     total: int
     axis: int = 0
     columns: tuple[str, ...] = ()
+    words: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -24,7 +24,7 @@ from pellucid.features.cuts import (
     Tokens,
     Windows,
 )
-from pellucid.features.groups import columns_of, mask_of, words_of
+from pellucid.features.groups import TextWords, columns_of, mask_of, words_of
 from pellucid.features.players import NOBODY, Players
 from pellucid.features.tree import Tree, correlated
 from pellucid.options import number, one_of, whole
@@ -46,6 +46,7 @@ class Features:
     | `Features.superpixels(count)` | connected regions whose pixels look alike, of each image |
     | `Features.tokens()` | every place of a text |
     | `Features.words(tokens)` | the tokens of a word |
+    | `Features.words(together=True)` | every word of a text, wherever it stands |
     | `Features.windows(length)` | stretches of a signal |
     | `Features.channels()` | every channel |
     | `Features.columns(groups)` | columns of a table, those of a group together |
@@ -134,13 +135,24 @@ class Features:
         return cls(cuts=(Tokens(),))
 
     @classmethod
-    def words(cls, tokens: Any, *, special: bool = False) -> "Features":
+    def words(
+        cls, tokens: Any = None, *, special: bool = False, together: bool = False
+    ) -> "Features":
         """The tokens of a word are a player, by its text; padding is always there.
 
         `tokens` are the strings of each sample's tokens, or a `pellucid.words.Grouping`, which may
-        also be one of sentences. Special tokens (`[CLS]`) are always there too, unless `special`.
+        also be one of sentences; texts that are given as strings need none. Special tokens
+        (`[CLS]`) are always there too, unless `special`. Each word is a player where it stands, or
+        equal words are one, `together` (a bag of words).
+
+        >>> tokens = [["so", "very", "so"]]
+        >>> ids = Inputs.of(torch.tensor([[4, 5, 4]]))
+        >>> Features.words(tokens, together=True).players(ids).labels[0]
+        tensor([[0, 1, 0]])
         """
-        return cls(cuts=(words_of(tokens, special=special),))
+        if tokens is None:
+            return cls(cuts=(TextWords(together=together),))
+        return cls(cuts=(words_of(tokens, special=special, together=together),))
 
     @classmethod
     def windows(
@@ -231,6 +243,8 @@ class Features:
         rows = torch.arange(inputs.rows) if rows is None else rows
         schema = getattr(inputs, "schema", None)
         columns = tuple(map(str, schema.names)) if schema is not None else ()
+        texts = inputs.leaves[0] if schema is not None and schema.is_text else ()
+        words = tuple(schema.titles(row) for row in texts) if schema is not None else ()
         for place, leaf in enumerate(inputs.leaves):
             yield (
                 self._cuts(inputs)[place],
@@ -241,6 +255,7 @@ class Features:
                     total=inputs.rows if total is None else total,
                     axis=inputs.axes[place],
                     columns=columns,
+                    words=words,
                 ),
             )
 

@@ -99,6 +99,41 @@ class Words(Cut):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class TextWords(Cut):
+    """The words of texts that are given as strings: each place, or equal words `together`."""
+
+    together: bool
+
+    def parts(self, sample: Sample) -> Parts:
+        """The words of each sample, in the order in which they come first."""
+        if not sample.words:
+            raise InputError(
+                "Words without `tokens` must be those of texts, which are lists of strings",
+                got=sample.leaf,
+                hint="Of ids name the tokens: Features.words(tokens).",
+            )
+        rows = [range(len(row)) for row in sample.words]
+        members = [
+            [place if word else NOBODY for place, word in zip(places, row, strict=True)]
+            for places, row in zip(rows, sample.words, strict=True)
+        ]
+        if not self.together:
+            return Parts(torch.tensor(members), tuple(tuple(filter(None, r)) for r in sample.words))
+        found = [merged(row, words) for row, words in zip(members, sample.words, strict=True)]
+        return Parts(torch.tensor([row for row, _ in found]), tuple(names for _, names in found))
+
+
+def merged(members: Sequence[int], names: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:
+    """Players of one name joined to one: who each element belongs to, and the names.
+
+    >>> merged([0, 1, 2, -1], ["so", "very", "so"])
+    ([0, 1, 0, -1], ('so', 'very'))
+    """
+    order = {name: i for i, name in enumerate(dict.fromkeys(filter(None, names)))}
+    return [NOBODY if each < 0 else order[names[each]] for each in members], tuple(order)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Mask(Cut):
     """The player of each element, by any whole numbers; those below zero are nobody's.
 
@@ -185,7 +220,7 @@ def columns_of(groups: Any, names: Sequence[Any] | None) -> Columns:
     return Columns(names=tuple(map(str, names or ())), groups=made)
 
 
-def words_of(tokens: Any, *, special: bool) -> Words:
+def words_of(tokens: Any, *, special: bool, together: bool) -> Words:
     """Words of what the user gave: the tokens of each sample, or a grouping of them."""
     from pellucid.words import Grouping
     from pellucid.words.grouping import PADDING
@@ -205,6 +240,9 @@ def words_of(tokens: Any, *, special: bool) -> Words:
         number = {old: new for new, old in enumerate(i for i, own in enumerate(kept) if own)}
         members.append(tuple(number.get(group, NOBODY) for group in row))
         names.append(tuple(pieces[i].text for i in number))
+    if together:
+        joined = [merged(row, own) for row, own in zip(members, names, strict=True)]
+        members, names = [tuple(row) for row, _ in joined], [own for _, own in joined]
     return Words(members=tuple(members), names=tuple(names))
 
 

@@ -52,7 +52,8 @@ class LIME(Method):
 
     Players are kept (z'_d = 1) or removed (z'_d = 0, the baseline): how many is drawn uniformly,
     then which. All coalitions are run, with the weights they would be drawn with, where they are
-    no more than `samples`. D is 1 - cos(x', z') with width 0.25, or with `distance="l2"` the root
+    no more than `samples`; of texts, `features=Features.words(together=True)` removes equal words
+    at once, as one player. D is 1 - cos(x', z') with width 0.25, or with `distance="l2"` the root
     of the number of removed players, with width 0.75 sqrt(players).
     With `data`, rows (row, column) of a table, nothing is removed: numbers are drawn from a normal
     distribution with the standard deviation of their column, `around` the sample or the mean of
@@ -63,7 +64,7 @@ class LIME(Method):
 
     `samples` counts draws besides the sample itself. `k` features are chosen by `select`:
     `forward` selection, the `lasso` path or the largest contributions of all (`weights`).
-    `model="tree"` fits a regression tree of this `depth`; its values are what the splits on the
+    `local="tree"` fits a regression tree of this `depth`; its values are what the splits on the
     way to the sample's leaf add. The fit is repeated on `runs` bootstrap samples of the draws:
     `error` is the standard error of each value. With `tolerance`, drawing stops as soon as the
     errors of a sample are at most that fraction of its largest value.
@@ -95,7 +96,7 @@ class LIME(Method):
     width: float | None = None
     k: int | None = None
     seed: int = 0
-    model: LocalModel = "linear"
+    local: LocalModel = "linear"
     select: Select = "forward"
     distance: Distance = "cosine"
     around: Around = "sample"
@@ -107,7 +108,7 @@ class LIME(Method):
     tolerance: float | None = None
 
     def __post_init__(self) -> None:
-        one_of(self.model, "`model` of lime", ("linear", "tree"))
+        one_of(self.local, "`local` of lime", ("linear", "tree"))
         one_of(self.select, "`select` of lime", ("forward", "lasso", "weights"))
         one_of(self.distance, "`distance` of lime", ("cosine", "l2"))
         one_of(self.around, "`around` of lime", ("sample", "mean"))
@@ -235,7 +236,7 @@ class LIME(Method):
         """Raise where a linear model has more weights than there are draws."""
         most = int(players.counts.max())
         fitted = most if self.k is None or self.select == "weights" else min(most, self.k)
-        if self.model == "linear" and self.ridge == 0 and fitted >= self.samples + 1:
+        if self.local == "linear" and self.ridge == 0 and fitted >= self.samples + 1:
             raise InputError(
                 f"`samples` must be at least {fitted}, one for each weight of the local model",
                 got=self.samples,
@@ -293,7 +294,7 @@ class LIME(Method):
         yield Share(text=UNIQUE_NOTE, some=int((~local.unique).sum()), of=samples)
         exact = space.exact.expand(samples)
         wanted = space.counts.clamp(max=self.k or space.features).expand(samples)
-        wanted = wanted + 1 if self.model == "linear" else 2 ** wanted.clamp(max=self.depth)
+        wanted = wanted + 1 if self.local == "linear" else 2 ** wanted.clamp(max=self.depth)
         thin = ~exact & (local.effective < wanted)
         yield Share(text=THIN_NOTE, some=int(thin.sum()), of=samples)
         yield Share(text=EXACT_NOTE, some=int(exact.sum()), of=samples)

@@ -19,7 +19,7 @@ Select = Literal["forward", "lasso", "weights"]
 class Recipe:
     """What kind of local model is fitted, of how many features, and how often again."""
 
-    model: LocalModel
+    local: LocalModel
     k: int | None
     select: Select
     ridge: float
@@ -66,7 +66,7 @@ class Local:
 def fit(near: Near, scores: Tensor, weights: Tensor, own: Tensor, recipe: Recipe) -> Local:
     """One local model a sample; scores (sample, draw), weights and own features as in `near`."""
     shifted = scores - scores[:, :1]  # no digits are lost to what all draws share
-    found = _tree if recipe.model == "tree" else _linear
+    found = _tree if recipe.local == "tree" else _linear
     return found(near.features, shifted, scores[:, 0], weights, own, recipe)
 
 

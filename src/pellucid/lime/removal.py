@@ -12,6 +12,7 @@ from pellucid.case import Case
 from pellucid.features import Players
 from pellucid.game import Game
 from pellucid.lime.near import Near
+from pellucid.seeding import seeded
 
 Distance = Literal["cosine", "l2"]
 
@@ -142,7 +143,7 @@ def drawn(count: int, samples: int, seed: int) -> Tensor:
     """Coalitions of so many players, (draw, player), without that of all of them."""
     if fits(count, samples):
         return _all(count)
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + count) % 2**63)
+    generator = seeded(seed, count)
     sizes = torch.randint(count, (samples, 1), generator=generator)
     places = torch.rand(samples, count, generator=generator).argsort(1)
     return torch.zeros(samples, count, dtype=torch.bool).scatter_(

@@ -79,7 +79,7 @@ def sweep_width(explanation: Explanation, widths: Sequence[float] | None = None)
         )
     scores = explanation.evidence["scores"].cpu().double()
     used = explanation.evidence["draws"].cpu()
-    space = method.space(_inputs(explanation), players)
+    space = method.space(inputs_of(explanation), players)
     own = method.widths(space).expand(len(scores))
     steps = _steps(own, widths)
     recipe = replace(method.recipe, runs=0)
@@ -94,7 +94,7 @@ def sweep_width(explanation: Explanation, widths: Sequence[float] | None = None)
     )
 
 
-def _inputs(explanation: Explanation) -> Inputs:
+def inputs_of(explanation: Explanation) -> Inputs:
     """The inputs of an explanation, with what it knows of their columns."""
     given, schema = explanation.inputs, explanation.schema
     if schema is None:

@@ -12,6 +12,7 @@ from pellucid.case import Case
 from pellucid.errors import InputError
 from pellucid.features import Players
 from pellucid.lime.near import Near
+from pellucid.seeding import seeded
 from pellucid.structure import Inputs
 
 Around = Literal["sample", "mean"]
@@ -110,7 +111,7 @@ class Table:
     @cached_property
     def _noise(self) -> Tensor:
         """Standard normal numbers, (draw, column); zero for a column that is constant."""
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = seeded(self.seed)
         shape = (self.samples, len(self.labels))
         found = torch.randn(shape, generator=generator, dtype=torch.float64)
         return torch.where(self.constant, 0, found)
@@ -118,7 +119,7 @@ class Table:
     @cached_property
     def _picks(self) -> Tensor:
         """Which row of the data each column of a draw is from, (draw, column)."""
-        generator = torch.Generator().manual_seed((self.seed + 1_000_003) % 2**63)
+        generator = seeded(self.seed + 1_000_003)
         shape = (self.samples, self.features)
         picks = torch.randint(len(self.table), shape, generator=generator)
         return picks[:, self.labels.clamp(min=0)]

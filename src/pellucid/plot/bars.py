@@ -14,6 +14,7 @@ from pellucid.plot.color import Floats, Scale, colorize, number
 from pellucid.plot.legend import INK
 from pellucid.plot.parts import Parts, check_explanation
 from pellucid.plot.summary import Summary
+from pellucid.plot.titles import titled
 
 # Of what has no sign.
 PLAIN = {False: "#3b4cc0", True: "#ffcf67"}
@@ -44,7 +45,7 @@ def bar(
     'mean |value| of 20 samples; bars: standard error of the mean'
     """
     check_explanation(explanation)
-    title = type(explanation.method).__name__ if title is None else title
+    title = titled(explanation, row) if title is None else title
     if row is None and len(explanation) > 1:
         return _means(Summary.of(explanation, names=names), ax, most, dark, title)
     parts = Parts.of(explanation, row=row or 0, names=names).strongest(most)
@@ -52,7 +53,7 @@ def bar(
     ax = rows_axes(ax, parts.names, dark)
     draw_bars(ax, parts.names, parts.values, parts.errors, scale, dark=dark)
     said = [f"color: ±{number(scale.span)}, {scale.source()}"]
-    said += ["bars: standard error"] if parts.has_errors else []
+    said += parts.chance
     return finish(ax, dark, title=title, caption=said)
 
 

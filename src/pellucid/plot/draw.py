@@ -17,6 +17,7 @@ from pellucid.plot.legend import INK, PAPER, colormap, ink, legend, norm
 from pellucid.plot.map import Map, ScaleLike
 from pellucid.plot.signal import ticks, waves
 from pellucid.plot.text import draw_text
+from pellucid.plot.titles import titled
 from pellucid.pooling import Pooling
 
 # A table with more features than this shows those with the largest values.
@@ -84,7 +85,7 @@ def draw(
         names=names,
         rate=rate,
     )
-    title = type(explanation.method).__name__ if title is None else title
+    title = titled(explanation, row) if title is None else title
     if overlay == "auto":
         overlay = None if shown.regions is None else OPACITY
     ax = axes_for(ax) or canvas(shown, 1, 1, dark).add_subplot()

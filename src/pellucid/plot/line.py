@@ -1,6 +1,6 @@
 """The local model near one sample, seen along one player: draws, their weights and the line."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,13 +10,14 @@ from matplotlib.axes import Axes
 from pellucid.errors import InputError
 from pellucid.explanation import Explanation
 from pellucid.lime import LIME
+from pellucid.lime.sweep import inputs_of
 from pellucid.plot.axes import axes_for, finish, new_axes
 from pellucid.plot.color import Floats, number, sign_color
 from pellucid.plot.legend import INK
 from pellucid.plot.names import plain
 from pellucid.plot.parts import check_explanation
 from pellucid.plot.swarm import GRAY, place_of
-from pellucid.structure import Inputs
+from pellucid.plot.titles import titled
 
 if TYPE_CHECKING:
     from pellucid.features import Players
@@ -50,7 +51,7 @@ class LocalLine:
         """Make the draws of an explanation by lime again; the model is not run."""
         check_explanation(explanation)
         method, players = explanation.method, explanation.features
-        if not isinstance(method, LIME) or players is None or method.model != "linear":
+        if not isinstance(method, LIME) or players is None or method.local != "linear":
             raise InputError(
                 "A local line must be that of an explanation by lime with a linear model",
                 found=f"one by {method!r}",
@@ -83,8 +84,7 @@ def _draws(
     explanation: Explanation, method: LIME, players: "Players", row: int
 ) -> tuple[Floats, Floats]:
     """The features (draw, player) and the weights (draw,) of the draws of one sample."""
-    inputs = Inputs.of(explanation.inputs, explanation.batch_axis)
-    space = method.space(replace(inputs, schema=explanation.schema), players)
+    space = method.space(inputs_of(explanation), players)
     used = int(explanation.evidence["draws"][row])
     near = space.near(torch.tensor([row]), used)
     widths = method.widths(space)
@@ -128,7 +128,7 @@ def local_line(
     look: dict[str, Any] = {"facecolors": "none", "edgecolors": INK[dark], "linewidths": 1.5}
     ax.scatter(x[:1], found.scores[:1], s=70, zorder=3, **look)
     ax.set_ylabel("score")
-    title = type(explanation.method).__name__ if title is None else title
+    title = titled(explanation, row) if title is None else title
     axis = "absent or present" if found.is_switch else "as the local model reads it"
     said = f"slope {number(found.slope)}; weighted R² of the local model {number(found.fidelity)}"
     return finish(ax, dark, title=title, caption=[f"{found.name}: {axis}", said])

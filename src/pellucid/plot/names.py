@@ -25,6 +25,8 @@ def given(explanation: Explanation) -> Floats:
     if features is None:
         return np.zeros((len(explanation), 0))
     found = torch.full((len(explanation), features.count), torch.nan, dtype=torch.float64)
+    if explanation.grouping is not None:  # a word is none of the numbers of its tokens
+        return found.numpy()
     for labels, leaf in zip(features.labels, _inputs(explanation), strict=True):
         if leaf is not None and leaf.ndim == 2 and leaf.is_floating_point():
             found = torch.where(found.isnan(), _of_table(labels, leaf, features.count), found)

@@ -118,6 +118,13 @@ class Parts:
         return self.errors is not None and bool((np.nan_to_num(self.errors) > 0).any())
 
     @property
+    def chance(self) -> list[str]:
+        """What a caption says of sampling: nothing where the method does not sample."""
+        if self.errors is None:
+            return []
+        return ["bars: standard error" if self.has_errors else "exact: no sampling error"]
+
+    @property
     def has_rest(self) -> bool:
         """Whether the values miss so much of the score that it must be drawn."""
         reach = max(abs(self.score - self.base), float(np.abs(self.values).max(initial=0)))

@@ -16,6 +16,7 @@ from pellucid.plot.color import Bytes, Floats, gray, number, sign_color
 from pellucid.plot.legend import INK, PAPER
 from pellucid.plot.map import Map
 from pellucid.plot.parts import Parts, check_explanation, check_most
+from pellucid.plot.titles import titled
 
 Sign: TypeAlias = Literal["positive", "negative", "all"]
 SIGNS = ("positive", "negative", "all")
@@ -112,7 +113,7 @@ def superpixels(
         draw_lines(borders(found.labels == player, closed=True), ax, dark, color=color)
     ax.set_axis_off()
     ax.set_title(
-        type(explanation.method).__name__ if title is None else title,
+        titled(explanation, row) if title is None else title,
         color=INK[dark],
         fontsize=10,
         parse_math=False,

@@ -14,6 +14,7 @@ from pellucid.plot.axes import axes_for, finish, name_rows, new_axes, rows_axes
 from pellucid.plot.color import Floats
 from pellucid.plot.legend import INK, ink
 from pellucid.plot.summary import Summary
+from pellucid.plot.titles import titled
 
 # The ends of the colors of a feature's values: so many percent of them are beyond.
 BEYOND = 5
@@ -100,7 +101,7 @@ def beeswarm(
         ax.scatter(values, heights, c=colors, s=12, linewidths=0.2, edgecolors=INK[dark])
     name_rows(ax, shown.names, np.arange(rows))
     ax.set_ylim(rows - 0.4, -0.6)
-    title = type(explanation.method).__name__ if title is None else title
+    title = titled(explanation) if title is None else title
     count = len(shown.values)
     said = f"value of each player in {count} sample{'s' if count > 1 else ''}"
     finish(ax, dark, title=title, caption=[said])
@@ -140,7 +141,7 @@ def scatter(
     if categories:
         ax.set_xticks(range(len(categories)), categories)
     ax.set_ylabel("value")
-    title = type(explanation.method).__name__ if title is None else title
+    title = titled(explanation) if title is None else title
     return finish(ax, dark, title=title, caption=[summary.names[place]])
 
 

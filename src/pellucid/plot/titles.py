@@ -22,6 +22,26 @@ def titles(explanations: Sequence[Explanation]) -> list[str]:
     return [f"{name} {n}" if n > 1 else name for name, n in zip(named, seen, strict=True)]
 
 
+def titled(explanation: Explanation, row: int | None = None) -> str:
+    """The method, and the class that it explains of a sample, if classes are known by name.
+
+    Without a row, the class that is explained of all samples, if it is one.
+    """
+    method, what = type(explanation.method).__name__, _class(explanation, row)
+    return f"{method}: {what}" if what else method
+
+
+def _class(explanation: Explanation, row: int | None) -> str:
+    """What is explained of one sample, or of all, by the names of classes."""
+    aim, schema = explanation.target, explanation.schema
+    names = () if schema is None else schema.names_of(explanation.output)
+    chosen = {*(aim.classes if row is None or len(aim.classes) == 1 else [aim.classes[row]])}
+    if not names or len(chosen) != 1:
+        return ""
+    called = [names[k] for k in (*chosen, *(() if aim.against is None else (aim.against,)))]
+    return " less ".join(f"class {name}" if name.isdecimal() else name for name in called)
+
+
 def _title(explanation: Explanation, explanations: Sequence[Explanation]) -> str:
     method = explanation.method
     alike = [each.method for each in explanations if type(each.method) is type(method)]

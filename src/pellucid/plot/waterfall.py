@@ -1,5 +1,6 @@
 """From the base value to the score, step by step: the waterfall and the force plot."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
@@ -13,8 +14,11 @@ from pellucid.explanation import Explanation
 from pellucid.plot.axes import axes_for, finish, name_rows, names_width, new_axes, rows_axes, short
 from pellucid.plot.bars import draw_errors
 from pellucid.plot.color import Floats, number, sign_color, signed
+from pellucid.plot.labels import GAP, MOST_ROWS, ROW, Label, Wanted, placed
 from pellucid.plot.legend import INK, PAPER
 from pellucid.plot.parts import REST, Parts
+from pellucid.plot.swarm import GRAY
+from pellucid.plot.titles import titled
 
 Step: TypeAlias = tuple[str, float, float]
 # The inches of a letter beside a bar.
@@ -22,8 +26,11 @@ LETTER = 0.075
 # The width of the tip of an arrow, as a part of that of the strip.
 TIP = 0.008
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
-# So many letters are as wide as the strip of a force plot; a name is not cut to fewer than these.
-LETTERS, SHORTEST = 105, 8
+# The inches of a strip of forces with the score above it, and of the title and the axis around it.
+# LOW is the least of the strip in axes of the user.
+WIDE, TALL, AROUND, LOW = 8.0, 0.9, 0.85, 0.6
+# How high axes reach above a strip that is 1 high, and what is left free at its ends.
+TOP, EDGE = 1.7, 0.03
 
 
 def waterfall(
@@ -62,9 +69,9 @@ def waterfall(
     name_rows(ax, labels, np.arange(len(labels)))
     ax.set_ylim(-0.6, len(labels) - 0.4)
     _draw_steps(ax, parts, steps, dark)
-    title = type(explanation.method).__name__ if title is None else title
+    title = titled(explanation, row) if title is None else title
     said = [f"from {parts.start} to the score {number(parts.score)}"]
-    said += ["bars: standard error"] if parts.has_errors else []
+    said += parts.chance
     return finish(ax, dark, title=title, caption=said)
 
 
@@ -193,7 +200,7 @@ def force(
     """Draw the players of one sample as forces that meet at the score.
 
     Those that raise the score push from the left, those that lower it from the right; the base
-    value is marked. Wide segments are named; the report names each where one points at it.
+    value is marked. The strongest are named, as many as there is room for; the report names each.
 
     Source: Lundberg et al. 2018, "Explainable machine-learning predictions for the prevention of
     hypoxaemia during surgery".
@@ -207,26 +214,56 @@ def force(
     parts = Parts.of(explanation, row=row, names=names).strongest(most)
     parts.check_finite()
     found = Force.of(parts)
-    ax = axes_for(ax) or new_axes(8.0, 2.1, dark)
     low, high = found.span
-    reach = high - low
+    low, reach = low - EDGE * (high - low), (1 + 2 * EDGE) * (high - low)
+    ax = axes_for(ax)
+    width, height = (WIDE, math.inf) if ax is None else _size(ax)
+    labels = placed(_wanted(found, low, width / reach), width, _rows(height))
+    below = GAP + ROW * max((each.row + 1 for each in labels), default=1)
+    down = TOP / (TALL if ax is None else max(height - below, LOW))
+    ax = ax or new_axes(WIDE, TALL + below + AROUND, dark)
     for each in found.segments:
         _segment(ax, each, reach, dark)
+    for label in labels:
+        _name(ax, label, low, reach / width, down, dark)
     ax.vlines(found.score, 0, 1.25, INK[dark], lw=1.5)
     ax.text(found.score, 1.3, f"score {number(found.score)}", ha="center", color=INK[dark])
     ax.vlines(found.base, 0, 1.12, INK[dark], lw=0.8, linestyles="dashed")
-    ax.set_xlim(low - 0.03 * reach, high + 0.03 * reach)
-    ax.set_ylim(-0.75, 1.7)
+    ax.set_xlim(low, low + reach)
+    ax.set_ylim(-down * below, TOP)
     ax.set_yticks([])
-    title = type(explanation.method).__name__ if title is None else title
+    title = titled(explanation, row) if title is None else title
     finish(ax, dark, title=title, caption=[f"dashed: {parts.start}"])
     for side in ("left", "right", "top"):
         ax.spines[side].set_visible(False)
     return ax
 
 
+def _size(ax: Axes) -> tuple[float, float]:
+    """About how many inches axes are wide and high."""
+    box, dpi = ax.get_window_extent(), ax.figure.dpi
+    return float(box.width / dpi), float(box.height / dpi)
+
+
+def _rows(height: float) -> int:
+    """How many rows of names there may be below a strip, in axes so high."""
+    return int(min(max((height - LOW - GAP) / ROW, 1), MOST_ROWS))
+
+
+def _wanted(found: Force, low: float, scale: float) -> list[Wanted]:
+    """What is to be written below the strip, the strongest first; places in inches."""
+    return [
+        Wanted(
+            at=((each.left + each.right) / 2 - low) * scale,
+            name=short(each.name),
+            details=(with_error(each.value, each.error), signed(each.value)),
+        )
+        for each in found.segments
+    ]
+
+
 def _segment(ax: Axes, each: Segment, reach: float, dark: bool) -> None:
-    """An arrow that points to where it pushes, and its name below if there is room."""
+    """An arrow that points to where it pushes."""
     tip = TIP * reach * (1 if each.value > 0 else -1)
     sides = [[(x - tip, 0.0), (x, 0.5), (x - tip, 1.0)] for x in (each.left, each.right)]
     arrow = Polygon([*sides[0], *sides[1][::-1]], edgecolor=PAPER[dark], linewidth=1)
@@ -234,16 +271,15 @@ def _segment(ax: Axes, each: Segment, reach: float, dark: bool) -> None:
     if each.is_rest:
         arrow.set_hatch("///")
     ax.add_patch(arrow)
-    words = _below(each, int(LETTERS * (each.right - each.left) / reach))
+
+
+def _name(ax: Axes, label: Label, low: float, across: float, down: float, dark: bool) -> None:
+    """A name below the strip, with a line to its segment where it is not right below it.
+
+    An inch is so much of the axes `across` and `down`.
+    """
+    x, at, y = low + label.x * across, low + label.at * across, -down * (GAP + ROW * label.row)
+    if label.row or x != at:
+        ax.plot([at, at], [0, y], color=GRAY, lw=0.6, zorder=0)
     look: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 8, "color": INK[dark]}
-    ax.text((each.left + each.right) / 2, -0.08, words, parse_math=False, **look)
-
-
-def _below(each: Segment, room: int) -> str:
-    """What fits below a segment that so many letters are as wide as: its name, and its value."""
-    name = short(each.name)
-    if room < min(len(name), SHORTEST):
-        return ""
-    shown = name if len(name) <= room else f"{name[: room - 1]}…"
-    values = (with_error(each.value, each.error), signed(each.value), "")
-    return "\n".join([shown, next(value for value in values if len(value) <= room)])
+    ax.text(x, y, label.words, parse_math=False, linespacing=1.1, **look)

@@ -72,8 +72,12 @@ def bars(shown: Map) -> list[Mark]:
 
 
 def _error(shown: Map, place: int) -> float | None:
-    """The standard error of a value, if it is known."""
-    if shown.errors is None or not np.isfinite(shown.errors[place]):
+    """The standard error of a value, if it is known, and any is not zero."""
+    if (
+        shown.errors is None
+        or not np.nan_to_num(shown.errors).any()
+        or not np.isfinite(shown.errors[place])
+    ):
         return None
     return float(shown.errors[place])
 

@@ -41,6 +41,7 @@ def predictions(
     Scores become probabilities by a softmax, unless they are probabilities already. What a
     function reads from an output without names of classes need not be classes.
     """
+    classes = classes or known(explanation)
     if explanation.target.kind == "callable" and not classes:
         return []
     scores = _scores(explanation, row)
@@ -66,8 +67,15 @@ def class_name(index: int, classes: Sequence[str]) -> str:
     return str(classes[index]) if -len(classes) <= index < len(classes) else f"class {index}"
 
 
+def known(explanation: Explanation) -> tuple[str, ...]:
+    """The labels of the classes, where the model was a classifier that has some."""
+    schema = explanation.schema
+    return () if schema is None else schema.names_of(explanation.output)
+
+
 def target(explanation: Explanation, *, row: int = 0, classes: Sequence[str] = ()) -> str:
     """Say which score is explained, by the names of the classes."""
+    classes = classes or known(explanation)
     aim = explanation[row].target
     if aim.layer:
         return aim.words().replace("`", "")
@@ -76,6 +84,7 @@ def target(explanation: Explanation, *, row: int = 0, classes: Sequence[str] = (
     if aim.kind == "callable":
         return f"the {aim.name}" if " " in aim.name else f"the function {aim.name}"
     where = aim.place.words()
+    where += f" in output {'.'.join(map(str, aim.where))}" if aim.where else ""
     if aim.kind == "contrast" and aim.against is not None:
         other = f"“{class_name(aim.against, classes)}”"
         return f"the score of {names[0]} less that of {other}{where}"
@@ -86,7 +95,7 @@ def target(explanation: Explanation, *, row: int = 0, classes: Sequence[str] = (
 
 def aim(explanation: Explanation, *, row: int = 0, classes: Sequence[str] = ()) -> str:
     """Name the target in as few words as tell it from others: the class, if it is one."""
-    found = explanation[row].target
+    found, classes = explanation[row].target, classes or known(explanation)
     one = _is_number(explanation) and not classes
     if found.kind == "index" and found.classes and not found.layer and not one:
         return class_name(found.classes[0], classes)
@@ -134,6 +143,8 @@ def error(explanation: Explanation, *, row: int = 0) -> str:
     first = explanation.batch_first()
     spread = _root_mean_square([leaf[row] for _, leaf in leaves(first.error)])
     size = _root_mean_square([leaf[row] for _, leaf in leaves(first.values)])
+    if spread == 0:
+        return "exact: nothing was left to chance"
     if size == 0:
         return f"standard error {number(spread)}"
     return f"standard error {number(spread)}, {percent(spread / size)} of a typical value"

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.explanation import Explanation
-from pellucid.structure import Keys, leaves, transform_at
+from pellucid.structure import Keys, Structure, leaves, transform_at
 from pellucid.words import spans
+from pellucid.words.joined import joined
 from pellucid.words.pieces import Piece, Span, Spelling, pieces, spell, visible
 
 if TYPE_CHECKING:
@@ -130,12 +131,49 @@ def group(explanation: Explanation, grouping: Grouping) -> Explanation:
         return _sums(values, index, axes[path] or 0) if path in fit else values
 
     errors = explanation.error
-    return replace(
+    made = replace(
         explanation,
         values=transform_at(summed, explanation.values),
         error=None if errors is None else transform_at(summed, errors),
         notes=(*explanation.notes, *_notes(grouping.unit, errors is not None)),
         grouping=replace(grouping, paths=tuple(fit)),
+    )
+    return made if explanation.players is None else _of_players(explanation, made)
+
+
+def _of_players(former: Explanation, found: Explanation) -> Explanation:
+    """What was grouped, by the sums of players: each element has the value of all of its player."""
+    grouping, features = found.grouping, former.features
+    if grouping is None or features is None or former.players is None:
+        return found
+    paths = [path for path, _ in leaves(former.values)]
+    texts = [grouping.labels(row) for row in range(len(grouping.pieces))]
+    fit = [path in grouping.paths for path in paths]
+    made = joined(features, grouping.members, texts, fit, grouping.unit)
+    values = made.sums(former.players)
+    error = None if former.player_error is None else made.sums(former.player_error)
+
+    def spread(tree: Structure, table: Tensor | None) -> Structure:
+        if table is None:
+            return tree
+        axes, new = found.value_axes(tree), made.players.spread(table)
+        by_path = dict(zip(paths, new, strict=True))
+        return transform_at(
+            lambda path, old: (
+                by_path[path].movedim(0, min(axes[path] or 0, 1)).to(old)
+                if path in grouping.paths
+                else old
+            ),
+            tree,
+        )
+
+    return replace(
+        found,
+        values=spread(found.values, values),
+        error=spread(found.error, error),
+        features=made.players,
+        players=values,
+        player_error=error,
     )
 
 
