@@ -35,7 +35,7 @@ OnIncomplete: TypeAlias = Literal["warn", "raise", "ignore"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Part:
+class Part:
     """What one method found for one batch of samples; the batch itself, and its tape, let go."""
 
     method: "Method"
@@ -75,7 +75,7 @@ def answer(
     found = []
     for program, group in zip(programs, runs, strict=True):
         with untouched(model) as program.states:
-            ask = partial(_ask_attached, chosen[0]) if differentiable else partial(_ask, chosen)
+            ask = partial(_ask_attached, chosen[0]) if differentiable else partial(ask_all, chosen)
             columns = batches(ask, program, taken, group, batch_size)
         aimed = [aim for aim in group for _ in chosen]
         pairs = zip(aimed, columns, strict=True)
@@ -110,15 +110,15 @@ def batches(
     return [list(column) for column in zip(*batcher.run(inputs.rows, work), strict=True)]
 
 
-def _ask(chosen: "list[Method]", case: Case, targets: list[Target]) -> "list[_Part]":
-    """Ask methods on one batch, which share what they can."""
+def ask_all(chosen: "list[Method]", case: Case, targets: list[Target]) -> "list[Part]":
+    """Ask methods on one batch, which share what they can: for each target, for each method."""
     if case.inputs.schema is not None:  # the model is only called, and its codes stay codes
         alone = _alone(case, targets)
         return _run_all(chosen, alone, alone)
     reads = frozenset[str]().union(*(each.reads for each in chosen))
     several = len(chosen) * len(targets) > 1
     shared = SharedCase.of(case, Recording(tuple(targets), reads), shared=several)
-    if all(each.keeps_integers for each in chosen):
+    if case.embedded is not None or all(each.keeps_integers for each in chosen):
         return _run_all(chosen, shared, shared)
     return _run_all(chosen, shared.of_embeddings(), _alone(case, targets))
 
@@ -128,12 +128,12 @@ def _alone(case: Case, targets: list[Target]) -> SharedCase:
     return SharedCase.of(case, Recording(tuple(targets), frozenset()), shared=False)
 
 
-def _ask_attached(method: "Method", case: Case, targets: list[Target]) -> "list[_Part]":
+def _ask_attached(method: "Method", case: Case, targets: list[Target]) -> "list[Part]":
     """Ask one method on one batch, such that autograd follows its answer."""
     return [_run(method, AttachedCase(**vars(case)).of_embeddings())]
 
 
-def _run_all(chosen: "list[Method]", case: SharedCase, plain: SharedCase) -> "list[_Part]":
+def _run_all(chosen: "list[Method]", case: SharedCase, plain: SharedCase) -> "list[Part]":
     """Run methods on one batch; the first pays for what they share, each has its own notes.
 
     `plain` is the case without embeddings in the place of integers.
@@ -148,7 +148,7 @@ def _run_all(chosen: "list[Method]", case: SharedCase, plain: SharedCase) -> "li
     return found
 
 
-def _run(chosen: "Method", case: Case) -> _Part:
+def _run(chosen: "Method", case: Case) -> Part:
     """Run one method on one batch, and measure what it cost."""
     started = time.perf_counter()
     attribution = chosen.attribute(case)
@@ -156,7 +156,7 @@ def _run(chosen: "Method", case: Case) -> _Part:
         attribution = case.embedded.lower(attribution)
     outcome = case.outcome
     seconds = time.perf_counter() - started
-    return _Part(
+    return Part(
         method=chosen,
         rows=len(case),
         outcome=outcome,
@@ -168,7 +168,7 @@ def _run(chosen: "Method", case: Case) -> _Part:
 
 
 def _join(
-    inputs: Inputs, aim: Target, parts: list[_Part], on_incomplete: OnIncomplete
+    inputs: Inputs, aim: Target, parts: list[Part], on_incomplete: OnIncomplete
 ) -> Explanation:
     """Put the batches together again."""
     outcomes = [part.outcome for part in parts]
@@ -218,7 +218,7 @@ def _given(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _findings(parts: list[_Part], ledger: "Ledger | None") -> tuple[list[str], list[str]]:
+def _findings(parts: list[Part], ledger: "Ledger | None") -> tuple[list[str], list[str]]:
     """Notes and leaks of a method, such as they are of all batches in one."""
     method, found = parts[0].method, [part.attribution for part in parts]
     notes = [note for each in found for note in each.notes]
@@ -232,7 +232,7 @@ def _findings(parts: list[_Part], ledger: "Ledger | None") -> tuple[list[str], l
     return sentences(notes), sentences(leaks)
 
 
-def _baseline(inputs: Inputs, parts: list[_Part]) -> Baseline | None:
+def _baseline(inputs: Inputs, parts: list[Part]) -> Baseline | None:
     """What the values start from: given to the method, or found by it for each sample."""
     found = [part.attribution.reference for part in parts]
     if any(each is None for each in found):

@@ -22,6 +22,7 @@ from pellucid.structure import (
     axis_names,
     batch_axes,
     leaves,
+    outline,
     transform,
     transform_at,
 )
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from pellucid.baseline import Baseline
     from pellucid.border import Schema
-    from pellucid.evaluate.boxes import Boxes, Keep
+    from pellucid.evaluate.boxes import Boxes
     from pellucid.features import Players
     from pellucid.method import Method
     from pellucid.tape.ledger import Ledger
@@ -256,16 +257,11 @@ class Explanation:
         ranked = frame.loc[order].groupby("sample", sort=True).head(k)
         return ranked.sort_values("sample", kind="stable").reset_index(drop=True)
 
-    def boxes(
-        self, threshold: float = 0.2, *, keep: Keep = "largest", blur: float = 0.0
-    ) -> Boxes:
-        """Cut a box and a mask from the map of each sample: the largest part above a threshold.
-
-        See `pellucid.evaluate.boxes.cut`; `boxes().iou(...)` compares them with true ones.
-        """
+    def boxes(self, threshold: float = 0.2, **options: Any) -> Boxes:
+        """Cut a box and a mask from every map, with options of `pellucid.evaluate.boxes.cut`."""
         from pellucid.evaluate.boxes import cut
 
-        return cut(self, threshold, keep=keep, blur=blur)
+        return cut(self, threshold, **options)
 
     def to_numpy(self) -> np.ndarray | tuple[np.ndarray, ...] | dict[str, np.ndarray]:
         """The values as arrays, in the structure of the inputs; bfloat16 becomes float32."""
@@ -352,7 +348,7 @@ class Explanation:
         lines = [
             f"Explanation by {self.method!r}",
             f"  explains      {self.target!r}, score {_numbers(self.score)}",
-            f"  values        {_shapes(self.values)}{where}",
+            f"  values        {outline(self.values)}{where}",
         ]
         if self.completeness is not None:
             explained = _numbers(self.completeness.explained)
@@ -402,9 +398,3 @@ def _same(a: Tensor, b: Tensor) -> bool:
 def _numbers(values: Tensor, most: int = 4) -> str:
     shown = ", ".join(f"{v:.4g}" for v in values[:most].tolist())
     return shown + (", ..." if len(values) > most else "")
-
-
-def _shapes(tree: Any) -> str:
-    from pellucid.structure import outline
-
-    return outline(tree)

@@ -53,7 +53,7 @@ def test_one_sample_has_no_band():
     assert np.isnan(line.low).all()
     ax = curves(own(torch.tensor([[1.0, 2.0]])))
     assert len(ax.collections) == 0
-    assert ax.get_xlabel().splitlines() == ["steps", "mean of 1 samples"]
+    assert ax.get_xlabel().splitlines() == ["steps", "one sample"]
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -61,7 +61,7 @@ def test_methods_have_a_color_each_and_share_the_line_of_chance(dark):
     found = measured()
     ax = curves(found, dark=dark)
     drawn = {line.get_label(): line for line in ax.get_lines()}
-    assert list(drawn) == ["GradientXInput", "random orders", "Saliency"]
+    assert list(drawn) == ["GradientXInput", "Saliency", "random orders"]
     assert len({line.get_color() for line in drawn.values()}) == 3
     mean = found[1].curves["morf"].y.mean(0).numpy()
     assert np.allclose(drawn["Saliency"].get_ydata(), mean)

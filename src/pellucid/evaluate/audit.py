@@ -195,9 +195,7 @@ def audit(
     4
     """
     base = named(method)
-    models = dict(model) if isinstance(model, Mapping) else {"": model}
-    if not models:
-        raise InputError("`model` must be one, or a dict of at least one", got=model)
+    models = _models(model)
     options = _labelled(base, _usual(base, inputs) if choices is None else choices)
     combined = [
         dict(zip(options, each, strict=True)) for each in itertools.product(*options.values())
@@ -211,21 +209,28 @@ def audit(
             got=choices,
             hint=f"Options of {base.name}: {', '.join(_fields(base))}.",
         )
-    aim, found, labels = target, [], []
+    found, labels = [], []
     for name, each in models.items():
+        aim = found[0].target if found and target is None else target
         found += compare(each, inputs, chosen, target=aim, on_incomplete="ignore")
-        aim = found[0].target if aim is None else aim
         own = {MODEL: name} if len(models) > 1 else {}
-        labels += [own | {k: label for k, (label, _) in one.items()} for one in combined]
+        labels += [own | {k: v[0] for k, v in one.items()} for one in combined]
     players = players_of(found, features)
-    values = torch.stack([relevance(each, players).cpu() for each in found])
     return Audit(
         choices=tuple(labels),
         explanations=tuple(found),
-        relevance=shares(values),
+        relevance=shares(torch.stack([relevance(each, players).cpu() for each in found])),
         players=players,
         top=whole(top, "top"),
     )
+
+
+def _models(given: Any) -> dict[str, Callable[..., Any]]:
+    """The models by their names; the only one has none."""
+    models = dict(given) if isinstance(given, Mapping) else {"": given}
+    if not models:
+        raise InputError("`model` must be one, or a dict of at least one", got=given)
+    return models
 
 
 def _verdict(often: float, sign: float) -> str:

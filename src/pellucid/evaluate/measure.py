@@ -14,6 +14,7 @@ from pellucid.batching import BatchSize
 from pellucid.border import asked
 from pellucid.case import Case
 from pellucid.errors import InputError
+from pellucid.evaluate.masks import Masks
 from pellucid.evaluate.measurement import Measurement
 from pellucid.evaluate.metric import Found, Metric, named_metric
 from pellucid.evaluate.trial import Trial
@@ -21,7 +22,7 @@ from pellucid.explanation import Evaluations, Explanation
 from pellucid.inside import inside
 from pellucid.method import Method
 from pellucid.program import Program, untouched
-from pellucid.structure import leaves, outline
+from pellucid.structure import leaves
 
 
 def measure(
@@ -37,8 +38,9 @@ def measure(
 
     `model` is what was explained; `explanations` are those of several methods, for the same inputs
     and target (as `compare` gives them). `masks` are true at what is important, of shape (sample,
-    height, width) for images or that of the inputs, `labels` the true classes (sample,): for
-    metrics that need them. What the methods share (first and last step of every curve, say) is
+    height, width) for images or that of the inputs, or boxes around objects, (sample, 4) or
+    (sample, object, 4) as x0, y0, x1, y1; `labels` the true classes (sample,): for metrics that
+    need them. What the methods share (first and last step of every curve, say) is
     computed once. The answers are ordered by method, then by metric.
 
     >>> import pellucid as pl
@@ -53,7 +55,8 @@ def measure(
     options = cast("list[Method]", chosen)  # what the border reads of both: fields with data
     on = asked(model, _given(rivals[0]), options, [rivals[0].target], rivals[0].batch_axis)
     judges = cast("list[Metric]", on.methods)
-    truth = _masks(masks, rivals[0]), _labels(labels, len(rivals[0]))
+    found_masks = None if masks is None else Masks.of(masks, rivals[0])
+    truth = found_masks, _labels(labels, len(rivals[0]))
     _check_needs(judges, *truth)
     for metric in judges:
         metric.check(on.inputs)
@@ -142,33 +145,12 @@ def _chosen(metrics: Any) -> list[Metric]:
     return [named_metric(each) for each in found]
 
 
-def _check_needs(metrics: Sequence[Any], masks: Tensor | None, labels: Tensor | None) -> None:
+def _check_needs(metrics: Sequence[Any], masks: Masks | None, labels: Tensor | None) -> None:
     given = {"masks": masks, "labels": labels}
     for metric in metrics:
         for need in sorted(metric.needs):
             if given[need] is None:
                 raise InputError(f"{metric.name} must have `{need}`", found="none")
-
-
-def _masks(given: Any, rival: Explanation) -> Tensor | None:
-    """Masks of a shape that broadcasts over the values of the one input."""
-    if given is None:
-        return None
-    made = torch.as_tensor(given)
-    found = [leaf for _, leaf in leaves(rival.batch_first().values)]
-    if len(found) > 1:
-        raise InputError("Masks must be those of one input", found=outline(rival.values))
-    whole = tuple(found[0].shape)
-    apart = (whole[0], *whole[2:])
-    fits = made.shape in (whole, apart, (whole[0], 1, *whole[2:]))
-    binary = made.dtype is torch.bool or bool(((made == 0) | (made == 1)).all())
-    if not (binary and fits):
-        raise InputError(
-            f"`masks` must be true or false, of shape {list(apart if len(whole) > 2 else whole)}",
-            got=made,
-        )
-    bools = made.bool()
-    return bools.unsqueeze(1) if made.shape == apart and len(whole) > 2 else bools
 
 
 def _labels(given: Any, rows: int) -> Tensor | None:
@@ -184,7 +166,7 @@ def _trial(
     case: Case,
     model: Callable[..., Any],
     rivals: Sequence[Explanation],
-    masks: Tensor | None,
+    masks: Masks | None,
     labels: Tensor | None,
 ) -> Trial:
     rows = slice(int(case.rows[0]), int(case.rows[-1]) + 1)
@@ -196,7 +178,8 @@ def _trial(
         model=model,
         inputs=packed,
         rivals=tuple(each[rows] for each in rivals),
-        masks=None if masks is None else masks[rows],
+        masks=None if masks is None else masks.masks[rows],
+        boxes=None if masks is None or masks.boxes is None else masks.boxes[rows],
         labels=None if labels is None else labels[rows],
     )
 

@@ -1,6 +1,7 @@
 """What a metric found: one number for each sample, and how far their mean can be trusted."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,16 +17,40 @@ if TYPE_CHECKING:
 
 # Resamples of a bootstrap: the ends of an interval then move by a fiftieth of its width.
 RESAMPLES = 2000
+# Curves of samples with different steps are shown at so many places.
+COMMON = 101
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Curve:
-    """What was measured on the way: `y` (sample, step) over `x` (step,), with their names."""
+    """What was measured on the way: `y` (sample, step) over `x` (step,), with their names.
+
+    `ticks` are the names of the steps, where they have any: layers, say, or classes.
+    """
 
     x: Tensor
     y: Tensor
     xlabel: str
     ylabel: str
+    ticks: tuple[str, ...] = ()
+
+    @classmethod
+    def join(cls, parts: "Sequence[Curve]") -> "Curve":
+        """The curves of all samples of several; where their steps differ, on steps for all."""
+        x = parts[0].x
+        if any(not torch.equal(part.x, x) for part in parts):
+            ends = [float(part.x[end]) for part in parts for end in (0, -1)]
+            x = torch.linspace(min(ends), max(ends), COMMON, dtype=x.dtype)
+        return replace(parts[0], x=x, y=torch.cat([part.at(x) for part in parts]))
+
+    def at(self, x: Tensor) -> Tensor:
+        """The curve at other places, on straight lines between its own; (sample, place)."""
+        if torch.equal(x, self.x) or len(self.x) < 2:
+            return self.y.expand(-1, len(x))
+        right = torch.searchsorted(self.x, x).clamp(1, len(self.x) - 1)
+        low, high = self.x[right - 1], self.x[right]
+        part = ((x - low) / (high - low)).clamp(0, 1)
+        return torch.lerp(self.y[:, right - 1], self.y[:, right], part.to(self.y))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -94,10 +94,7 @@ class Metric(ABC):
 
     def _join(self, parts: list[Found], rival: Explanation) -> Measurement:
         first = parts[0]
-        curves = {
-            name: dataclasses.replace(curve, y=torch.cat([part.curves[name].y for part in parts]))
-            for name, curve in first.curves.items()
-        }
+        curves = {name: Curve.join([part.curves[name] for part in parts]) for name in first.curves}
         return Measurement(
             metric=self,
             method=rival.method,

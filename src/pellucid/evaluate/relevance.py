@@ -1,5 +1,7 @@
 """How much an explanation gives to each player, whatever players it was made for."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,9 @@ from pellucid.features import Players
 from pellucid.structure import leaves, outline
 
 
-def relevance(explanation: Explanation, players: Players) -> Tensor:
+def relevance(
+    explanation: Explanation, players: Players, step: Sequence[Tensor] | None = None
+) -> Tensor:
     """The relevance of each player, of shape (sample, player), in double precision.
 
         R_p = sum of values over the elements of p      (of |values| where these are slopes)
@@ -18,17 +22,20 @@ def relevance(explanation: Explanation, players: Players) -> Tensor:
     Shares of a score add up with their signs; a slope (a gradient, say) tells by its size how much
     its element matters. A map with one channel counts once where channels go together, and for
     each channel where they are apart. What was explained for players is shared out evenly to the
-    elements of each, so that the same players get back their own values.
+    elements of each, so that the same players get back their own values. With a `step` for each
+    input, a slope stands for what it expects of that: the sum of values times step.
     """
     found = []
     slope = explanation.method.is_slope
-    for values, labels in zip(_densities(explanation), players.labels, strict=True):
-        size = values.abs() if slope else values
+    for place, (values, labels) in enumerate(
+        zip(densities(explanation), players.labels, strict=True)
+    ):
+        size = values if not slope else values.abs() if step is None else values * step[place]
         found.append(_sums(size, labels.to(values.device), players.count))
     return torch.stack(found).sum(0)
 
 
-def _densities(explanation: Explanation) -> list[Tensor]:
+def densities(explanation: Explanation) -> list[Tensor]:
     """The values of each element, in double precision, as shares of those of players."""
     own = explanation.features
     if own is not None and explanation.players is not None:

@@ -24,6 +24,8 @@ Prepared: TypeAlias = list[Tensor]
 WINDOW, REACH = 1.5, 5
 # What keeps the quotients of SSIM from 0/0, as parts of the range of the values.
 STABLE = (0.01, 0.03)
+# Values share a rank that are so close, in units of the precision of the largest.
+ROUNDING = 64
 
 
 class Similarity(ABC):
@@ -32,7 +34,10 @@ class Similarity(ABC):
     It is at most 1, which two equal maps have, and not a number where it is not defined.
     """
 
-    words: str = ""
+    @property
+    @abstractmethod
+    def words(self) -> str:
+        """What it is called on an axis."""
 
     @abstractmethod
     def prepare(self, found: Map) -> Prepared:
@@ -53,7 +58,8 @@ class Correlation(Similarity):
 
         r = sum_i (a_i - mean a)(b_i - mean b) / (|a - mean a| |b - mean b|)
 
-    Equal values share the mean of their ranks. With `absolute`, of the sizes of the values.
+    Values that are equal up to rounding share the mean of their ranks. With `absolute`, of the
+    sizes of the values.
     Source: Adebayo et al. (2018), Sanity Checks for Saliency Maps, for ranks with and without
     absolute values.
 
@@ -66,7 +72,7 @@ class Correlation(Similarity):
     absolute: bool = False
 
     @property
-    def words(self) -> str:  # type: ignore[override]  # of its options
+    def words(self) -> str:
         """What it is called on an axis."""
         return ("rank correlation" if self.ranks else "correlation") + (
             " of sizes" if self.absolute else ""
@@ -77,7 +83,7 @@ class Correlation(Similarity):
         flat = _flat(found)
         flat = flat.abs() if self.absolute else flat
         spread = flat.amax(1) - flat.amin(1)
-        made = ranks(flat) if self.ranks else flat
+        made = ranks(_rounded(flat, found)) if self.ranks else flat
         made = made - made.mean(1, keepdim=True)
         made = made / made.norm(dim=1, keepdim=True)
         constant = ~(spread > 1e-12 * flat.abs().amax(1))  # also of what is not finite
@@ -92,7 +98,10 @@ class Correlation(Similarity):
 class Cosine(Similarity):
     """The cosine of the angle between two maps, a b / (|a| |b|)."""
 
-    words = "cosine"
+    @property
+    def words(self) -> str:
+        """What it is called on an axis."""
+        return "cosine"
 
     def prepare(self, found: Map) -> Prepared:
         """The values of length one; not numbers for a map of zeros."""
@@ -118,7 +127,10 @@ class TopShare(Similarity):
 
     share: float = 0.1
 
-    words = "shared among the strongest"
+    @property
+    def words(self) -> str:
+        """What it is called on an axis."""
+        return "shared among the strongest"
 
     def __post_init__(self) -> None:
         found = number(self.share, "share", "a fraction of the elements", above=0, most=1)
@@ -155,7 +167,10 @@ class StructuralSimilarity(Similarity):
     True
     """
 
-    words = "SSIM"
+    @property
+    def words(self) -> str:
+        """What it is called on an axis."""
+        return "SSIM"
 
     def prepare(self, found: Map) -> Prepared:
         """For each input the sizes, their means and variances, of shape (sample, 3, ...)."""
@@ -271,6 +286,12 @@ def ranks(rows: Tensor) -> Tensor:
 def _flat(found: Map) -> Tensor:
     """All values of each sample in a row, of shape (sample, element), in double precision."""
     return torch.cat([leaf.reshape(len(leaf), -1).to(wide(leaf)) for leaf in found], 1)
+
+
+def _rounded(flat: Tensor, found: Map) -> Tensor:
+    """Whole numbers, which are the same for values that rounding alone keeps apart."""
+    least = ROUNDING * max(torch.finfo(leaf.dtype).eps for leaf in found)
+    return (flat / (least * flat.abs().amax(1, keepdim=True))).round()
 
 
 def _product(a: Prepared, b: Prepared) -> Tensor:

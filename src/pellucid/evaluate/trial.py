@@ -14,9 +14,8 @@ from pellucid.evaluate.relevance import relevance
 from pellucid.explanation import Explanation
 from pellucid.features import Features, FeaturesLike, Players
 from pellucid.game import Game
-from pellucid.structure import Inputs
 
-Scale: TypeAlias = Literal["score", "probability", "log_odds"]
+Scale: TypeAlias = Literal["score", "probability", "log_odds", "margin"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,6 +34,7 @@ class Trial:
     inputs: Any
     rivals: tuple[Explanation, ...]
     masks: Tensor | None = None
+    boxes: Tensor | None = None
     labels: Tensor | None = None
     store: dict[Any, Any] = field(default_factory=dict)
 
@@ -60,46 +60,36 @@ class Trial:
         return Game(self.case, players, self.case.background(baseline))
 
     def on_scale(self, scale: Scale) -> "Trial":
-        """The same trial, of whose class the probability or the log-odds is asked."""
+        """The same trial, of whose class another number is asked; made once for each."""
         if scale == "score":
             return self
+        key = ("scale", scale, self.case is self.plain)
+        if key not in self.store:
+            self.store[key] = self._scaled(scale)
+        case, plain = self.store[key]
+        return replace(self, case=case, plain=plain)
+
+    def _scaled(self, scale: Literal["probability", "log_odds", "margin"]) -> tuple[Case, Case]:
         target = self.case.outcome.target
         if target.kind != "index":
             raise InputError(
-                f"The target must be a class where its {scale} is asked", found=repr(target)
+                f"The target must be a class where its {scale} is asked",
+                found=repr(target),
+                hint='Ask for scale="score".',
             )
+        if scale == "probability" and self._is_probability:
+            return self.case, self.plain
         aimed = replace(target, kind=scale)
-        return replace(
-            self,
-            case=replace(self.case, target=aimed),
-            plain=replace(self.plain, target=aimed),
-        )
+        case = replace(self.case, target=aimed)
+        return case, case if self.case is self.plain else replace(self.plain, target=aimed)
 
-    def again(
-        self,
-        rival: Explanation,
-        inputs: Inputs | None = None,
-        *,
-        target: Any = None,
-        model: Callable[..., Any] | None = None,
-    ) -> Explanation:
-        """What a rival's method says elsewhere: at other points, of another target or model.
-
-        Points have one row for each sample of the batch; the target is the explained one if none
-        is given. Evaluations are booked on the case.
-        """
-        given = self.inputs if inputs is None else _packed(inputs)
-        found = rival.method(
-            self.model if model is None else model,
-            given,
-            target=rival.target if target is None else target,
-            on_incomplete="ignore",
-        )
-        self.case.count(forward=found.evaluations.forward, backward=found.evaluations.backward)
-        return found.batch_first()
-
-
-def _packed(inputs: Inputs) -> Any:
-    """Inputs as a user gives them."""
-    packed = inputs.pack(inputs.leaves)
-    return packed if inputs.schema is None else inputs.schema.decode(inputs.leaves[0])
+    @property
+    def _is_probability(self) -> bool:
+        """Whether the score is one already, as of an estimator: those of all classes sum to one."""
+        outcome = self.case.outcome
+        table = outcome.target.table(outcome.output)
+        if table is None or table.shape[1] < 2 or bool((table < 0).any()):
+            return False
+        if not torch.allclose(table.sum(1), table.new_ones(()), atol=1e-4):
+            return False
+        return torch.equal(outcome.target.score(outcome.output, outcome.output), outcome.score)

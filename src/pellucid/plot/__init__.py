@@ -5,11 +5,13 @@ Figures are objects of their own: pyplot and its global state are never touched,
 
 from pellucid.plot.bars import bar
 from pellucid.plot.boxes import boxes
+from pellucid.plot.cascade import Cascade, cascade
 from pellucid.plot.color import Scale
 from pellucid.plot.curves import Bands, curves
 from pellucid.plot.draw import draw
 from pellucid.plot.examples import examples
 from pellucid.plot.grid import grid
+from pellucid.plot.leaderboard import leaderboard, tradeoff
 from pellucid.plot.line import LocalLine, local_line
 from pellucid.plot.map import Map
 from pellucid.plot.parts import Parts
@@ -21,6 +23,7 @@ from pellucid.plot.waterfall import Force, force, waterfall
 
 __all__ = [
     "Bands",
+    "Cascade",
     "Force",
     "LocalLine",
     "Map",
@@ -32,14 +35,17 @@ __all__ = [
     "bar",
     "beeswarm",
     "boxes",
+    "cascade",
     "curves",
     "draw",
     "examples",
     "force",
     "grid",
+    "leaderboard",
     "local_line",
     "scatter",
     "seen",
     "superpixels",
+    "tradeoff",
     "waterfall",
 ]
