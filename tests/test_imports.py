@@ -44,6 +44,7 @@ LAYERS = [
     ["report"],
     ["choices"],
     ["subjects"],
+    ["datasets"],
     ["commands"],
     ["cli"],
     ["__main__"],

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 from pellucid.errors import InputError
 
 if TYPE_CHECKING:
+    from pellucid.evaluate import Metric
     from pellucid.method import Method
 
 DEFAULT_METHODS = ("gradcam", "lrp", "integrated_gradients", "smoothgrad")
 # The same where the model is only called, on a row of a table or on a text.
 USUAL_OF_ROWS = ("lime", "kernel_shap", "occlusion")
+
+# What explanations are judged by, where nothing is named: faithful, and simple.
+DEFAULT_METRICS = ("selectivity", "effective_features")
 
 # Files of tables, and what stands between two of their values; and files of texts.
 TABLES = {".csv": ",", ".tsv": "\t"}
@@ -55,6 +59,31 @@ def chosen(
             if "data" in defaults(name) and "baseline" not in given.get(name, {}):
                 given[name] = {"data": data} | given.get(name, {})
     return [_method(name, given.get(name, {})) for name in wanted]
+
+
+def chosen_metrics(names: str | None, options: tuple[str, ...]) -> "list[Metric]":
+    """Make the metrics that are named, or the usual ones, with their options."""
+    from dataclasses import fields
+
+    from pellucid.evaluate import metrics, named_metric
+
+    asked = DEFAULT_METRICS if names is None else names.split(",")
+    wanted = list(dict.fromkeys(name.strip() for name in asked if name.strip()))
+    if not wanted:
+        raise InputError("`--metrics` must name at least one metric", got=names)
+    given: dict[str, dict[str, Any]] = {name: {} for name in wanted}
+    for option in options:
+        name, key, value = _option(option)
+        if name not in given:
+            raise InputError(
+                "`--metric-option` must be for a metric that `--metrics` names",
+                got=option,
+                hint=f"Those are: {', '.join(wanted)}.",
+            )
+        kind = metrics().get(name)
+        known = {} if kind is None else {each.name: each.default for each in fields(kind)}
+        given[name][key] = _typed(option.partition("=")[0], value, known.get(key))
+    return [named_metric(name, **own) for name, own in given.items()]
 
 
 def kind_of(files: Sequence[str]) -> str:

@@ -109,6 +109,7 @@ def main() -> None:
     "--background",
     help="A table whose rows are what a row is held against. [default: the table itself]",
 )
+@click.option("--evidence", is_flag=True, help="Judge each map: better than chance? Is it stable?")
 def explain(
     files: tuple[str, ...],
     model: str,
@@ -120,12 +121,13 @@ def explain(
     batch_size: int | None,
     rows: tuple[int, ...],
     background: str | None,
+    evidence: bool,
 ) -> None:
     """Explain what a model makes of each FILE, and write it down as one HTML file.
 
     A FILE is a photograph, a table (.csv, .tsv) of which --row names the rows, or a text (.txt).
     """
-    from pellucid.report import check_writable
+    from pellucid.report import check_writable, with_evidence
 
     if target is not None and top is not None:
         raise InputError("`--target` and `--top` must not be given both", got=f"--top {top}")
@@ -146,6 +148,8 @@ def explain(
         _explain_one(what, subject, chosen, aim, top or 1, batch_size)
         for subject in _progress(what.subjects)
     ]
+    if evidence:
+        sections = [with_evidence(what.model, each) for each in _progress(sections)]
     # Written first: what is printed may go to a reader that stops listening.
     _write(page, image, sections, what)
     for section in sections:
@@ -220,6 +224,8 @@ def noise(photo: str, model: str, methods: str, target: str | None, out: str) ->
     click.echo(f"picture  {image}")
 
 
+main.add_command(commands.evaluate)
+main.add_command(commands.list_metrics)
 main.add_command(commands.surrogate)
 
 
@@ -274,7 +280,7 @@ def _say(section: "Section") -> None:
 
 def _say_method(explanation: "Explanation", section: "Section") -> None:
     from pellucid.plot import Map
-    from pellucid.report import wording
+    from pellucid.report import judged, wording
     from pellucid.subjects import listed
 
     shown = Map.of(explanation, names=section.features, tokens=section.tokens)
@@ -286,6 +292,7 @@ def _say_method(explanation: "Explanation", section: "Section") -> None:
         ("completeness", wording.completeness(explanation)),
         ("sampling", wording.error(explanation)),
         ("cost", wording.cost(explanation)),
+        *((term.lower(), text) for term, text in judged(explanation)),
         *(("note", note) for note in explanation.notes),
     ):
         if text:

@@ -1,9 +1,12 @@
 """Commands that are about a whole model, rather than about one photograph, row or text."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
+from pellucid import choices
+from pellucid.choices import DEFAULT_METHODS, DEFAULT_METRICS, USUAL_OF_ROWS
 from pellucid.errors import InputError
 
 
@@ -87,3 +90,91 @@ def _unit(text: str) -> tuple[str, str]:
     if not (column and equals and unit):
         raise InputError("`--unit` must be COLUMN=UNIT", got=text, hint="Such as age=years.")
     return column, unit
+
+
+@click.command()
+@click.option("--model", required=True, help="A model of the zoo, or package.module:factory.")
+@click.option(
+    "--data",
+    required=True,
+    metavar="FOLDER|CSV",
+    help="A folder of photographs, in folders named after their classes or not; or a table.",
+)
+@click.option("--methods", help="Methods by name, separated by commas. [default: as of `explain`]")
+@click.option(
+    "--metrics",
+    help=f"Metrics by name, separated by commas; `pellucid metrics` lists them. [default: "
+    f"{', '.join(DEFAULT_METRICS)}]",
+)
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="METHOD.KEY=VALUE",
+    help="An option of a method; may be given many times.",
+)
+@click.option(
+    "--metric-option",
+    "metric_options",
+    multiple=True,
+    metavar="METRIC.KEY=VALUE",
+    help="An option of a metric, such as selectivity.scale=probability.",
+)
+@click.option("--target", help="The class to explain. [default: the predicted one of each]")
+@click.option("--label", metavar="COLUMN", help="The column of a table with the class of a row.")
+@click.option("--masks", metavar="FOLDER", help="Masks of photographs, white where it matters.")
+@click.option("--limit", type=click.IntRange(min=1), help="The most samples, evenly spread.")
+@click.option("--folder", help="A folder that keeps what was found, to go on if interrupted.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Most rows of one model call.")
+@click.option("--out", default="report.html", show_default=True, help="The report to write.")
+def evaluate(
+    model: str,
+    data: str,
+    methods: str | None,
+    metrics: str | None,
+    options: tuple[str, ...],
+    metric_options: tuple[str, ...],
+    target: str | None,
+    label: str | None,
+    masks: str | None,
+    limit: int | None,
+    folder: str | None,
+    batch_size: int | None,
+    out: str,
+) -> None:
+    """Judge methods on data: which explanation can be trusted here?
+
+    Every method explains every sample, every metric judges every method beside a random ranking,
+    and a report says which of them can be told apart.
+    """
+    from pellucid.cli import _page
+    from pellucid.report import check_writable, write_board
+
+    page = check_writable(_page(out))
+    kind = DEFAULT_METHODS if Path(data).is_dir() else USUAL_OF_ROWS
+    judges = choices.chosen_metrics(metrics, metric_options)
+    choices.chosen(methods, options, kind)  # what is wrong with it is found before data are read
+
+    from pellucid.datasets import dataset
+
+    found = dataset(data, model, column=label, masks=masks, limit=limit)
+    for note in found.notes:
+        click.echo(note)
+    asked = choices.chosen(methods, options, kind, found.background)
+    board = found.judged(asked, judges, target=target, folder=folder, batch_size=batch_size)
+    write_board(page, board, about=found.about, credits=found.credits)
+    click.echo("\n".join([*board.verdicts, str(board), f"report   {page}"]))
+
+
+@click.command("metrics")
+def list_metrics() -> None:
+    """List the metrics: what each answers, which direction is better, and what it needs."""
+    from pellucid.evaluate import metrics
+
+    known = metrics()
+    for name in sorted(known):
+        found = known[name]
+        needs = f"; needs {', '.join(sorted(found.needs))}" if found.needs else ""
+        better = "only describes" if found.better == "neither" else f"{found.better} is better"
+        click.echo(f"{click.style(name, bold=True)}  {found.__name__}, {better}{needs}")
+        click.echo(f"    {found.answers}")

@@ -5,14 +5,15 @@ scalar loss, a table that is returned with every batch) is not a matter of sampl
 Lists of detections have one item for each sample.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.structure import children, copy_of, is_plain_sequence
+from pellucid.structure import children, copy_of, is_plain_sequence, leaves
 from pellucid.target.place import is_detections
 
 # What an output may hold besides tensors and still be stored.
@@ -31,6 +32,23 @@ def kept(output: Any) -> Any:
     if inner or isinstance(output, tuple | list | Mapping):
         return _like(output, inner)
     return output if isinstance(output, PLAIN) else None
+
+
+@contextmanager
+def put_back(output: Any) -> Iterator[None]:
+    """Give the tensors of an output what they held again, where a function writes to them.
+
+    >>> output = torch.ones(2)
+    >>> with put_back(output):
+    ...     _ = output.zero_()
+    >>> output
+    tensor([1., 1.])
+    """
+    held = [(tensor, tensor.clone()) for _, tensor in leaves(output)]
+    yield
+    for tensor, before in held:
+        if not torch.equal(tensor, before):
+            tensor.copy_(before)
 
 
 def concatenate(outputs: list[Any], rows: list[int], batch_axis: int = 0) -> Any:

@@ -105,6 +105,16 @@ def test_the_tradeoff_is_of_the_metrics_that_are_asked(tmp_path, board):
         page(tmp_path, board, against=("slope", "slop"))
 
 
+@pytest.mark.parametrize("metric", ["selectivity", "abpc", "model_randomization"])
+def test_curves_are_drawn_with_all_methods(tmp_path, metric):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    methods = ["saliency", "lrp", Broken()]
+    judged = pl.evaluate.leaderboard(model, torch.randn(5, 6), methods, [metric], chunk=3)
+    (drawn,) = page(tmp_path, judged).all("img")
+    assert drawn["alt"] == f"{metric}: the curves of all methods"
+
+
 def test_agreement_counts_the_better_direction(board):
     """Who is best by one and simplest by the other: both are good, though the one is low."""
     slope = {row.title: row.measurement.mean for row in board.table("slope")}

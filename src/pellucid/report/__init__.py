@@ -5,9 +5,22 @@ without its script, which switches classes, scales and signs, opens maps large, 
 chosen in the address.
 """
 
+from pellucid.report.board import write_board
 from pellucid.report.document import Section, write
+from pellucid.report.evidence import judged, with_evidence
 from pellucid.report.file import check_writable, write_whole
 from pellucid.report.image import is_ours, png
 from pellucid.report.panel import panel
 
-__all__ = ["Section", "check_writable", "is_ours", "panel", "png", "write", "write_whole"]
+__all__ = [
+    "Section",
+    "check_writable",
+    "is_ours",
+    "judged",
+    "panel",
+    "png",
+    "with_evidence",
+    "write",
+    "write_board",
+    "write_whole",
+]

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -12,11 +12,13 @@ from markupsafe import Markup
 
 from pellucid import __version__
 from pellucid.errors import InputError
+from pellucid.evaluate.evidence import evidence
 from pellucid.explanation import Explanation
 from pellucid.plot.color import DEFAULT_PERCENTILE, Scale
 from pellucid.plot.map import GridScale, Map
 from pellucid.plot.titles import titles
 from pellucid.report import wording
+from pellucid.report.evidence import with_evidence
 from pellucid.report.file import check_writable, write_whole
 from pellucid.report.image import picture_uri, thumb_uri
 from pellucid.report.panel import SMOOTH_OPACITY, Panel, environment
@@ -81,6 +83,7 @@ def write(
     scale: GridScale = "own",
     percentile: float = DEFAULT_PERCENTILE,
     overlay: float | None = None,
+    model: Callable[..., Any] | None = None,
 ) -> Path:
     """Write explanations as one HTML file that needs nothing else, and return its path.
 
@@ -90,7 +93,8 @@ def write(
     `about` is a line on the model, `credits` one on where it comes from, and `tape` (from
     `pellucid.record`) lists its operations.
     `scale`, `percentile` and `overlay` are those of `pellucid.plot.grid`; the reader can change
-    scale and overlay on the page.
+    scale and overlay on the page. With a `model`, which must be the explained one, explanations are
+    judged (see `pellucid.evaluate.evidence`), and the page says what was found.
 
     >>> import tempfile, torch
     >>> import pellucid as pl
@@ -104,9 +108,8 @@ def write(
     target = check_writable(path)
     each = {"pictures": pictures, "names": names, "tokens": tokens}
     all_of_them = {"classes": classes, "features": features, "rate": rate}
-    sections = as_sections(explanations, each, all_of_them)
+    sections = as_sections(_judged(model, explanations), each, all_of_them)
     shown = [_context(section, scale, percentile, overlay) for section in sections]
-    script = _script()
     html = (
         environment()
         .get_template("report.html.j2")
@@ -117,12 +120,22 @@ def write(
             sections=shown,
             tape=None if tape is None else tape_table(tape),
             switches=_switches(shown, scale, overlay),
-            script=script,
-            script_hash=_hash(script),
+            **_scripts(),
             version=__version__,
         )
     )
     return write_whole(target, html.encode("utf-8"))
+
+
+def _judged(model: Callable[..., Any] | None, explanations: Any) -> Any:
+    """Explanations, or the sections that hold them, with evidence for each if there is a model."""
+    if model is None:
+        return explanations
+    given = [explanations] if isinstance(explanations, Explanation) else list(explanations)
+    sections = [each for each in given if isinstance(each, Section)]
+    if sections and len(sections) == len(given):
+        return [with_evidence(model, each) for each in sections]
+    return evidence(model, given)
 
 
 def as_sections(
@@ -258,6 +271,12 @@ def _script() -> Markup:
     """The scripts of the page as one: our own text, which is not escaped."""
     room = resources.files("pellucid.report")
     return Markup("\n").join(Markup((room / name).read_text("utf-8")) for name in SCRIPTS)
+
+
+def _scripts() -> dict[str, str]:
+    """The scripts of the page, and what its policy allows to run."""
+    script = _script()
+    return {"script": script, "script_hash": _hash(script)}
 
 
 def _hash(script: str) -> str:

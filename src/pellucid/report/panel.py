@@ -18,6 +18,7 @@ from pellucid.plot.color import NOT_FINITE, Scale, number
 from pellucid.plot.map import Map
 from pellucid.plot.parts import SMALL, Parts
 from pellucid.report import marks, wording
+from pellucid.report.evidence import judged
 from pellucid.report.forces import Forces
 from pellucid.report.image import Raster, colors, rasterize, strip
 from pellucid.report.lanes import Lanes
@@ -32,7 +33,8 @@ SMOOTH_OPACITY = 0.8
 MOST_ROWS = 4
 
 TEMPLATES = (
-    *("bodies.html.j2", "controls.html.j2", "macros.html.j2", "panel.html.j2", "report.html.j2"),
+    *("bodies.html.j2", "board.html.j2", "controls.html.j2", "macros.html.j2", "panel.html.j2"),
+    "report.html.j2",
 )
 
 
@@ -57,7 +59,8 @@ class Panel:
 
     `body` is the map as its kind is shown; `own` and `shared` are the scales it can be drawn on,
     and `ends` the one it is drawn on at first. `outline` is an SVG path along which the regions of
-    an image meet, and `forces` say how the parts of a table or text make up the score.
+    an image meet, and `forces` say how the parts of a table or text make up the score. `judged` is
+    what evidence says, if it was asked for.
     """
 
     title: str
@@ -76,6 +79,7 @@ class Panel:
     own: Ends
     shared: Ends
     facts: list[tuple[str, str]]
+    judged: list[tuple[str, str]]
     notes: tuple[str, ...]
     ledger: Table | None
 
@@ -100,7 +104,6 @@ class Panel:
         other = made if shared is None else made.on(shared)
         drawn = other if on_shared else made
         own, others = Ends.of(made), Ends.of(other)
-        book = explanation.ledger
         return cls(
             title=title,
             key=re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-"),
@@ -118,9 +121,15 @@ class Panel:
             own=own,
             shared=others,
             facts=_facts(explanation, row, evidence),
+            judged=judged(explanation, row=row),
             notes=tuple(wording.worded(note, made) for note in explanation.notes),
-            ledger=None if book is None else ledger_table(book, len(explanation)),
+            ledger=_ledger(explanation),
         )
+
+
+def _ledger(explanation: Explanation) -> Table | None:
+    book = explanation.ledger
+    return None if book is None else ledger_table(book, len(explanation))
 
 
 def panel(explanation: Explanation) -> str:

@@ -1,0 +1,291 @@
+"""Data of the command that judges explanations: a folder of photographs, or a table."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pellucid.baseline import Baseline
+from pellucid.border.models import is_estimator, number
+from pellucid.choices import TABLES, TEXTS
+from pellucid.errors import FileError, InputError, UnknownNameError
+from pellucid.evaluate import Leaderboard, Samples, leaderboard
+from pellucid.evaluate.samples import mark_of
+from pellucid.options import whole
+from pellucid.subjects import (
+    Subjects,
+    _classes,
+    _columns,
+    _model,
+    _on_frames,
+    _table,
+    _tensor,
+)
+from pellucid.zoo import Entry, find, open_photo
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pellucid.evaluate import Metric
+    from pellucid.method import Method
+
+# Removing parts of a row is averaged over so many rows: each costs an evaluation a step.
+MOST_BACKGROUND = 10
+# Of so many files that were passed over, the names are told.
+MOST_LISTED = 10
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """Samples and the model of them, with what is known of each sample.
+
+    `labels` (sample,) are classes by number, `masks` (sample, height, width) true at what is
+    important. `skipped` says which files could not be read, and why; `notes` are for the user.
+    """
+
+    model: Callable[..., Any]
+    name: str
+    about: str
+    samples: Samples
+    classes: tuple[str, ...] = ()
+    labels: torch.Tensor | None = None
+    masks: torch.Tensor | None = None
+    background: Any = None
+    credits: str = ""
+    skipped: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def index(self, target: str | None) -> int | None:
+        """A class by its name, whatever the case, or by its number."""
+        subjects = Subjects(model=self.model, name=self.name, subjects=(), classes=self.classes)
+        return subjects.index(target)
+
+    def equipped(self, methods: "Sequence[Method]") -> "list[Method]":
+        """Methods that hold rows of a table against other rows, where nothing else was asked."""
+        subjects = Subjects(
+            model=self.model, name=self.name, subjects=(), background=self.background
+        )
+        return subjects.equipped(methods)[1]
+
+    def fitted(self, metrics: "Sequence[Metric]") -> "list[Metric]":
+        """Metrics that put columns of other rows in the place of those they remove."""
+        if self.background is None:
+            return list(metrics)
+        return [_with_rows(each, self.background) for each in metrics]
+
+    def judged(
+        self,
+        methods: "Sequence[Method]",
+        metrics: "Sequence[Metric]",
+        *,
+        target: str | None = None,
+        folder: str | None = None,
+        batch_size: int | None = None,
+    ) -> Leaderboard:
+        """The leaderboard of methods on these samples, with the notes on them."""
+        board = leaderboard(
+            self.model,
+            self.samples,
+            self.equipped(methods),
+            self.fitted(metrics),
+            target=self.index(target),
+            masks=self.masks,
+            labels=self.labels,
+            folder=folder,
+            batch_size=batch_size or "auto",
+        )
+        return replace(board, notes=self.notes)
+
+
+def _with_rows(metric: Any, rows: Any) -> Any:
+    """A metric with rows of data as its baseline, if it has one that nobody chose."""
+    if not hasattr(metric, "baseline"):
+        return metric
+    usual = Baseline.of(type(metric)().baseline)
+    chosen = repr(Baseline.of(metric.baseline)) != repr(usual)
+    return metric if chosen else replace(metric, baseline=Baseline.samples(rows, MOST_BACKGROUND))
+
+
+def dataset(
+    path: str, model: str, *, column: str | None, masks: str | None, limit: int | None
+) -> Dataset:
+    """Open a folder of photographs or a table, and the model of them.
+
+    The names of the folders in a folder are the classes of the photographs in them; `column` is
+    that of a table with the class of each row. Of more samples than `limit`, so many are taken,
+    evenly spread.
+    """
+    most = None if limit is None else whole(limit, "limit")
+    place = Path(path)
+    if place.is_dir():
+        if column is not None:
+            raise InputError("`--label` must be for a table", got=path)
+        return of_folder(place, model, masks=masks, limit=most)
+    if place.suffix.lower() in TABLES:
+        if masks is not None:
+            raise InputError("`--masks` must be for a folder of photographs", got=path)
+        return of_table(path, model, column=column, limit=most)
+    hint = "Of texts, call pellucid.evaluate.leaderboard in Python."
+    raise FileError(
+        f"{path!r} must be a folder of photographs, or a table (.csv, .tsv)",
+        got=_what(place),
+        hint=hint if place.suffix.lower() in TEXTS else "Look for a slip in the name.",
+    )
+
+
+def _what(place: Path) -> str:
+    return "a file of another kind" if place.exists() else "nothing at that path"
+
+
+def of_folder(place: Path, model: str, *, masks: str | None, limit: int | None) -> Dataset:
+    """Photographs, opened when they are looked at; those that cannot be are passed over."""
+    entry = find(model)
+    found = _spread(_photos(place), limit)
+    good, skipped = [], {}
+    for file in found:
+        try:
+            open_photo(file)
+            good.append(file)
+        except FileError as error:
+            skipped[str(file.relative_to(place))] = str(error)
+    if not good:
+        raise FileError(
+            f"{str(place)!r} must hold at least one photograph that can be read",
+            got=next(iter(skipped.values()), "none").rstrip("."),
+            hint="Photographs may be in folders named after their classes.",
+        )
+    labels, notes = _labels_of(place, good, entry)
+
+    def read(start: int, stop: int) -> torch.Tensor:
+        return torch.cat([entry.preprocess(open_photo(file)) for file in good[start:stop]])
+
+    marks = [(str(file.relative_to(place)), file.stat().st_size) for file in good]
+    credits = f"Model: {entry.source}." if entry.source else ""
+    credits += f" License: {entry.license}." if entry.license else ""
+    return Dataset(
+        model=entry.model,
+        name=entry.name,
+        about=f"Model: {entry.name}. Data: photographs in {place.name or place}.",
+        samples=Samples(rows=len(good), read=read, mark=mark_of(marks)),
+        classes=entry.classes,
+        labels=labels,
+        masks=None if masks is None else _masks_of(Path(masks), place, good, entry),
+        credits=credits,
+        skipped=skipped,
+        notes=(*notes, *_said(skipped)),
+    )
+
+
+def _photos(place: Path) -> list[Path]:
+    """The photographs in a folder and the folders in it, by the ends of their names."""
+    from PIL import Image
+
+    endings = Image.registered_extensions()
+    return sorted(
+        file
+        for file in (*place.glob("*"), *place.glob("*/*"))
+        if file.is_file() and not file.name.startswith(".") and file.suffix.lower() in endings
+    )
+
+
+def _spread(items: list[Any], limit: int | None) -> list[Any]:
+    """So many of some items at most, evenly spread.
+
+    >>> _spread(list("abcdef"), 3)
+    ['a', 'c', 'e']
+    """
+    if limit is None or len(items) <= limit:
+        return items
+    return [items[place * len(items) // limit] for place in range(limit)]
+
+
+def _said(skipped: dict[str, str]) -> Iterator[str]:
+    """What to tell of files that were passed over."""
+    if skipped:
+        yield f"{len(skipped)} photographs could not be read, and are left out."
+        yield from (f"left out: {why}" for why in list(skipped.values())[:MOST_LISTED])
+        if len(skipped) > MOST_LISTED:
+            yield f"... and {len(skipped) - MOST_LISTED} more"
+
+
+def _labels_of(
+    place: Path, files: list[Path], entry: Entry
+) -> tuple[torch.Tensor | None, list[str]]:
+    """The classes that folders are named after; none unless all are classes of the model."""
+    folders = [file.parent.name if file.parent != place else "" for file in files]
+    known = {each.casefold(): number for number, each in enumerate(entry.classes)}
+    known |= {str(number): number for number in range(len(entry.classes))}
+    strange = sorted({each for each in folders if each and each.casefold() not in known})
+    if strange:
+        return None, [f"labels: none, for {strange[0]!r} is no class of {entry.name}"]
+    if not all(folders):
+        note = "labels: none, for some photographs are in no folder of a class"
+        return None, [note] if any(folders) else []
+    counts = Counter(folders)
+    note = f"labels: {len(counts)} classes, of {min(counts.values())} to {max(counts.values())}"
+    labels = torch.tensor([known[each.casefold()] for each in folders])
+    return labels, [f"{note} photographs each"]
+
+
+def _masks_of(masks: Path, place: Path, files: list[Path], entry: Entry) -> torch.Tensor:
+    """The picture of the same name for each photograph, white at what is important."""
+    if not masks.is_dir():
+        raise FileError(f"{str(masks)!r} must be a folder of masks", got=_what(masks))
+    found = []
+    for file in files:
+        inner = file.relative_to(place)
+        wanted = [masks / inner, *sorted((masks / inner.parent).glob(f"{file.stem}.*"))]
+        mask = next((each for each in wanted if each.is_file()), None)
+        if mask is None:
+            raise FileError(
+                f"{str(masks)!r} must hold a mask for each photograph",
+                got=f"none for {inner}",
+                hint="A mask has the name of its photograph, and is white at what is important.",
+            )
+        found.append(entry.picture(mask).mean(2) > 127)
+    return torch.from_numpy(np.stack(found))
+
+
+def of_table(path: str, model: str, *, column: str | None, limit: int | None) -> Dataset:
+    """The rows of a table; its column of classes is not shown to the model."""
+    table = _table(path)
+    if column is not None and column not in table.columns:
+        raise UnknownNameError(f"A column of {path}", column, map(str, table.columns))
+    made = _model(model)
+    background = table if column is None else table.drop(columns=column)
+    columns = _columns(made, background, path)
+    rows = _spread(list(range(len(table))), limit)
+    picked = background.iloc[rows][columns].reset_index(drop=True)
+    is_tensor = isinstance(made, torch.nn.Module)
+    data = _tensor(picked) if is_tensor else picked
+    others = background[columns]
+    labels = None if column is None else _classes_in(table[column].iloc[rows], made, model)
+    return Dataset(
+        model=_on_frames(made),
+        name=model,
+        about=f"Model: {model}. Data: rows of {Path(path).name}.",
+        samples=Samples.of(data),
+        classes=_classes(made),
+        labels=labels,
+        background=_tensor(others) if is_tensor else others,
+        notes=(f"background: rows of {Path(path).name}",),
+    )
+
+
+def _classes_in(column: "pd.Series", model: Any, name: str) -> torch.Tensor:
+    """The classes in a column, by number: those of an estimator by their labels."""
+    known = _classes(model)
+    if is_estimator(model) and known:
+        return torch.tensor([number(str(each), known, name) for each in column])
+    try:
+        return torch.tensor([int(each) for each in column])
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "Classes of a model without names of them must be whole numbers",
+            got=error,
+            hint="Let the factory return an estimator, or number the classes.",
+        ) from error

@@ -1,0 +1,244 @@
+"""The command that judges methods on a folder of photographs or a table."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from pellucid.choices import chosen_metrics
+from pellucid.datasets import dataset
+from pellucid.errors import FileError, InputError, UnknownNameError
+from pellucid.evaluate import Selectivity
+from tests.test_cli import MODULE, run
+
+TABLES = """
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+
+def forest():
+    rng = np.random.default_rng(0)
+    import pandas as pd
+    table = pd.DataFrame(rng.normal(size=(60, 3)), columns=["a", "b", "c"])
+    return LogisticRegression().fit(table, np.where(table.a + table.b > 0, "yes", "no"))
+
+def net():
+    torch.manual_seed(0)
+    return torch.nn.Linear(3, 2).eval()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working directory with photographs of two classes, masks, a table and models."""
+    rng = np.random.default_rng(0)
+    for name in ("tench", "Goldfish"):
+        for kind in ("photos", "masks"):
+            (tmp_path / kind / name).mkdir(parents=True)
+        for number in range(4):
+            pixels = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+            mask = np.zeros((20, 30), np.uint8)
+            mask[:, :15] = 255
+            Image.fromarray(mask).save(tmp_path / "masks" / name / f"{number}.png")
+    table = pd.DataFrame(rng.normal(size=(12, 3)), columns=["a", "b", "c"])
+    table["kind"] = np.where(table.a > 0, "yes", "no")
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    (tmp_path / "models_of_mine.py").write_text(MODULE)
+    (tmp_path / "tables_of_mine.py").write_text(TABLES)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    for name in ("models_of_mine", "tables_of_mine"):
+        sys.modules.pop(name, None)
+
+
+def open_(path="photos", model="models_of_mine:entry", column=None, masks=None, limit=None):
+    return dataset(path, model, column=column, masks=masks, limit=limit)
+
+
+def evaluate(*arguments, code=0, model="models_of_mine:entry", data="photos"):
+    return run("evaluate", "--model", model, "--data", data, *arguments, code=code)
+
+
+def test_folders_are_classes_whatever_their_case(folder):
+    found = open_()
+    assert found.labels.tolist() == [1] * 4 + [0] * 4
+    assert found.samples.rows == 8
+    assert found.samples.read(2, 5).shape == (3, 3, 16, 16)
+    assert found.notes == ("labels: 2 classes, of 4 to 4 photographs each",)
+
+
+def test_photographs_are_read_when_their_turn_comes(folder):
+    found = open_()
+    before = found.samples.read(0, 1)
+    (folder / "photos" / "Goldfish" / "0.png").write_bytes(
+        (folder / "photos" / "Goldfish" / "1.png").read_bytes()
+    )
+    assert not torch.equal(found.samples.read(0, 1), before)
+    assert torch.equal(found.samples.read(0, 1), found.samples.read(1, 2))
+
+
+def test_broken_photographs_are_skipped_and_listed(folder):
+    (folder / "photos" / "tench" / "bad.png").write_bytes(b"nothing")
+    (folder / "photos" / "tench" / "cut.jpg").write_bytes(b"")
+    (folder / "photos" / "tench" / "notes.txt").write_text("no photograph")
+    found = open_()
+    assert found.samples.rows == 8
+    assert list(found.skipped) == ["tench/bad.png", "tench/cut.jpg"]
+    assert "2 photographs could not be read, and are left out." in found.notes
+    assert any("an empty file" in note for note in found.notes)
+
+
+def test_so_many_are_taken_evenly_spread(folder):
+    found = open_(limit=4)
+    assert found.labels.tolist() == [1, 1, 0, 0]
+    assert torch.equal(found.samples.read(1, 2), open_().samples.read(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "note"),
+    [("whale", "labels: none, for 'whale' is no class of tiny"), (None, "are in no folder")],
+)
+def test_folders_that_are_no_classes(folder, name, note):
+    pixels = Image.new("RGB", (20, 20), "red")
+    place = folder / "photos" / (name or "")
+    place.mkdir(exist_ok=True)
+    pixels.save(place / "one.png")
+    found = open_()
+    assert found.labels is None
+    assert any(note in each for each in found.notes)
+
+
+def test_masks_lie_as_the_model_sees_the_photograph(folder):
+    found = open_(masks="masks").masks
+    assert found.shape == (8, 16, 16)
+    assert found.dtype is torch.bool
+    assert found[:, :, :7].all()
+    assert not found[:, :, 9:].any()
+
+
+def test_rows_of_a_table_with_their_classes(folder):
+    found = open_("rows.csv", "tables_of_mine:forest", column="kind")
+    table = pd.read_csv(folder / "rows.csv")
+    assert list(found.samples.read(0, 12).columns) == ["a", "b", "c"]
+    assert found.labels.tolist() == (table.kind == "yes").astype(int).tolist()
+    assert found.classes == ("no", "yes")
+    assert found.index("yes") == 1
+
+
+def test_a_torch_model_of_a_table_gets_tensors(folder):
+    table = pd.read_csv(folder / "rows.csv")
+    table["kind"] = (table.kind == "yes").astype(int)
+    table.to_csv(folder / "rows.csv", index=False)
+    found = open_("rows.csv", "tables_of_mine:net", column="kind", limit=6)
+    assert found.samples.read(0, 6).shape == (6, 3)
+    assert found.labels.tolist() == table.kind.iloc[::2].tolist()
+
+
+def test_metrics_of_tables_take_other_rows_for_absence(folder):
+    found = open_("rows.csv", "tables_of_mine:forest", column="kind")
+    usual, own = found.fitted([Selectivity(), Selectivity(baseline=1.0)])
+    assert repr(usual.baseline) != repr(Selectivity().baseline)
+    assert own == Selectivity(baseline=1.0) or repr(own) == repr(Selectivity(baseline=1.0))
+
+
+def test_the_command_writes_a_report(folder):
+    (folder / "photos" / "tench" / "bad.png").write_bytes(b"nothing")
+    text = evaluate("--methods", "saliency,gradcam", "--metrics", "effective_features", "--out",
+                    "board.html", "--folder", "run")  # fmt: skip
+    page = (folder / "board.html").read_text("utf-8")
+    for word in ("effective_features (lower is better)", "saliency", "random", "board.html"):
+        assert word in text
+    assert "1 photographs could not be read" in text
+    assert "tench/bad.png" in page
+    assert "Data: photographs in photos." in page
+    assert (folder / "run" / "settings.json").exists()
+    again = evaluate("--methods", "saliency,gradcam", "--metrics", "effective_features", "--out",
+                     "board.html", "--folder", "run")  # fmt: skip
+    assert again == text
+
+
+def test_the_command_judges_a_table(folder):
+    text = evaluate("--methods", "occlusion,kernel_shap", "--option", "kernel_shap.samples=16",
+                    "--label", "kind", model="tables_of_mine:forest", data="rows.csv")  # fmt: skip
+    assert "selectivity (higher is better)" in text
+    assert "occlusion" in text
+    assert "Data: rows of rows.csv." in (folder / "report.html").read_text("utf-8")
+
+
+def test_masks_and_options_of_metrics(folder):
+    text = evaluate("--methods", "saliency", "--metrics", "energy_inside,effective_features",
+                    "--masks", "masks", "--metric-option", "effective_features.features=None",
+                    "--target", "tench", "--limit", "3")  # fmt: skip
+    assert "3 samples" in text
+    assert "energy_inside" in text
+
+
+def test_explain_with_evidence(folder):
+    arguments = ["--model", "models_of_mine:entry", "--method", "saliency"]
+    photo = "photos/tench/0.png"
+    assert "flipping" not in run("explain", photo, *arguments)
+    text = run("explain", photo, *arguments, "--evidence")
+    for term in ("flipping ", "sanity check ", "stability "):
+        assert term in text
+    assert '<dl class="judged"' in (folder / "report.html").read_text("utf-8")
+
+
+def test_the_metrics_are_listed():
+    text = run("metrics")
+    assert "effective_features  EffectiveFeatures, lower is better" in text
+    assert "needs masks" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"path": "nowhere"}, FileError, "'nowhere' must be a folder of photographs, or a table .*"
+         "; got 'nothing at that path'"),
+        ({"path": "models_of_mine.py"}, FileError, "got 'a file of another kind'"),
+        ({"path": "masks/../run_empty"}, FileError, "must be a folder"),
+        ({"column": "kind"}, InputError, "`--label` must be for a table"),
+        ({"masks": "nowhere"}, FileError, "'nowhere' must be a folder of masks"),
+        ({"masks": "photos/tench"}, FileError, "must hold a mask for each photograph; got 'none "
+         "for Goldfish/0.png'"),
+        ({"path": "rows.csv", "model": "tables_of_mine:forest", "masks": "masks"}, InputError,
+         "`--masks` must be for a folder"),
+        ({"path": "rows.csv", "model": "tables_of_mine:forest", "column": "kin"}, UnknownNameError,
+         "Did you mean 'kind'"),
+        ({"path": "rows.csv", "model": "tables_of_mine:net", "column": "kind"}, InputError,
+         "Classes of a model without names of them must be whole numbers"),
+    ],
+)  # fmt: skip
+def test_messages(folder, given, error, message):
+    with pytest.raises(error, match=message):
+        open_(**given)
+
+
+def test_a_folder_without_photographs(folder):
+    (folder / "empty").mkdir()
+    with pytest.raises(FileError, match="must hold at least one photograph that can be read; got"):
+        open_("empty")
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "message"),
+    [
+        ("", (), "`--metrics` must name at least one metric"),
+        ("selectivty", (), "Did you mean 'selectivity'"),
+        (None, ("road.steps=3",), "`--metric-option` must be for a metric that `--metrics` names"),
+        (None, ("selectivity.stepz=3",), "Did you mean 'steps'"),
+        (None, ("selectivity.steps=many",), "`selectivity.steps` must be a whole number"),
+    ],
+)
+def test_metrics_of_the_command_line(names, options, message):
+    with pytest.raises(InputError, match=message):
+        chosen_metrics(names, options)
+
+
+def test_metrics_with_options():
+    first, second = chosen_metrics(None, ("selectivity.steps=7",))
+    assert (first.steps, second.name) == (7, "effective_features")
