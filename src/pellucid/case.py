@@ -19,7 +19,7 @@ from pellucid.batching import Batcher
 from pellucid.errors import InputError, ModelError
 from pellucid.explanation import Evaluations
 from pellucid.features import Features, FeaturesLike, Players
-from pellucid.outputs import kept
+from pellucid.outputs import kept, put_back
 from pellucid.program import Program
 from pellucid.structure import Inputs, Keys
 from pellucid.tape.joint import cuts, differentiable, run_once
@@ -228,8 +228,13 @@ class Case:
         with torch.no_grad():
             raw, scores = self.program.run(inputs, fresh=True)
             self.count(forward=inputs.rows)
-            found = [_scored(aim.select(rows), raw, scores, inputs.rows)[1] for aim in aims]
-        return found[0].unsqueeze(0) if len(found) == 1 else torch.stack(found)
+            found = []
+            for aim in aims:
+                others = raw if aim.function is not None and len(aims) > 1 else ()
+                with put_back(others):  # a function may write to the output that others read
+                    score = _scored(aim.select(rows), raw, scores, inputs.rows)[1]
+                    found.append(score.unsqueeze(0) if len(aims) == 1 else score.clone())
+        return found[0] if len(found) == 1 else torch.stack(found)
 
     def answered(
         self, count: int, name: Callable[[], Hashable], run: Callable[[Sequence[Target]], Tensor]

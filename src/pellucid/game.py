@@ -98,9 +98,9 @@ class Game:
     def _name(self, count: int, pick: Pick) -> bytes:
         """What tells these coalitions from others, of this game and of any other of the case."""
         filling = getattr(self.background, "filling", None)
-        words = (getattr(filling, "__qualname__", filling), self._shares)
-        found = hashlib.blake2b(repr(words).encode())
-        for table in (*self.players.labels, *self._tables):
+        found = hashlib.blake2b(repr(getattr(filling, "__qualname__", filling)).encode())
+        shares = () if self._shares is None else (self._shares,)
+        for table in (*self.players.labels, *self._tables, *shares):
             found.update(_bytes(table))
         for start in range(0, count, NAMED):
             for part in pick(start, min(count, start + NAMED)):

@@ -18,6 +18,7 @@ from pellucid.batching import is_out_of_memory
 from pellucid.case import SOFTMAX_NOTE, Case, Counter
 from pellucid.errors import PellucidError
 from pellucid.features import Features, FeaturesLike, Players
+from pellucid.outputs import put_back
 from pellucid.tape.adjoints import is_training_norm
 from pellucid.tape.joint import Run, cuts_path, run_once
 from pellucid.tape.operations import Operation, RandomState
@@ -188,7 +189,10 @@ class SharedCase(Case):
                 self.count(forward=len(self))
                 for aimed in map(self.aimed, range(len(self.recording.targets))):
                     apart = aimed.view(Counter())
-                    known.append((apart.outcome_of(raw, scores), apart.counter.notes))
+                    with put_back(raw if aimed.target.function is not None else ()):
+                        found = apart.outcome_of(raw, scores)
+                        found = replace(found, score=found.score.clone())
+                    known.append((found, apart.counter.notes))
         found, notes = known[self.number]
         _note(self.counter, notes)
         return found

@@ -1,5 +1,7 @@
 """Several targets at once: every coalition is run once, and all its outputs are read."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
@@ -129,3 +131,33 @@ def test_all_classes_of_a_forest_on_a_data_frame():
     found = pl.compare(predict, frame[50:52], [method], targets=[0, 1, 2])
     assert sum(asked) == 2 + 2 * 7 * 10
     assert_close(sum(each.players for each in found), torch.zeros(2, 3).double(), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("others", [[], [pl.Saliency()]], ids=["alone", "beside a gradient"])
+def test_a_function_that_writes_to_the_output_writes_to_no_other_target(data, others):
+    def greedy(output: Tensor) -> Tensor:
+        found = output[:, 0] * output[:, 1]
+        output.zero_()
+        return found
+
+    def view(output: Tensor) -> Tensor:
+        return output.mul_(3)[:, 2]
+
+    targets, x = [greedy, view, 1, None, (1, 2)], data[0]
+    methods = [pl.ExactShapley(baseline=data[1]), *others]
+    found = pl.compare(network(), x, methods, targets=targets)
+    alone = [m(network(), x, target=t) for t in targets for m in methods]
+    for one, other in zip(found, alone, strict=True):
+        assert_close(one.values, other.values, rtol=0, atol=1e-12)
+        assert_close(one.score, other.score, rtol=0, atol=0)
+
+
+def test_backgrounds_of_almost_the_same_weights_are_told_apart(data):
+    centers = pl.Baseline.kmeans(data[1], 2)
+    weights = [(0.50001, 0.49999), (0.50004, 0.49996)]
+    methods = [pl.ExactShapley(baseline=replace(centers, weights=each)) for each in weights]
+    found = pl.compare(network(), data[0], methods, targets=[0, 1])
+    alone = [m(network(), data[0], target=t) for t in (0, 1) for m in methods]
+    assert not torch.equal(found[2].values, found[3].values)
+    for one, other in zip(found, alone, strict=True):
+        assert_close(one.values, other.values, rtol=0, atol=0)

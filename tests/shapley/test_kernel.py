@@ -115,6 +115,17 @@ def test_pairwise_interactions_need_no_luck():
     assert found.player_error.max() < 1e-10
 
 
+@pytest.mark.parametrize("method", [pl.KernelSHAP(samples=60), pl.ShapleySampling(samples=9)])
+def test_what_rounding_leaves_is_no_error(method):
+    """In single precision, of a sum that every coalition splits alike."""
+    factors = torch.linspace(-1, 5, 12)
+    found = method(lambda x: (x * factors).sum(1, keepdim=True), torch.full((2, 12), 0.7))
+    assert_close(found.players[0], (0.7 * factors).double(), rtol=0, atol=1e-5)
+    assert not found.player_error.any()
+    bent = method(lambda x: (x * factors).sum(1, keepdim=True).exp(), torch.full((2, 12), 0.2))
+    assert (bent.player_error > 0).all()
+
+
 def test_interactions_of_three_need_no_luck_where_there_are_pairs_enough():
     game = smooth_game(9, 2, degree=4)
     found = pl.KernelSHAP(samples=400)(game, game.inputs, target=0)

@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.lime.fit import Moments, least_squares, select
 from pellucid.lime.near import Near
 from pellucid.lime.trees import grow
+from pellucid.seeding import seeded
 
 LocalModel = Literal["linear", "tree"]
 Select = Literal["forward", "lasso", "weights"]
@@ -132,7 +133,7 @@ def repeated(
     Agreement is Spearman's correlation of the values of a repetition with those of the fit, on
     average. The sample itself, the first, is no draw.
     """
-    generator = torch.Generator().manual_seed((recipe.seed + 2 * 1_000_003) % 2**63)
+    generator = seeded(recipe.seed + 2 * 1_000_003)
     ranks = _ranks(local.values, alive)
     runs, agreement = [], torch.zeros_like(local.fidelity)
     for _ in range(recipe.runs):

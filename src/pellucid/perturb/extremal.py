@@ -103,7 +103,7 @@ class ExtremalPerturbation(Method):
     @property
     def areas(self) -> tuple[float, ...]:
         """The fractions of the input that masks hold, one mask for each."""
-        return self.area if isinstance(self.area, tuple) else (float(self.area),)  # type: ignore[arg-type]
+        return _areas(self.area)
 
     def check(self, inputs: Inputs) -> None:
         """Raise unless baseline and grid fit the inputs."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -57,22 +58,26 @@ class Sums:
     def _book(
         self, masks: list[Tensor], above: Tensor, place: Tensor, draws: Tensor, samples: Tensor
     ) -> None:
-        """Add a batch: products of scores (sample, draw) and masks (draw, element), which go."""
+        """Add a batch: products of scores (sample, draw) and masks (draw, element), which go.
+
+        All of them first, since a batch that memory runs out for comes again.
+        """
         if not self._sums:
-            self._sums.extend(self._room(mask) for mask in masks)
-        count = len(samples)
-        for mask, (totals, sums) in zip(masks, self._sums, strict=True):
+            self._sums.extend([self._room(mask) for mask in masks])
+        count, made = len(samples), []
+        for mask in masks:
             share = mask.flatten(1)
             table = share.new_zeros(count, len(share))
             table[place, draws] = above.to(share)
             powers = torch.cat([table, table.square()])
             met = torch.cat([powers @ share, powers[count:] @ share.square_()])
-            for into, more in ((totals, powers.sum(1)), (sums, met)):
-                each = more.reshape(-1, count, *more.shape[1:])
-                if count == len(self.case):
-                    into += each
-                else:
-                    into[:, samples.to(into.device)] += each.to(into)
+            made += [powers.sum(1), met]
+        for into, more in zip(chain(*self._sums), made, strict=True):
+            each = more.reshape(-1, count, *more.shape[1:])
+            if count == len(self.case):
+                into += each
+            else:
+                into[:, samples.to(into.device)] += each.to(into)
 
     def _room(self, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Sums of a and a^2, (2, sample), and of a M, a^2 M and a^2 M^2, (3, sample, element)."""

@@ -18,6 +18,7 @@ from pellucid.explanation import Explanation
 from pellucid.features import FeaturesLike
 from pellucid.method import Attribution, Method
 from pellucid.options import whole
+from pellucid.seeding import seeded
 from pellucid.shapley.exact import (
     MOST,
     check_players,
@@ -26,7 +27,7 @@ from pellucid.shapley.exact import (
     shapley_values,
     sizes,
 )
-from pellucid.shapley.play import Coalitions, Play, seeded
+from pellucid.shapley.play import Coalitions, Play
 from pellucid.target import TargetLike
 
 

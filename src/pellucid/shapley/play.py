@@ -16,10 +16,13 @@ from pellucid.features import FeaturesLike, Players
 from pellucid.game import Game
 from pellucid.method import Attribution
 from pellucid.remarks import Remark
+from pellucid.seeding import seeded
 
 K = TypeVar("K", bound=Hashable)
 # Sets of more players than this have no number of their own in 64 bits; they get a random one.
 BITS = 62
+# An error of less than this part of the largest value of a sample is what rounding has left.
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,12 +120,15 @@ class Play:
         error: Tensor | None = None,
         notes: Sequence[Remark] = (),
     ) -> Attribution:
-        """Values of players that sum to v(N) - v(nobody), of which `empty` is the latter."""
+        """Values of players that sum to v(N) - v(nobody), of which `empty` is the latter.
+
+        Standard errors of no more than rounding are none.
+        """
         made = Attribution.of_players(
             self.players,
             values,
             self.case.inputs,
-            error=error,
+            error=None if error is None else _without_rounding(error, values),
             expected=self.whole - empty,
             notes=tuple(notes),
         )
@@ -153,12 +159,13 @@ def grouped(keys: dict[int, K]) -> dict[K, list[int]]:
     return found
 
 
-def seeded(seed: int, *numbers: int) -> torch.Generator:
-    """A generator of its own for each draw, on the CPU, so that every device gets the same."""
-    mixed = seed
-    for number in numbers:
-        mixed = mixed * 1_000_003 + number
-    return torch.Generator().manual_seed(mixed % 2**63)
+def _without_rounding(errors: Tensor, values: Tensor) -> Tensor:
+    """Standard errors (sample, player), zero where they are too small to be of the draws.
+
+    >>> _without_rounding(torch.tensor([[1e-8, 0.5]]), torch.tensor([[3.0, 1.0]]))
+    tensor([[0.0000, 0.5000]])
+    """
+    return torch.where(errors > ROUNDING * values.abs().amax(1, keepdim=True), errors, 0)
 
 
 def set_numbers(count: int) -> Tensor:

@@ -13,7 +13,8 @@ from pellucid.case import Case
 from pellucid.features import FeaturesLike
 from pellucid.method import Attribution, Method, register
 from pellucid.options import number, whole
-from pellucid.shapley.play import Coalitions, Play, grouped, seeded, set_numbers
+from pellucid.seeding import seeded
+from pellucid.shapley.play import Coalitions, Play, grouped, set_numbers
 
 TOLERANCE = "a fraction of the largest value of a sample, or None"
 # Pairs of orders after which `tolerance` is first looked at; then each time there are twice as

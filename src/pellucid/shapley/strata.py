@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pellucid.shapley.play import seeded, set_numbers
+from pellucid.seeding import seeded
+from pellucid.shapley.play import set_numbers
 
 # All pairs of one size are listed and shuffled if there are no more than so many; from more than
 # that some are drawn, and those that come again are left out.
