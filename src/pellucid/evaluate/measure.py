@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from pellucid.batching import BatchSize
 from pellucid.border import asked
 from pellucid.case import Case
 from pellucid.errors import InputError
-from pellucid.evaluate.masks import Masks
+from pellucid.evaluate.localization.masks import Masks
 from pellucid.evaluate.measurement import Measurement
 from pellucid.evaluate.metric import Found, Metric, named_metric
 from pellucid.evaluate.trial import Trial
@@ -88,7 +89,7 @@ def _rivals(given: Any) -> list[Explanation]:
     first = rivals[0]
     for each in rivals:
         _check_rival(each)
-        if each.target != first.target or not _same_inputs(each, first):
+        if each.target != first.target or not same_inputs(each, first):
             raise InputError(
                 "Explanations that are judged together must be of the same inputs and target",
                 found=f"{first.method.name} of {first.target!r} and {each.method.name} of "
@@ -112,7 +113,13 @@ def _check_rival(each: Explanation) -> None:
             found=f"those of a {each.grouping.unit}",
             hint="Judge the explanation before group(), with features=Features.words(tokens).",
         )
-    for path, leaf in leaves(each.values):
+    rows = len(each)
+    for path, leaf in leaves(each.batch_first().values):
+        if len(leaf) != rows:
+            raise InputError(
+                f"Values must be those of {rows} samples, as the scores are",
+                found=f"{len(leaf)} samples, by {each.method.name}",
+            )
         if not bool(leaf.isfinite().all()):
             where = f" for {path[-1]}" if path else ""
             bad = int((~leaf.isfinite()).sum())
@@ -122,14 +129,18 @@ def _check_rival(each: Explanation) -> None:
             )
 
 
-def _same_inputs(a: Explanation, b: Explanation) -> bool:
+def same_inputs(a: Explanation, b: Explanation) -> bool:
+    """Whether two explanations are of equal inputs, wherever these are; gaps equal each other."""
     if a.inputs is b.inputs:
         return True
     pairs = [[leaf for _, leaf in leaves(each.inputs)] for each in (a, b)]
     return len(pairs[0]) == len(pairs[1]) and all(
-        x.shape == y.shape and bool(((x == y) | (x != x) & (y != y)).all())
-        for x, y in zip(*pairs, strict=True)
+        x.shape == y.shape and _equal(x, y.to(x.device)) for x, y in zip(*pairs, strict=True)
     )
+
+
+def _equal(x: Tensor, y: Tensor) -> bool:
+    return bool(((x == y) | (x != x) & (y != y)).all())
 
 
 def _given(explanation: Explanation) -> Any:
@@ -139,7 +150,8 @@ def _given(explanation: Explanation) -> Any:
 
 
 def _chosen(metrics: Any) -> list[Metric]:
-    found: list[Any] = [metrics] if isinstance(metrics, str | Metric | type) else list(metrics)
+    one = isinstance(metrics, str | Metric | type)
+    found: list[Any] = [metrics] if one else list(metrics) if isinstance(metrics, Iterable) else []
     if not found:
         raise InputError("`metrics` must hold at least one metric", got=metrics)
     return [named_metric(each) for each in found]
@@ -156,10 +168,14 @@ def _check_needs(metrics: Sequence[Any], masks: Masks | None, labels: Tensor | N
 def _labels(given: Any, rows: int) -> Tensor | None:
     if given is None:
         return None
-    made = torch.as_tensor(given)
+    must = f"`labels` must be {rows} whole numbers, one a sample"
+    try:
+        made = given if isinstance(given, Tensor) else torch.from_numpy(np.array(given))
+    except (TypeError, ValueError) as error:
+        raise InputError(must, got=given, hint="The class of a name is its place.") from error
     if made.shape != (rows,) or made.is_floating_point() or made.is_complex():
-        raise InputError(f"`labels` must be {rows} whole numbers, one a sample", got=given)
-    return made.long()
+        raise InputError(must, got=given)
+    return made.cpu().long()
 
 
 def _trial(

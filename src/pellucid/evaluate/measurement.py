@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pellucid.bootstrap import mean_interval
 from pellucid.explanation import Evaluations
 from pellucid.method import Method
+from pellucid.options import number
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from pellucid.evaluate.metric import Metric
 
-# Resamples of a bootstrap: the ends of an interval then move by a fiftieth of its width.
-RESAMPLES = 2000
 # Curves of samples with different steps are shown at so many places.
 COMMON = 101
 
@@ -88,15 +88,9 @@ class Measurement:
 
         Not numbers for fewer than two samples.
         """
-        found = self.defined
-        if len(found) < 2:
-            return (float("nan"), float("nan"))
-        generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randint(len(found), (RESAMPLES, len(found)), generator=generator)
-        means = found[drawn].mean(1)
-        tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=means.dtype)
-        low, high = means.quantile(tails).tolist()
-        return (low, high)
+        allowed = number(level, "level", "a probability", above=0, most=1)
+        low, high = mean_interval(self.defined.cpu().numpy(), allowed, seed=seed)
+        return (float(low), float(high))
 
     def to_frame(self) -> "pd.DataFrame":
         """One row for each sample: metric, method, sample, value."""

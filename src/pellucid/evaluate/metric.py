@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pellucid.evaluate.trial import Trial
 
 M = TypeVar("M", bound="type[Metric]")
+# Which direction of a metric is the good one.
+Better: TypeAlias = Literal["higher", "lower", "neither"]
 
 _REGISTRY: dict[str, type["Metric"]] = {}
 
@@ -62,7 +64,7 @@ class Metric(ABC):
     name: ClassVar[str] = ""
     answers: ClassVar[str] = ""
     weakness: ClassVar[str] = ""
-    better: ClassVar[Literal["higher", "lower", "neither"]] = "higher"
+    better: ClassVar[Better] = "higher"
     needs: ClassVar[frozenset[str]] = frozenset()
     ignores: ClassVar[frozenset[str]] = frozenset()
     # For the border, which turns data among the options into tensors.

@@ -16,6 +16,8 @@ from pellucid.features import Features, FeaturesLike, Players
 from pellucid.game import Game
 
 Scale: TypeAlias = Literal["score", "probability", "log_odds", "margin"]
+# What may be explained of one class: any other of these can be read of it as well.
+OF_A_CLASS = ("index", "probability", "log_odds", "margin")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,14 +72,17 @@ class Trial:
         return replace(self, case=case, plain=plain)
 
     def _scaled(self, scale: Literal["probability", "log_odds", "margin"]) -> tuple[Case, Case]:
-        target = self.case.outcome.target
-        if target.kind != "index":
+        outcome = self.case.outcome
+        target, table = outcome.target, outcome.target.table(outcome.output)
+        single = table is not None and table.shape[1] == 1
+        if target.kind not in OF_A_CLASS or single:
             raise InputError(
                 f"The target must be a class where its {scale} is asked",
-                found=repr(target),
-                hint='Ask for scale="score".',
+                found="an output with one score a sample" if single else repr(target),
+                hint='Ask for scale="score" of a metric that has a scale, or explain one of '
+                "several classes.",
             )
-        if scale == "probability" and self._is_probability:
+        if target.kind == scale or (scale == "probability" and self._is_probability):
             return self.case, self.plain
         aimed = replace(target, kind=scale)
         case = replace(self.case, target=aimed)

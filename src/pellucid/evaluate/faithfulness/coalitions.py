@@ -12,6 +12,9 @@ from pellucid.features import Players
 from pellucid.game import Game
 from pellucid.seeding import seeded
 
+# Scores are sums that were rounded often: they are exact to so many units of the last place.
+ROUNDINGS = 8
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Request:
@@ -68,6 +71,15 @@ def scores(game: Game, asked: Sequence[Request], what: str) -> list[Tensor]:
     found = game.scores(starts[-1], pick, what).double().cpu()
     pairs = zip(starts, ends, asked, strict=False)
     return [found[start:stop].reshape(each.rows.shape) for start, stop, each in pairs]
+
+
+def precision(score: Tensor) -> float:
+    """What scores of a type are exact to, as a part of the largest.
+
+    >>> precision(torch.ones(1)) < 1e-6 < precision(torch.ones(1, dtype=torch.bfloat16))
+    True
+    """
+    return ROUNDINGS * torch.finfo(score.dtype).eps
 
 
 def by_count(players: Players, samples: int) -> dict[int, Tensor]:

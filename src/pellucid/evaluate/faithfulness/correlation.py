@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from pellucid.baseline import Baseline, BaselineLike
-from pellucid.evaluate.faithfulness.coalitions import Request, by_count, scores, subsets
+from pellucid.evaluate.faithfulness.coalitions import (
+    Request,
+    by_count,
+    members,
+    precision,
+    scores,
+    subsets,
+)
 from pellucid.evaluate.measurement import Curve
 from pellucid.evaluate.metric import Found, Metric, register_metric
 from pellucid.evaluate.similarity import Correlation
@@ -32,13 +39,29 @@ def drops(
 ) -> list[Tensor]:
     """How far the score of samples falls, (sample, set), without each of some sets of players.
 
-    `removed` has pairs: samples that have equally many players, and the sets (set, player).
+    `removed` has pairs: samples that have equally many players, and the sets (set, player). What
+    is less than the precision of the scores is no fall, and no difference between two.
     """
     aimed = trial.on_scale(scale)
-    whole = aimed.case.outcome.score.double().cpu()
+    score = aimed.case.outcome.score
+    whole, part = score.double().cpu(), precision(score)
     asked = [Request.without(sets, rows) for rows, sets in removed]
     found = scores(aimed.game(features, baseline), asked, "removing")
-    return [whole[rows, None] - each for (rows, _), each in zip(removed, found, strict=True)]
+    return [
+        _falls(whole[rows, None], each, part)
+        for (rows, _), each in zip(removed, found, strict=True)
+    ]
+
+
+def _falls(whole: Tensor, left: Tensor, part: float) -> Tensor:
+    """How far scores (sample, set) are below the whole one, but for rounding."""
+    if not left.numel():
+        return whole - left
+    least = part * torch.maximum(whole.abs(), left.abs().amax(1, keepdim=True))
+    fall = whole - left
+    fall = fall.masked_fill(fall.abs() <= least, 0)
+    alike = fall.amax(1, keepdim=True) - fall.amin(1, keepdim=True) <= least
+    return torch.where(alike, fall[:, :1], fall)
 
 
 def pearson(a: Tensor, b: Tensor) -> Tensor:
@@ -54,7 +77,7 @@ def spearman(a: Tensor, b: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Removing(Metric):
+class Removing:
     """Sets of players are removed from the inputs, the same for all methods.
 
     `features` are the players, `baseline` takes their place, and `scale` says what is read: the
@@ -65,6 +88,8 @@ class Removing(Metric):
     baseline: BaselineLike = field(default_factory=Baseline)
     scale: Scale = "score"
     seed: int = 0
+
+    name: ClassVar[str]
 
     def __post_init__(self) -> None:
         one_of(self.scale, f"`scale` of {self.name}", get_args(Scale))
@@ -128,7 +153,7 @@ def _size(share: float, count: int) -> int:
 
 @register_metric("sensitivity_n")
 @dataclass(frozen=True, kw_only=True)
-class SensitivityN(Removing):
+class SensitivityN(Removing, Metric):
     """Do sets of n features get as much as the score falls without them? For several n.
 
         mean over n of corr over sets S of size n of (sum over S of R_p, f(x) - f(x without S))
@@ -172,7 +197,7 @@ class SensitivityN(Removing):
 
 @register_metric("faithfulness_correlation")
 @dataclass(frozen=True, kw_only=True)
-class FaithfulnessCorrelation(Removing):
+class FaithfulnessCorrelation(Removing, Metric):
     """Do sets of features get as much as the score falls without them? For sets of one size.
 
         corr over sets S of (sum over S of R_p, f(x) - f(x without S))
@@ -211,7 +236,7 @@ class FaithfulnessCorrelation(Removing):
 
 @register_metric("monotonicity_correlation")
 @dataclass(frozen=True, kw_only=True)
-class MonotonicityCorrelation(Removing):
+class MonotonicityCorrelation(Removing, Metric):
     """Do the features that move the score furthest, each by itself, get the most?
 
         rank correlation over players p of (|R_p|, |f(x) - f(x without p)|)
@@ -244,7 +269,7 @@ class MonotonicityCorrelation(Removing):
         relevance = trial.relevance(self.features).abs()
         chosen = {n: self._chosen(n) for n in self.groups(trial)}
         pairs = [
-            (rows, torch.eye(n, dtype=torch.bool)[chosen[n]])
+            (rows, members(chosen[n].unsqueeze(1).tolist(), n))
             for n, rows in self.groups(trial).items()
         ]
         found = self.removed(trial, pairs)

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from pellucid.baseline import BaselineLike
-from pellucid.evaluate.faithfulness.coalitions import Request, are_few, by_count, scores, subsets
+from pellucid.evaluate.faithfulness.coalitions import (
+    Request,
+    are_few,
+    by_count,
+    precision,
+    scores,
+    subsets,
+)
 from pellucid.evaluate.measurement import Curve
 from pellucid.evaluate.trial import Scale, Trial
 from pellucid.features import Features, FeaturesLike
@@ -72,13 +79,15 @@ class Flipped:
 
     `fractions` (step,) of these are gone. `lines` have the scores by name: "morf" where the most
     relevant go first, "lerf" the least, both of shape (rival, sample, step), and "random", the mean
-    over random orders, (1, sample, step).
+    over random orders, (1, sample, step). Scores are exact to `precision`, as a part of the
+    largest.
     """
 
     count: int
     rows: Tensor
     fractions: Tensor
     lines: dict[str, Tensor]
+    precision: float
 
 
 def flips(trial: Trial, schedule: Schedule, names: Sequence[str]) -> list[Flipped]:
@@ -98,6 +107,7 @@ def flips(trial: Trial, schedule: Schedule, names: Sequence[str]) -> list[Flippe
             rows=rows,
             fractions=schedule.fractions(n),
             lines={name: trial.store[schedule.key(name)][place] for name in names},
+            precision=precision(trial.case.outcome.score),
         )
         for place, (n, rows) in enumerate(groups.items())
     ]

@@ -13,7 +13,7 @@ from pellucid.background import Background, tables
 from pellucid.baseline import BaselineLike
 from pellucid.evaluate.faithfulness.coalitions import members
 from pellucid.evaluate.faithfulness.correlation import Removing
-from pellucid.evaluate.metric import Found, register_metric
+from pellucid.evaluate.metric import Better, Found, Metric, register_metric
 from pellucid.evaluate.relevance import relevance
 from pellucid.evaluate.trial import Trial
 from pellucid.options import whole
@@ -26,7 +26,7 @@ FEW = 20
 
 @register_metric("infidelity")
 @dataclass(frozen=True, kw_only=True)
-class Infidelity(Removing):
+class Infidelity(Removing, Metric):
     """The mean squared error of what an explanation expects where features are removed.
 
         E (b sum over S of R_p - (f(x) - f(x without S)))^2
@@ -51,7 +51,7 @@ class Infidelity(Removing):
 
     answers: ClassVar[str] = "How wrong is what it expects where features are removed?"
     weakness: ClassVar[str] = "Its unit is that of the squared score: models do not compare."
-    better: ClassVar = "lower"
+    better: ClassVar[Better] = "lower"
     ignores: ClassVar[frozenset[str]] = frozenset({"scale"})  # where scaled
 
     def __post_init__(self) -> None:

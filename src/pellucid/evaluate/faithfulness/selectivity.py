@@ -11,22 +11,20 @@ from torch import Tensor
 from pellucid.baseline import Baseline, BaselineLike
 from pellucid.evaluate.faithfulness.flips import Flipped, Schedule, curve, flips
 from pellucid.evaluate.measurement import Curve
-from pellucid.evaluate.metric import Found, Metric, register_metric
+from pellucid.evaluate.metric import Better, Found, Metric, register_metric
 from pellucid.evaluate.trial import Scale, Trial
 from pellucid.features import FeaturesLike
 from pellucid.options import number, one_of, whole
 from pellucid.remarks import Remark, Share
 
 STEPS = 50
-# What the scores of a model in single precision are exact to, as a part of the largest.
-PRECISION = 1e-6
 CONSTANT = "All features have the same relevance in {}: their order there is one of chance."
 NOBODY = "{} have no feature that could be removed, and no value."
 Order = Literal["most", "least", "both"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flipping(Metric):
+class Flipping:
     """Players are removed in the order of their relevance, and the score is read at each step.
 
     | option | what it does |
@@ -48,6 +46,7 @@ class Flipping(Metric):
     removed: float = 1.0
     seed: int = 0
 
+    name: ClassVar[str]
     ignores: ClassVar[frozenset[str]] = frozenset({"scale", "order"})
 
     def __post_init__(self) -> None:
@@ -126,7 +125,7 @@ def area(line: Tensor) -> Tensor:
 
 @register_metric("selectivity")
 @dataclass(frozen=True, kw_only=True)
-class Selectivity(Flipping):
+class Selectivity(Flipping, Metric):
     """How much faster the score falls in the order of the explanation than in random orders.
 
         area of the random line - area of the most relevant first    (first="most")
@@ -182,7 +181,7 @@ class Selectivity(Flipping):
 
 @register_metric("aopc")
 @dataclass(frozen=True, kw_only=True)
-class AOPC(Flipping):
+class AOPC(Flipping, Metric):
     """The mean fall of the score, the most relevant features first: area over the curve.
 
         1 / (L + 1) sum_(k = 0)^L f(x) - f(x without the k most relevant)
@@ -209,7 +208,7 @@ class AOPC(Flipping):
 
 @register_metric("abpc")
 @dataclass(frozen=True, kw_only=True)
-class ABPC(Flipping):
+class ABPC(Flipping, Metric):
     """The area between the lines of the least and of the most relevant features first.
 
         1 / (L + 1) sum_(k = 0)^L f(x without the k least relevant) - f(... most relevant)
@@ -242,7 +241,7 @@ class ABPC(Flipping):
 
 @register_metric("deletion")
 @dataclass(frozen=True, kw_only=True)
-class Deletion(Flipping):
+class Deletion(Flipping, Metric):
     """The area under the probability while the most relevant features are removed.
 
     The axis is the share of the features that is gone, from 0 to 1; trapezoids. Samples whose
@@ -260,7 +259,7 @@ class Deletion(Flipping):
 
     answers: ClassVar[str] = "How soon is the decision gone without the most relevant features?"
     weakness: ClassVar[str] = "Holes may destroy the decision by themselves."
-    better: ClassVar = "lower"
+    better: ClassVar[Better] = "lower"
 
     def value(self, flipped: Flipped) -> Tensor:
         """The area."""
@@ -269,7 +268,7 @@ class Deletion(Flipping):
 
 @register_metric("insertion")
 @dataclass(frozen=True, kw_only=True)
-class Insertion(Flipping):
+class Insertion(Flipping, Metric):
     """The area under the probability while the most relevant features are put in.
 
     It starts from the baseline (in its source, a blurred copy: `Baseline.blur()`), and the axis
@@ -312,7 +311,7 @@ class Insertion(Flipping):
 
 @register_metric("monotonicity")
 @dataclass(frozen=True, kw_only=True)
-class Monotonicity(Flipping):
+class Monotonicity(Flipping, Metric):
     """How often the score does not fall while features come in, the least relevant first.
 
         the share of steps k with f(x with k + 1 players) >= f(x with k players)
@@ -336,5 +335,5 @@ class Monotonicity(Flipping):
     def value(self, flipped: Flipped) -> Tensor:
         """Falls are rises of the line of the most relevant first, which is this one backwards."""
         line = flipped.lines["morf"]
-        least = PRECISION * line.abs().amax(-1, keepdim=True)
+        least = flipped.precision * line.abs().amax(-1, keepdim=True)
         return (line.diff(dim=-1) <= least).double().mean(-1)
