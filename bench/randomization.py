@@ -24,7 +24,7 @@ from measure import interleaved
 from networks import build
 
 import pellucid as pl
-from pellucid.evaluate.layers import steps_of
+from pellucid.evaluate.randomization.layers import steps_of
 from pellucid.evaluate.similarity import maps, similarity_of
 from pellucid.structure import Inputs
 

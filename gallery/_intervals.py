@@ -6,7 +6,8 @@ COLOR = "#31688e"
 
 
 def interval(values, draws=2000):
-    """The ends of a 95 % bootstrap interval of the mean of one number a sample."""
+    """The ends of a 95 % bootstrap interval of the mean over samples that have a number."""
+    values = values[values.isfinite()]
     generator = torch.Generator().manual_seed(0)
     rows = torch.randint(len(values), (draws, len(values)), generator=generator)
     ends = torch.tensor([0.025, 0.975], dtype=values.dtype)
@@ -16,7 +17,7 @@ def interval(values, draws=2000):
 def told(values, form="{:+.2f}"):
     """A mean with its interval: "+0.45 (+0.40 to +0.51)"."""
     low, high = interval(values)
-    return f"{form.format(values.mean())} ({form.format(low)} to {form.format(high)})"
+    return f"{form.format(values.nanmean())} ({form.format(low)} to {form.format(high)})"
 
 
 def bars(axes, values_by_name, zero=0.0):

@@ -4,7 +4,8 @@ Shows the sanity check of Adebayo et al. (2018): the layers of a network are mad
 the other, from the output down, and the class stays. A map that explains the network has to change;
 one that stays was an edge detector, which shows the picture. Lines are the rank correlation of the
 sizes with those of the map before, on the mean over parts of four photographs. Published: with the
-top layer random, the gradient and Grad-CAM change far more than guided back-propagation.
+top layer random, the gradient and Grad-CAM change far more than guided back-propagation. So they do
+here; LRP by positive contributions (epsilon-plus) hardly changes either, as Sixt et al. (2020) say.
 Misleads if any change is taken for a good sign: a map of pure noise passes this test best.
 """
 
@@ -44,7 +45,8 @@ if __name__ == "__main__":
     figure = Figure(figsize=(9, 4), facecolor="white", layout="constrained")
     axes = figure.subplots()
     for color, (name, curve) in zip(COLORS, found.items(), strict=True):
-        mean, error = curve.y.nanmean(0), curve.y.std(0) / len(curve.y) ** 0.5
+        mean = curve.y.nanmean(0)
+        error = ((curve.y - mean) ** 2).nanmean(0).sqrt() / curve.y.isfinite().sum(0).sqrt()
         axes.plot(curve.x, mean, label=name, color=color)
         axes.fill_between(curve.x, mean - error, mean + error, color=color, alpha=0.2, linewidth=0)
     axes.set_xticks(curve.x, curve.ticks, rotation=30, ha="right", fontsize=7)

@@ -98,7 +98,10 @@ def fresh(*arguments):
     return text, set(loaded.split())
 
 
-@pytest.mark.parametrize("command", [[], ["explain"], ["methods"], ["tape"], ["noise"]])
+@pytest.mark.parametrize(
+    "command",
+    [[], *([each] for each in ("explain", "methods", "tape", "noise", "evaluate", "diff"))],
+)
 def test_help_comes_at_once(command):
     text, loaded = fresh(*command, "--help")
     assert "Usage:" in text

@@ -8,10 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+import pellucid as pl
 from pellucid.choices import chosen_metrics
 from pellucid.datasets import dataset
 from pellucid.errors import FileError, InputError, UnknownNameError
-from pellucid.evaluate import Selectivity
+from pellucid.evaluate import Selectivity, diff
 from tests.test_cli import MODULE, run
 
 TABLES = """
@@ -89,7 +90,7 @@ def test_broken_photographs_are_skipped_and_listed(folder):
     found = open_()
     assert found.samples.rows == 8
     assert list(found.skipped) == ["tench/bad.png", "tench/cut.jpg"]
-    assert "2 photographs could not be read, and are left out." in found.notes
+    assert "2 photographs could not be read, and left out" in found.notes
     assert any("an empty file" in note for note in found.notes)
 
 
@@ -153,7 +154,7 @@ def test_the_command_writes_a_report(folder):
     page = (folder / "board.html").read_text("utf-8")
     for word in ("effective_features (lower is better)", "saliency", "random", "board.html"):
         assert word in text
-    assert "1 photographs could not be read" in text
+    assert "1 photograph could not be read" in text
     assert "tench/bad.png" in page
     assert "Data: photographs in photos." in page
     assert (folder / "run" / "settings.json").exists()
@@ -242,3 +243,152 @@ def test_metrics_of_the_command_line(names, options, message):
 def test_metrics_with_options():
     first, second = chosen_metrics(None, ("selectivity.steps=7",))
     assert (first.steps, second.name) == (7, "effective_features")
+
+
+# Two models
+
+
+PAIR = """
+
+def other():
+    made = make()
+    with torch.no_grad():
+        made.head.weight.mul_(torch.tensor([1.0, -1.0, 1.0, -1.0]))
+    return made
+
+def brighter():
+    return Entry(name="brighter", model=other(), classes=("tench", "goldfish", "great white shark"),
+                 preprocess=Preprocessing(resize=16, size=16, mean=(0.1,) * 3, std=(0.3,) * 3))
+
+def larger():
+    return Entry(name="larger", model=make(), preprocess=Preprocessing(resize=24, size=24))
+
+def two():
+    return Entry(name="two", model=make(), preprocess=Preprocessing(resize=16, size=16),
+                 classes=("a", "b"))
+
+def other_entry():
+    made = entry()
+    return Entry(name="other", model=other(), preprocess=made.preprocess, classes=made.classes)
+"""
+
+
+@pytest.fixture
+def pair(folder):
+    with (folder / "models_of_mine.py").open("a") as file:
+        file.write(PAIR)
+    (folder / "tables_of_mine.py").write_text(
+        TABLES
+        + """
+
+def turned():
+    made = forest()
+    made.coef_ = made.coef_[:, ::-1].copy()
+    return made
+
+def number():
+    from sklearn.linear_model import LinearRegression
+    import pandas as pd
+    table = pd.read_csv("rows.csv")
+    return LinearRegression().fit(table[["a", "b", "c"]], table.a)
+"""
+    )
+    return folder
+
+
+def compare(b, *arguments, a="models_of_mine:entry", code=1):
+    return run("diff", a, f"models_of_mine:{b}" if ":" not in b else b, *arguments, code=code)
+
+
+def test_a_model_does_not_differ_from_itself(pair):
+    text = compare("entry", "photos", code=0)
+    assert "Difference of lrp between two models on 8 samples" in text
+    assert "0 of 8 explained differently" in text
+    assert "moved, " not in text
+    assert (pair / "diff.png").exists()
+
+
+def test_what_differs_is_said_by_class_and_by_name_and_drawn(pair):
+    text = compare("other_entry", "photos", "--method", "gradient_x_input", "--out", "d.png")
+    a, b = (open_(model=f"models_of_mine:{each}") for each in ("entry", "other_entry"))
+    x = a.samples.read(0, 8)
+    found = diff(a.model, b.model, x, "gradient_x_input", labels=a.labels)
+    assert str(found) in text
+    assert found.worst
+    for row in found.worst:
+        assert f"sample {row}: {float(found.distance[row]):.0%} moved, {a.names[row]}" in text
+    table = found.by_class()
+    for name, changed in zip(("tench", "goldfish"), table.changed, strict=True):
+        (line,) = [line for line in text.splitlines() if line.strip().startswith(f"{name} ")]
+        assert line.split()[1:3] == ["4", str(changed)]
+    with Image.open(pair / "d.png") as picture:
+        assert picture.size[0] > 500
+
+
+def test_the_tolerance_decides_on_the_exit_code(pair):
+    ask = ("photos/tench/0.png", "photos/tench/1.png", "--method", "gradient_x_input")
+    assert "on 2 samples" in compare("other_entry", *ask)
+    compare("other_entry", *ask, "--tolerance", "1", code=0)
+    compare("other_entry", *ask, "--limit", "1", "--target", "goldfish")
+
+
+def test_each_model_sees_photographs_in_its_own_way(pair):
+    text = compare("brighter", "photos", "--method", "gradient_x_input")
+    a, b = (open_(model=f"models_of_mine:{each}") for each in ("entry", "brighter"))
+    own = [each.samples.read(0, 8) for each in (a, b)]
+    assert not torch.allclose(*own)
+    maps = pl.explain(a.model, own[0], "gradient_x_input")
+    others = pl.explain(b.model, own[1], "gradient_x_input", target=maps.target)
+    moved = pl.evaluate.moved(maps, others)
+    assert f"moved on the mean {float(moved.mean()):.1%}" in text
+
+
+def test_two_models_of_a_table(pair):
+    tables = "tables_of_mine:forest"
+    text = compare(tables, "rows.csv", "--label", "kind", a=tables, code=0)
+    assert "Difference of kernel_shap between two models on 12 samples" in text
+    text = compare("tables_of_mine:turned", "rows.csv", a=tables)
+    assert "row " in text.split("moved, ")[1]
+    text = compare("tables_of_mine:number", "rows.csv", a="tables_of_mine:number", code=0)
+    assert "other_class" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("larger", "photos"), "Two models must see samples of one kind and size to be compared; "
+         "got float32[8, 3, 16, 16] on cpu for tiny and float32[8, 3, 24, 24]"),
+        (("two", "photos"), "Two models must have the same classes to be compared; got 3 classes"),
+        (("entry", "notes.txt"), "What is compared must be photographs, a folder of them, or one"),
+        (("entry", "nowhere.png"), "nowhere.png must be a file that exists"),
+        (("entry", "photos/tench/0.png", "--label", "kind"), "`--label` must be for a table"),
+        (("entry", "photos", "--method", "lrp,saliency"), "`--method` must name one method"),
+        (("entry", "photos", "--out", "d.jpg"), "`--out` must end in .png"),
+        (("entry", "photos/tench/0.png", "--out", "photos/tench/0.png"), "must not overwrite"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_compared(pair, arguments, message):
+    (pair / "notes.txt").write_text("words")
+    text = " ".join(compare(*arguments, code=2).split())
+    assert message in text
+    assert not (pair / "diff.png").exists()
+
+
+def test_a_table_with_gaps_says_what_was_done(pair):
+    table = pd.read_csv(pair / "rows.csv")
+    table.loc[0, "a"] = np.nan
+    table.to_csv(pair / "rows.csv", index=False)
+    (pair / "tables_of_mine.py").write_text(
+        TABLES
+        + """
+
+def tree():
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    import pandas as pd
+    table = pd.read_csv("rows.csv")
+    return HistGradientBoostingRegressor(max_iter=2).fit(table[["a", "b", "c"]], table.b)
+"""
+    )
+    text = evaluate("--methods", "lime", "--metrics", "effective_features",
+                    model="tables_of_mine:tree", data="rows.csv")  # fmt: skip
+    assert "lime: bins=4, for numbers are missing in some rows" in text

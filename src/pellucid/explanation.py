@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from pellucid.baseline import Baseline
     from pellucid.border import Schema
-    from pellucid.evaluate.boxes import Boxes
+    from pellucid.evaluate.localization.boxes import Boxes
     from pellucid.features import Players
     from pellucid.method import Method
     from pellucid.tape.ledger import Ledger
@@ -258,8 +258,8 @@ class Explanation:
         return ranked.sort_values("sample", kind="stable").reset_index(drop=True)
 
     def boxes(self, threshold: float = 0.2, **options: Any) -> Boxes:
-        """Cut a box and a mask from every map, with options of `pellucid.evaluate.boxes.cut`."""
-        from pellucid.evaluate.boxes import cut
+        """Cut a box and a mask from every map, with options of `pellucid.evaluate.localization.boxes.cut`."""
+        from pellucid.evaluate.localization.boxes import cut
 
         return cut(self, threshold, **options)
 

@@ -115,3 +115,42 @@ def test_bad_choices_are_told(method, choices, said):
 def test_it_is_drawn_with_a_line_a_player():
     axes = of_shares([[0.5, -0.3, 0.2], [0.1, 0.3, 0.6]]).plot()
     assert [label.get_text() for label in axes.get_yticklabels()] == ["1", "0", "2"]
+
+
+def test_values_with_the_same_label_are_told_apart():
+    """Else answers that differ in two choices would count for one of them."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(6, 12), torch.nn.Tanh(), torch.nn.Linear(12, 3))
+    x, ends = torch.rand(8, 6), [torch.zeros(6), torch.full((6,), 5.0)]
+    steps = {"steps": [64, 128]}
+    plain = audit(net, x, "integrated_gradients", {"baseline": ends, **steps})
+    assert len({each["baseline"] for each in plain.choices}) == 2
+    named = dict(zip(("zero", "five"), ends, strict=True))
+    told = audit(net, x, "integrated_gradients", {"baseline": named, **steps})
+    assert plain.by_choice().equals(told.by_choice())
+
+
+def test_places_that_a_sample_does_not_have_do_not_correlate():
+    labels = torch.tensor([[0, 1, 2, 3, 4, 5], [0, 0, 0, 1, 1, 1]])
+    players = Features.of(labels).players(Inputs.of(torch.zeros(2, 6)))
+    table = torch.tensor([
+        [[6.0, 5, 4, 3, 2, 1], [2.0, 1, 0, 0, 0, 0]],
+        [[6.0, 5, 4, 3, 2, 1], [1.0, 2, 0, 0, 0, 0]],
+    ]).double()  # fmt: skip
+    made = of_shares([[1.0, 0.0], [0.0, 1.0]])
+    made = Audit(**{**vars(made), "relevance": table, "players": players})
+    assert made.by_choice().correlation.tolist() == pytest.approx([0.0])  # of 1 and -1
+
+
+def test_values_that_are_not_finite_are_told_with_the_choice():
+    def broken(x):
+        return (x * torch.nan).sum(1, keepdim=True)
+
+    models = {"good": line([1.0, 2.0]), "bad": broken}
+    with pytest.raises(pl.errors.InputError, match=r"must be finite .* under model bad"):
+        audit(models, torch.ones(2, 2), "gradient_x_input", target=0)
+
+
+def test_a_row_that_is_drawn_must_be_there():
+    with pytest.raises(pl.errors.InputError, match="A sample must be from 0 to 0; got 1"):
+        of_shares([[0.5, -0.3], [0.1, 0.3]]).plot(row=1)

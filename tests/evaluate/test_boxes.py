@@ -4,12 +4,13 @@ import pytest
 import torch
 from scipy import ndimage
 from scipy.ndimage import gaussian_filter
+from torch.testing import assert_close
 
 import pellucid as pl
-from pellucid.evaluate import boxes
-from pellucid.evaluate.boxes import BoxIoU, around, cut, objects
-from pellucid.evaluate.localization import EnergyInside
-from pellucid.evaluate.masks import boxes_to_masks
+from pellucid.errors import InputError
+from pellucid.evaluate.localization import EnergyInside, boxes
+from pellucid.evaluate.localization.boxes import BoxIoU, around, cut, objects
+from pellucid.evaluate.localization.masks import boxes_to_masks
 
 
 def total(x):
@@ -264,3 +265,19 @@ def test_what_is_wrong_is_noticed(name, monkeypatch):
 
 def test_cut_is_the_method():
     assert torch.equal(cut(explained(maps())).corners, explained(maps()).boxes().corners)
+
+
+def test_samples_may_have_different_numbers_of_boxes_or_none():
+    x = torch.zeros(3, 1, 6, 6)
+    x[..., 2:5, 1:3] = 1
+    found = pl.explain(lambda x: x.sum((1, 2, 3))[:, None], x, "gradient_x_input", target=0)
+    given = [[[1, 2, 3, 5]], [], [[0, 0, 1, 1], [1, 2, 3, 4]]]
+    expected = torch.tensor([1, 0, 2 / 3], dtype=torch.float64)
+    assert_close(found.boxes().iou(given), expected)
+    assert_close(found.boxes().iou([torch.tensor(g).reshape(-1, 4) for g in given]), expected)
+    judged = BoxIoU()(lambda x: x.sum((1, 2, 3))[:, None], found, masks=given)
+    assert_close(judged.values[[0, 2]], expected[[0, 2]])
+    assert judged.values[1].isnan()
+    assert any("1 of 3 samples have an empty mask" in note for note in judged.notes)
+    with pytest.raises(InputError, match="`masks` must be masks or boxes"):
+        found.boxes().iou("here")

@@ -102,3 +102,32 @@ def test_maps_are_drawn_side_by_side():
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[1:3] == titles[4:6] == ["A", "B"]
     assert titles[0].startswith("sample 3: ")
+
+
+def test_a_map_that_is_not_finite_has_moved():
+    """A model that gives no numbers must not pass for one that has not changed."""
+
+    def broken(x):
+        return (x * torch.tensor([1.0, 2.0, 3.0])).sum(1, keepdim=True) * x[:, :1].log()
+
+    x = torch.ones(3, 3)
+    x[1, 0] = -1.0  # of which there is no logarithm
+    for first, second in ((broken, line(1.0, 2.0, 3.0)), (broken, broken)):
+        found = diff(first, second, x, "gradient_x_input", target=0)
+        assert found.distance[1] == 1
+        assert bool(found.changed[1])
+    assert found.distance.tolist() == [0, 1, 0]
+
+
+def test_labels_may_be_names():
+    found = diff(line(1.0, 2.0), line(1.0, 0.0), torch.rand(3, 2), "saliency", labels=list("aba"))
+    assert found.by_class()["class"].tolist() == ["a", "b"]
+    assert found.by_class()["samples"].tolist() == [2, 1]
+
+
+def test_a_tolerance_is_a_part_and_samples_are_as_many():
+    with pytest.raises(pl.errors.InputError, match="`tolerance` must be a part of the relevance"):
+        diff(line(1.0), line(1.0), torch.rand(4, 1), "saliency", target=0, tolerance=10)
+    found = pl.explain(line(1.0, 2.0), torch.rand(3, 2), "saliency", target=0)
+    with pytest.raises(pl.errors.InputError, match="as many samples .*; got 3 and 2"):
+        moved(found, found[:2])

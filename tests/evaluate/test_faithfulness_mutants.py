@@ -16,7 +16,7 @@ from pellucid.evaluate.faithfulness import (
     selectivity,
 )
 from pellucid.evaluate.faithfulness.coalitions import Request
-from tests.evaluate import test_faithfulness, test_road
+from tests.evaluate import test_faithfulness, test_road, test_rounding
 
 
 def raster(relevance, seed):
@@ -75,8 +75,20 @@ MUTANTS: dict[str, tuple[Any, str, Any, Callable[..., None], tuple]] = {
         test_faithfulness.test_metrics_share_their_lines, (),
     ),
     "no fall is one": (
-        selectivity, "PRECISION", float("inf"),
+        flips, "precision", lambda score: float("inf"),
         test_faithfulness.test_monotonicity_counts_the_steps_up, (),
+    ),
+    "rounding is a fall": (
+        flips, "precision", lambda score: 0.0,
+        test_rounding.test_a_fall_by_one_unit_of_the_last_place_is_none, (),
+    ),
+    "rounding correlates": (
+        correlation, "precision", lambda score: 0.0,
+        test_rounding.test_what_is_rounding_has_no_correlation, (SensitivityN,),
+    ),
+    "rounding has ranks": (
+        correlation, "precision", lambda score: 0.0,
+        test_rounding.test_features_without_effect_share_a_rank, (),
     ),
     "the score rises by what it falls": (
         correlation, "drops", lambda *given: [-each for each in _DROPS(*given)],

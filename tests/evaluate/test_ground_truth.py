@@ -11,11 +11,11 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 import pellucid as pl
 from pellucid.evaluate import ground_truth
-from pellucid.evaluate.boxes import around
 from pellucid.evaluate.ground_truth import digits, networks
 from pellucid.evaluate.ground_truth.digits import Stock
 from pellucid.evaluate.ground_truth.truth import accuracy, trained
 from pellucid.evaluate.localization import EnergyInside, MaskAUC, PointingGame, RelevanceRank
+from pellucid.evaluate.localization.boxes import around
 
 MAKERS = {
     name: getattr(ground_truth, name)

@@ -7,7 +7,6 @@ import torch
 from sklearn.metrics import jaccard_score, roc_auc_score
 
 import pellucid as pl
-from pellucid.evaluate import heat, localization
 from pellucid.evaluate.localization import (
     EnergyInside,
     MaskAUC,
@@ -17,6 +16,8 @@ from pellucid.evaluate.localization import (
     RelevanceMass,
     RelevanceRank,
     TopKIntersection,
+    against_masks,
+    heat,
 )
 
 ALL = [
@@ -305,18 +306,18 @@ MUTANTS = {
     "the lowest place": (
         PointingGame, "rate", lambda self, h, m: _RATES[PointingGame](self, -h, m), PointingGame(),
     ),
-    "no tolerance": (localization, "widened", lambda m, t: m, PointingGame(tolerance=1)),
+    "no tolerance": (against_masks, "widened", lambda m, t: m, PointingGame(tolerance=1)),
     "both signs": (
-        EnergyInside, "rate", lambda self, h, m: localization._inside(h.abs(), m), EnergyInside(),
+        EnergyInside, "rate", lambda self, h, m: against_masks._inside(h.abs(), m), EnergyInside(),
     ),
     "not pooled": (
         RelevanceMass, "map", lambda self, r, m: heat.heat_on(r, m), RelevanceMass(),
     ),
     "one place more": (
-        localization, "_hits", lambda h, m, k: _HITS(h, m, k + 1), RelevanceRank(),
+        against_masks, "_hits", lambda h, m, k: _HITS(h, m, k + 1), RelevanceRank(),
     ),
     "too few places": (
-        localization, "_hits", lambda h, m, k: _HITS(h, m, k - 1), TopKIntersection(k=5),
+        against_masks, "_hits", lambda h, m, k: _HITS(h, m, k - 1), TopKIntersection(k=5),
     ),
     "the other side": (
         MaskAUC, "rate", lambda self, h, m: _RATES[MaskAUC](self, h, ~m), MaskAUC(),
@@ -326,11 +327,11 @@ MUTANTS = {
         MaskPrecision(),
     ),
     "half of the threshold": (
-        localization, "above", lambda h, t: _ABOVE(h, t / 2), MaskIoU(threshold=0.5),
+        against_masks, "above", lambda h, t: _ABOVE(h, t / 2), MaskIoU(threshold=0.5),
     ),
 }  # fmt: skip
 _RATES = {each: each.rate for each in (PointingGame, MaskAUC, MaskPrecision)}
-_HITS, _ABOVE = localization._hits, localization.above
+_HITS, _ABOVE = against_masks._hits, against_masks.above
 
 
 @pytest.mark.parametrize("name", MUTANTS)
@@ -349,6 +350,6 @@ def test_the_first_of_tied_places_is_noticed(monkeypatch):
         return masks.flatten(1).gather(1, taken).sum(1).double()
 
     test_ties_are_the_mean_over_all_orders(RelevanceRank())
-    monkeypatch.setattr(localization, "_hits", first)
+    monkeypatch.setattr(against_masks, "_hits", first)
     with pytest.raises(AssertionError):
         test_ties_are_the_mean_over_all_orders(RelevanceRank())

@@ -12,13 +12,13 @@ from torch.testing import assert_close
 import pellucid as pl
 from pellucid.errors import InputError
 from pellucid.evaluate import measure
-from pellucid.evaluate.layers import Randomizer, steps_of
 from pellucid.evaluate.randomization import (
     EfficientRandomization,
     LabelRandomization,
     ModelRandomization,
     histogram_entropy,
 )
+from pellucid.evaluate.randomization.layers import Randomizer, steps_of
 from pellucid.structure import Inputs
 from tests.zoo.network import normal, seeded
 
@@ -411,3 +411,13 @@ def test_guided_backprop_hardly_sees_a_random_top_layer():
     metric = ModelRandomization(layers=1, draws=3)
     guided, *others = (each.interval() for each in measure(model, list(rivals), metric))
     assert all(high + 0.1 < guided[0] for _, high in others)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.* is deprecated:DeprecationWarning")
+def test_torchscript_hides_the_calls_of_its_modules():
+    model, x = seeded(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))), normal(2, 4)
+    scripted = torch.jit.trace(model, x)
+    found = pl.explain(scripted, x, "saliency", target=0)
+    for metric in (ModelRandomization(), EfficientRandomization()):
+        with pytest.raises(InputError, match="calls of all modules must be seen .* in TorchScript"):
+            metric(scripted, found)

@@ -136,6 +136,14 @@ def test_neighbors_are_shared_by_rivals():
             assert_close(metric(samples=3)(model, rival).values, one.values)
 
 
+def test_methods_that_read_the_tape_and_the_gradient_share_the_runs_of_neighbors():
+    counting = Counting(network())
+    rivals = pl.compare(counting, normal(4, 6), ["lrp", "saliency", "gradient_x_input"], target=1)
+    counting.calls.clear()
+    measure(counting, rivals, MaxSensitivity(samples=3))
+    assert sum(counting.calls) == 4 + 3 * 4  # the score here, and one run of every neighbor
+
+
 class Recurrent(nn.Module):
     """Reads a sequence whose samples are on its second axis, and what all samples start from."""
 

@@ -186,6 +186,40 @@ def test_signs_and_shares_are_counted_by_hand():
     assert float(metric(model, slopes).values) == pytest.approx((3 / 6.5 + 5 / 8) / 2)
 
 
+def test_a_map_with_nothing_on_the_objects_is_said():
+    x, masks = halves()
+    masks[1] = False
+    found = pl.explain(Halves(), x, "gradient_x_input", target=2)
+    metric = ObjectSensitivity(classes=torch.tensor([[0, 1]] * 3), masks=masks)
+    said = metric(Halves(), found)
+    assert said.values.isnan().tolist() == [False, True, False]
+    assert any("Maps of 1 of 3 samples have nothing on any of the objects" in n for n in said.notes)
+
+
+def test_what_large_players_have_is_not_counted_for_each_of_their_pixels():
+    x, masks = torch.ones(1, 1, 4, 6), torch.zeros(1, 2, 4, 6, dtype=torch.bool)
+    masks[:, 0, :, :1], masks[:, 1, :, 1:] = True, True
+    players = (~masks[0, 0]).long().reshape(1, 1, 4, 6)  # of 4 and of 20 pixels
+    model = nn.Sequential(nn.Flatten(), nn.Linear(24, 2, bias=False))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.where(masks[0, 0].flatten(), 5.0, 1.0).expand(2, -1))
+    found = pl.explain(model, x, "exact_shapley", features=players, target=0)
+    assert found.players.tolist() == [[20.0, 20.0]]
+    # The third object has 12 pixels of the second's 20; each pixel counts a twentieth of a player.
+    three = torch.stack([masks[:, 0], masks[:, 1], masks[:, 1] & (torch.arange(6) > 2)], 1)
+    metric = ObjectSensitivity(classes=torch.tensor([[0, 1, 0]]), masks=three)
+    expected = (20 / 40 + 20 / 40 + 12 / 40) / 3
+    assert float(metric(model, found).values) == pytest.approx(expected)
+
+
+def test_objects_are_those_of_one_input():
+    x, masks = halves()
+    found = pl.explain(lambda a, b: Halves()(a + b), (x, x), "saliency", target=2)
+    metric = ObjectSensitivity(classes=torch.tensor([[0, 1]] * 3), masks=masks)
+    with pytest.raises(InputError, match="Objects must be those of one input"):
+        metric(lambda a, b: Halves()(a + b), found)
+
+
 def test_bad_objects():
     x, masks = halves()
     classes = torch.tensor([[0, 1]] * 3)

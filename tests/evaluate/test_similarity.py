@@ -141,6 +141,29 @@ def test_rounding_makes_no_order():
     assert_close(way([a], [b]), torch.ones(1, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_has_ranks_too(dtype):
+    a, b = torch.linspace(0.1, 0.4, 40, dtype=torch.float64), torch.zeros(40, dtype=torch.float64)
+    b[-1], a[-1] = 1.0, 1.0
+    b[:-1] = a[:-1].flip(0)
+    found = SIMILARITIES["spearman"]([a.to(dtype)[None, None]], [b.to(dtype)[None, None]])
+    assert float(found) == pytest.approx(stats.spearmanr(a, b).statistic, abs=0.01)
+
+
+def test_structures_of_a_long_signal_take_little_memory():
+    a, b = torch.rand(2, 1, 1, 200_000, generator=torch.Generator().manual_seed(0))
+    found = SIMILARITIES["ssim"]([a[None]], [b[None]])  # a table of all pairs would be 320 GB
+    short = SIMILARITIES["ssim"]([a[None, ..., :2000]], [b[None, ..., :2000]])
+    assert float(found) == pytest.approx(float(short), abs=0.05)
+
+
+def test_structures_of_an_input_without_relevance_are_alike():
+    a, b = drawn(2, 1, 9, seed=4), drawn(2, 1, 9, seed=5)
+    nothing = torch.zeros(2, 1, 3, dtype=torch.float64)
+    ssim = SIMILARITIES["ssim"]
+    assert_close(ssim([a, nothing], [b, nothing]), (9 * ssim([a], [b]) + 3) / 12)
+
+
 def test_several_inputs_are_one_map():
     a, b = drawn(2, 1, 4, 4), drawn(2, 1, 6)
     c, d = drawn(2, 1, 4, 4, seed=1), drawn(2, 1, 6, seed=2)

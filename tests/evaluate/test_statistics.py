@@ -6,7 +6,7 @@ from itertools import combinations, pairwise, product
 import numpy as np
 import pytest
 
-from pellucid.evaluate.statistics import Comparison, compared, holm
+from pellucid.evaluate.leaderboard.statistics import Comparison, compared, holm
 
 RNG = np.random.default_rng(0)
 
@@ -94,17 +94,35 @@ def differing(*numbers, pairs=(), friedman=0.001):
     return Comparison(ranks=np.array(numbers), friedman=friedman, pairs=chances, samples=30)
 
 
-def test_groups_are_the_longest_runs_without_a_difference():
+def test_groups_are_the_largest_sets_without_a_difference():
     found = differing(3.0, 1.0, 2.0, 4.0, pairs=[(1, 3), (1, 0)])
     assert found.order == [1, 2, 0, 3]
     assert found.groups == ((1, 2), (2, 0, 3))
-    for group in found.groups:
-        assert not any(found.differ(a, b) for a, b in combinations(group, 2))
 
 
-def test_a_run_may_hold_no_pair_that_differs():
-    """Though its first and last do not, and it would be joined by its ends."""
-    assert differing(1.0, 2.0, 3.0, pairs=[(0, 1)]).groups == ((0,), (1, 2))
+def test_equals_that_are_no_neighbours_have_a_common_group():
+    """The first and the last are not told apart, though the one between them is."""
+    assert differing(1.0, 2.0, 3.0, pairs=[(0, 1)]).groups == ((0, 2), (1, 2))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_two_are_in_a_common_group_if_and_only_if_they_do_not_differ(seed):
+    """Against every set of methods: groups are those without a difference that cannot grow."""
+    rng = np.random.default_rng(seed)
+    count = 6
+    pairs = [pair for pair in combinations(range(count), 2) if rng.random() < 0.5]
+    found = differing(*rng.permutation(count).astype(float), pairs=pairs)
+    alike = [
+        set(some)
+        for size in range(1, count + 1)
+        for some in combinations(range(count), size)
+        if not any(found.differ(a, b) for a, b in combinations(some, 2))
+    ]
+    largest = {frozenset(some) for some in alike if not any(some < other for other in alike)}
+    assert {frozenset(group) for group in found.groups} == largest
+    assert len(found.groups) == len(largest)
+    firsts = [found.order.index(group[0]) for group in found.groups]
+    assert firsts == sorted(firsts)
 
 
 def test_nothing_differs_where_all_may_be_alike():

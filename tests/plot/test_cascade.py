@@ -46,7 +46,7 @@ def test_samples_that_cannot_be_compared_are_left_out_where_they_cannot():
     assert np.isfinite(shown.mean[0]).tolist() == [True, True, True, False]
     assert np.isfinite(shown.low[0]).tolist() == [True, True, True, False]
     few = replace(found, curves={"absolute_spearman": replace(curve, y=y[:2])})
-    assert np.isfinite(Cascade.of(few).high[0, 2])
+    assert np.isnan(Cascade.of(few).high[0, 2])  # one sample has no interval
 
 
 def test_what_is_drawn():
@@ -81,3 +81,12 @@ def test_bad_measurements():
         cascade(found, ax=3)
     with pytest.raises(InputError, match="`level` must be a probability"):
         cascade(found, level=2)
+
+
+def test_methods_have_the_names_that_are_given():
+    found = measured()
+    assert Cascade.of(found, titles=["mine", "yours"]).methods == ("mine", "yours")
+    key = cascade(found, titles=["mine", "yours"]).get_legend().get_texts()
+    assert [text.get_text() for text in key] == ["mine", "yours"]
+    with pytest.raises(InputError, match="`titles` must have a name for each of the 2 meas"):
+        cascade(found, titles=["mine"])

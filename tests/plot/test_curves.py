@@ -112,3 +112,12 @@ def test_what_cannot_be_drawn():
         curves(measured(), level=2)
     with pytest.raises(InputError, match="`ax` must be axes"):
         curves(measured(), ax=3)
+
+
+def test_methods_have_the_names_that_are_given():
+    found = measured()
+    ax = curves(found, titles=["mine", "yours"])
+    assert [line.get_label() for line in ax.get_lines()] == ["mine", "yours", "random orders"]
+    for few in (["mine"], "ab"):
+        with pytest.raises(InputError, match="`titles` must have a name for each of the 2 meas"):
+            curves(found, titles=few)

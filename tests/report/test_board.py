@@ -11,11 +11,12 @@ from torch import nn
 
 import pellucid as pl
 from pellucid.errors import FileError, InputError, UnknownNameError
-from pellucid.evaluate.board import Leaderboard
 from pellucid.evaluate.complexity import EffectiveFeatures
+from pellucid.evaluate.leaderboard.board import Leaderboard
 from pellucid.evaluate.metric import Found, Metric
 from pellucid.method import Method
 from pellucid.plot.leaderboard import agreement, leaderboard, tradeoff
+from pellucid.report import board as board_room
 from pellucid.report import write_board
 from tests.report.browser import CHROMIUM, Browser
 from tests.report.test_document import HOSTILE, Page
@@ -113,6 +114,25 @@ def test_curves_are_drawn_with_all_methods(tmp_path, metric):
     judged = pl.evaluate.leaderboard(model, torch.randn(5, 6), methods, [metric], chunk=3)
     (drawn,) = page(tmp_path, judged).all("img")
     assert drawn["alt"] == f"{metric}: the curves of all methods"
+
+
+def test_curves_have_the_names_of_the_table(tmp_path, monkeypatch):
+    """And random orders are drawn once: not as a line of chance and as a method."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    methods = ["saliency", pl.LRP(), pl.LRP(composite="gamma")]
+    metrics = ["selectivity", "model_randomization"]
+    judged = pl.evaluate.leaderboard(model, torch.randn(5, 6), methods, metrics)
+    drawn = []
+    for name in ("curves", "cascade"):
+        plain = getattr(board_room, name)
+        monkeypatch.setattr(board_room, name, lambda *a, plain=plain, **o: (
+            drawn.append(o["titles"]) or plain(*a, **o)))  # fmt: skip
+    write_board(tmp_path / "r.html", judged)
+    names = [each.title for each in judged.standings]
+    assert names[1].startswith("lrp(composite=")
+    assert drawn[0] == names[:-1]
+    assert names in drawn
 
 
 def test_agreement_counts_the_better_direction(board):

@@ -247,6 +247,20 @@ def test_a_run_that_autograd_stops_leaves_no_trace():
     assert model.runs == 0
 
 
+def test_gradients_that_the_caller_switched_off_cost_no_run():
+    """Metrics ask methods under `no_grad`: autograd follows the one recorded run there too."""
+    model, x = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)), torch.rand(2, 4)
+    targets = [pl.Target.of(0), pl.Target.of(1)]
+    with untouched(model) as states, torch.no_grad():
+        program = Program(model, states)
+        runs = run_once(program, Inputs.of(x), targets, followed=True)
+    for number, each in enumerate(runs):
+        assert each.gradient is not None
+        point = x.clone().requires_grad_()
+        (expected,) = torch.autograd.grad(model(point)[:, number].sum(), point)
+        assert_close(each.gradient[0], expected)
+
+
 def test_parameters_get_no_gradients_and_nothing_is_left():
     model = zoo.load("convolutional").model
     x = zoo.load("convolutional").inputs

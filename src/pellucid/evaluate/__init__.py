@@ -2,8 +2,6 @@
 
 from pellucid.evaluate import ground_truth
 from pellucid.evaluate.audit import Audit, audit
-from pellucid.evaluate.board import Leaderboard
-from pellucid.evaluate.boxes import Boxes, BoxIoU
 from pellucid.evaluate.complexity import (
     CompressedSize,
     EffectiveFeatures,
@@ -26,8 +24,10 @@ from pellucid.evaluate.faithfulness import (
     Selectivity,
     SensitivityN,
 )
-from pellucid.evaluate.leaderboard import leaderboard
+from pellucid.evaluate.leaderboard import Leaderboard, Samples, leaderboard
 from pellucid.evaluate.localization import (
+    Boxes,
+    BoxIoU,
     EnergyInside,
     MaskAUC,
     MaskIoU,
@@ -53,7 +53,6 @@ from pellucid.evaluate.robustness import (
     MaxSensitivity,
     ShiftSensitivity,
 )
-from pellucid.evaluate.samples import Samples
 from pellucid.evaluate.sensitivity import ClassSensitivity, ObjectSensitivity
 from pellucid.evaluate.similarity import Similarity
 from pellucid.evaluate.trial import Trial

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.evaluate.elsewhere import empty, own_values
-from pellucid.evaluate.metric import Found, Metric, register_metric
+from pellucid.evaluate.metric import Better, Found, Metric, register_metric
 from pellucid.evaluate.similarity import maps
 from pellucid.evaluate.trial import Trial
 from pellucid.features import FeaturesLike
@@ -20,7 +20,7 @@ LEVELS = 127
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfShares(Metric):
+class OfShares:
     """What the metrics share that read how the sizes of players are shared out."""
 
     features: FeaturesLike = None
@@ -44,7 +44,7 @@ class OfShares(Metric):
 
 @register_metric("entropy")
 @dataclass(frozen=True, kw_only=True)
-class Entropy(OfShares):
+class Entropy(OfShares, Metric):
     """The entropy of how the explanation is shared out among the players, in nats.
 
         H = -sum_p q_p log q_p,  q_p = |R_p| / sum |R|
@@ -57,7 +57,7 @@ class Entropy(OfShares):
 
     answers: ClassVar[str] = "How evenly is the explanation spread over the features?"
     weakness: ClassVar[str] = "A simple explanation may still be wrong."
-    better: ClassVar = "lower"
+    better: ClassVar[Better] = "lower"
 
     def of(self, shares: Tensor, counts: Tensor) -> Tensor:
         """The entropy."""
@@ -66,7 +66,7 @@ class Entropy(OfShares):
 
 @register_metric("effective_features")
 @dataclass(frozen=True, kw_only=True)
-class EffectiveFeatures(OfShares):
+class EffectiveFeatures(OfShares, Metric):
     """How many players carry the explanation: the exponential of its entropy.
 
         N = exp(-sum_p q_p log q_p),  q_p = |R_p| / sum |R|
@@ -79,7 +79,7 @@ class EffectiveFeatures(OfShares):
 
     answers: ClassVar[str] = "On how many features does the explanation rest?"
     weakness: ClassVar[str] = "A simple explanation may still be wrong."
-    better: ClassVar = "lower"
+    better: ClassVar[Better] = "lower"
 
     def of(self, shares: Tensor, counts: Tensor) -> Tensor:
         """The exponential of the entropy."""
@@ -88,7 +88,7 @@ class EffectiveFeatures(OfShares):
 
 @register_metric("sparseness")
 @dataclass(frozen=True, kw_only=True)
-class Sparseness(OfShares):
+class Sparseness(OfShares, Metric):
     """How unevenly the explanation is shared out among n players: the Gini index.
 
         G = 1 - 2 sum_k q_(k) (n - k + 1/2) / n,  q_(1) <= ... <= q_(n),  q_p = |R_p| / sum |R|
@@ -101,7 +101,7 @@ class Sparseness(OfShares):
 
     answers: ClassVar[str] = "Does the explanation single out a few features?"
     weakness: ClassVar[str] = "A sparse explanation may still be wrong."
-    better: ClassVar = "higher"
+    better: ClassVar[Better] = "higher"
 
     def of(self, shares: Tensor, counts: Tensor) -> Tensor:
         """The Gini index; players that a sample has not are zeros in front of its own."""
@@ -127,7 +127,7 @@ class CompressedSize(Metric):
 
     answers: ClassVar[str] = "How much is there to be told in the map?"
     weakness: ClassVar[str] = "Counts noise and fine detail alike; grows with the size of the map."
-    better: ClassVar = "lower"
+    better: ClassVar[Better] = "lower"
     ignores: ClassVar[frozenset[str]] = frozenset({"scale"})
 
     def judge(self, trial: Trial) -> Sequence[Found]:
@@ -155,7 +155,7 @@ class Incompleteness(Metric):
 
     answers: ClassVar[str] = "Do the values add up to what they explain?"
     weakness: ClassVar[str] = "Values that add up may still be in the wrong places."
-    better: ClassVar = "lower"
+    better: ClassVar[Better] = "lower"
 
     def judge(self, trial: Trial) -> Sequence[Found]:
         """Read what the explanations carry."""

@@ -3,6 +3,10 @@
 import dataclasses
 import functools
 import hashlib
+import inspect
+import re
+import types
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,12 +14,17 @@ from torch import Tensor, nn
 
 from pellucid.codec import Writer
 
+# What a process shows of where an object is, which another process shows otherwise.
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+PLAIN = (type(None), bool, int, float, str)
+
 
 def described(value: Any) -> Any:
     """A value as JSON that is the same for the same value, in every process.
 
-    Tensors and arrays count by their content, functions and classes by their name and module,
-    modules and estimators by how they show themselves.
+    Tensors, arrays and frames count by their content, modules by how they show themselves,
+    estimators by their parameters, functions and classes by their name and module. Of what
+    functions enclose and other objects hold, numbers and words count.
 
     >>> described(len), described((1, "a"))
     ('builtins.len', [1, 'a'])
@@ -36,10 +45,41 @@ def described(value: Any) -> Any:
         return {_name(type(value)): own}
     if isinstance(value, functools.partial):
         return [described(value.func), described(value.args), described(value.keywords)]
-    if hasattr(value, "__qualname__"):
+    if hasattr(value, "iloc"):
+        return [_name(type(value)), _of_frame(value)]
+    if isinstance(value, nn.Module):
+        return ADDRESS.sub("", repr(value))
+    if hasattr(value, "get_params") and not isinstance(value, type):
+        own = value.get_params(deep=False)  # all of them: its text is cut short
+        return {_name(type(value)): {key: described(each) for key, each in own.items()}}
+    return _of_object(value)
+
+
+def _of_object(value: Any) -> Any:
+    """A function, with what it encloses or whose method it is; or an object, with what it holds."""
+    if not hasattr(value, "__qualname__"):
+        return _held(_name(type(value)), getattr(value, "__dict__", {}))
+    owner = getattr(value, "__self__", None)
+    if owner is not None and not isinstance(owner, type | types.ModuleType):
+        return [_name(value), described(owner)]
+    if not isinstance(value, types.FunctionType):
         return _name(value)
-    shows = isinstance(value, nn.Module) or hasattr(value, "get_params")
-    return repr(value) if shows else _name(type(value))
+    return _held(_name(value), inspect.getclosurevars(value).nonlocals)
+
+
+def _held(name: str, content: Mapping[str, Any]) -> Any:
+    """A name, and the numbers and words that go with it; what else does may change as it runs."""
+    plain = {key: each for key, each in content.items() if isinstance(each, PLAIN)}
+    return {name: plain} if plain else name
+
+
+def _of_frame(frame: Any) -> str:
+    """The print of the content of a data frame or a series."""
+    import pandas as pd
+
+    rows = pd.util.hash_pandas_object(frame, index=False).to_numpy()
+    names = f"{list(frame.columns)} {list(frame.dtypes)}" if frame.ndim > 1 else str(frame.dtype)
+    return hashlib.sha256(names.encode() + rows.tobytes()).hexdigest()[:16]
 
 
 def fingerprint(tensor: Tensor) -> str:

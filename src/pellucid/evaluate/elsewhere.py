@@ -32,8 +32,7 @@ def values_at(trial: Trial, case: Case, targets: Sequence[Target] = ()) -> list[
     """
     aims = list(targets) or [case.target]
     methods = [each.method for each in trial.rivals]
-    with torch.enable_grad():  # so that autograd may follow the run that is recorded
-        parts = ask_all(methods, replace(case, counter=Counter()), aims)
+    parts = ask_all(methods, replace(case, counter=Counter()), aims)
     counter = trial.case.counter
     for part in parts:
         counter.forward += part.evaluations.forward

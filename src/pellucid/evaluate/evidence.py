@@ -11,10 +11,10 @@ import torch
 
 from pellucid.batching import BatchSize
 from pellucid.errors import InputError
-from pellucid.evaluate.contest import asked
 from pellucid.evaluate.faithfulness import Selectivity
+from pellucid.evaluate.leaderboard.contest import asked
+from pellucid.evaluate.leaderboard.pieces import Cell
 from pellucid.evaluate.measure import measure
-from pellucid.evaluate.pieces import Cell
 from pellucid.evaluate.random_ranking import RandomRanking
 from pellucid.evaluate.randomization import ModelRandomization
 from pellucid.evaluate.robustness import MaxSensitivity

@@ -1,6 +1,5 @@
 """How far an explanation moves where its input hardly does, or where nothing but a name does."""
 
-from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -23,7 +22,7 @@ from pellucid.evaluate.elsewhere import (
     values_at,
     with_model,
 )
-from pellucid.evaluate.metric import Found, Metric, register_metric
+from pellucid.evaluate.metric import Better, Found, Metric, register_metric
 from pellucid.evaluate.trial import Trial
 from pellucid.gradient.smooth import value_range
 from pellucid.options import number, whole
@@ -41,7 +40,7 @@ SUBTRACTED_NOTE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sensitivity(Metric):
+class Sensitivity:
     """What the metrics share that look at neighbors of the input: the draws, and the distances.
 
     Neighbors are drawn evenly from the box |e_i| <= s, s = radius * (max x - min x) of each
@@ -53,7 +52,8 @@ class Sensitivity(Metric):
     relative: bool = True
     seed: int = 0
 
-    better: ClassVar = "lower"
+    name: ClassVar[str]
+    better: ClassVar[Better] = "lower"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "samples", whole(self.samples, "samples"))
@@ -86,9 +86,9 @@ class Sensitivity(Metric):
             for changes, by in zip(found, scale, strict=True)
         ]
 
-    @abstractmethod
     def change(self, apart: Tensor, step: Tensor) -> Tensor:
         """What is kept of one neighbor, from the distances of both maps and both inputs."""
+        return apart
 
     def summary(self, changes: Tensor) -> Tensor:
         """One number a sample, of those of all its neighbors, (sample, draw)."""
@@ -97,7 +97,7 @@ class Sensitivity(Metric):
 
 @register_metric("max_sensitivity")
 @dataclass(frozen=True, kw_only=True)
-class MaxSensitivity(Sensitivity):
+class MaxSensitivity(Sensitivity, Metric):
     """How far the map moves at most when the input moves a little.
 
         S = max_e |R(x + e) - R(x)| / |R(x)|,  |e_i| <= radius * (max x - min x)
@@ -111,14 +111,10 @@ class MaxSensitivity(Sensitivity):
     answers: ClassVar[str] = "How far does the map move when the input moves a little?"
     weakness: ClassVar[str] = "A constant map never moves; and the worst neighbor is not found."
 
-    def change(self, apart: Tensor, step: Tensor) -> Tensor:
-        """How far the maps are apart."""
-        return apart
-
 
 @register_metric("average_sensitivity")
 @dataclass(frozen=True, kw_only=True)
-class AverageSensitivity(MaxSensitivity):
+class AverageSensitivity(Sensitivity, Metric):
     """How far the map moves on average when the input moves a little: see `MaxSensitivity`.
 
         S = mean_e |R(x + e) - R(x)| / |R(x)|
@@ -137,7 +133,7 @@ class AverageSensitivity(MaxSensitivity):
 
 @register_metric("local_lipschitz")
 @dataclass(frozen=True, kw_only=True)
-class LocalLipschitz(Sensitivity):
+class LocalLipschitz(Sensitivity, Metric):
     """How steep the map is near the input: the local Lipschitz constant, estimated from below.
 
         L = max_e |R(x + e) - R(x)| / (|e| |R(x)|),  |e_i| <= radius * (max x - min x)
@@ -173,7 +169,7 @@ class ShiftSensitivity(Metric):
 
     answers: ClassVar[str] = "Does the map depend on where the zero of the input is?"
     weakness: ClassVar[str] = "A method whose baseline means something is right to move."
-    better: ClassVar = "lower"
+    better: ClassVar[Better] = "lower"
 
     shift: float = 1.0
 

@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from pellucid.batching import wide
 from pellucid.errors import InputError, TargetError
 from pellucid.evaluate.elsewhere import here, own_values, values_at
 from pellucid.evaluate.measurement import Curve
-from pellucid.evaluate.metric import Found, Metric, register_metric
+from pellucid.evaluate.metric import Better, Found, Metric, register_metric
 from pellucid.evaluate.similarity import (
     Similarity,
     SimilarityLike,
@@ -18,14 +19,17 @@ from pellucid.evaluate.similarity import (
     similarities_of,
 )
 from pellucid.evaluate.trial import Trial
+from pellucid.explanation import Explanation
 from pellucid.options import one_of
 from pellucid.pooling import channels_last
 from pellucid.remarks import Share
+from pellucid.structure import outline
 from pellucid.target import Target
 
 AGAINST = ("both", "runner_up", "least_likely")
 TITLES = {"runner_up": "runner-up", "least_likely": "least likely"}
 CONSTANT_NOTE = "Maps of {} cannot be compared: one is constant."
+NOWHERE_NOTE = "Maps of {} have nothing on any of the objects, for some class."
 CLASSES = ("index", "probability", "log_odds", "predicted")
 
 
@@ -48,7 +52,7 @@ class ClassSensitivity(Metric):
 
     answers: ClassVar[str] = "Does the map change with the class that is explained?"
     weakness: ClassVar[str] = "Classes may well rest on the same features; noise is sensitive too."
-    better: ClassVar = "lower"
+    better: ClassVar[Better] = "lower"
     ignores: ClassVar[frozenset[str]] = frozenset({"scale"})
 
     against: Literal["both", "runner_up", "least_likely"] = "both"
@@ -126,7 +130,8 @@ class ObjectSensitivity(Metric):
 
     R_c is the map of the class of object c, R^+ its positive part, of which each channel counts
     by itself (for a slope its size). `classes` (sample, object) are those of the objects, `masks`
-    (sample, object, height, width) are true on each; for a signal (sample, object, position).
+    (sample, object, height, width) are true on each; for a signal (sample, object, position). What
+    was explained for players is shared out evenly to the elements of each.
     From 0 to 1; a map that does not depend on the class has the mean share of the objects, which
     is 1/2 for two. Not a number where a map has nothing on any object.
     Law: where each class reads its own object alone, gradient x input has S = 1.
@@ -137,7 +142,7 @@ class ObjectSensitivity(Metric):
     name: ClassVar[str] = "object_sensitivity"
     answers: ClassVar[str] = "Does the map of each class fall on its own object?"
     weakness: ClassVar[str] = "Needs pictures whose objects are known; context counts for nothing."
-    better: ClassVar = "higher"
+    better: ClassVar[Better] = "higher"
     ignores: ClassVar[frozenset[str]] = frozenset({"scale"})
 
     classes: Any
@@ -170,16 +175,32 @@ class ObjectSensitivity(Metric):
             raise TargetError(
                 "The target must be a class where objects have one", found=repr(target)
             )
+        if len(trial.plain.inputs.leaves) != 1:
+            raise InputError("Objects must be those of one input", found=outline(trial.inputs))
         aims = [replace(target, classes=tuple(each.tolist())) for each in self.classes[rows].T]
         columns = values_at(trial, here(trial), aims)
         found = []
         for number, rival in enumerate(trial.rivals):
             shares = []
             for place, column in enumerate(columns):
-                (values,) = column[number]
+                values = _shared_out(rival, column[number][0])
                 shares.append(_share(values, self.masks[rows], place, slope=rival.method.is_slope))
-            found.append(Found(values=torch.stack(shares).mean(0)))
+            values = torch.stack(shares).mean(0)
+            lost = Share(text=NOWHERE_NOTE, some=int(values.isnan().sum()), of=len(values))
+            found.append(Found(values=values, notes=(lost,)))
         return found
+
+
+def _shared_out(rival: Explanation, values: Tensor) -> Tensor:
+    """Values of elements; what a player has, all of its elements share evenly."""
+    if rival.features is None or rival.players is None:
+        return values
+    labels = rival.features.labels[0].to(values.device)
+    flat = labels.reshape(len(labels), -1)
+    places = torch.where(flat < 0, rival.features.count, flat)
+    sizes = values.new_zeros(len(flat), rival.features.count + 1, dtype=wide(values))
+    sizes = sizes.scatter_add_(1, places, torch.ones_like(places, dtype=sizes.dtype))
+    return values / sizes.gather(1, places).reshape(labels.shape)
 
 
 def _share(values: Tensor, masks: Tensor, place: int, *, slope: bool) -> Tensor:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn.functional import conv1d
 
 from pellucid.batching import wide
 from pellucid.errors import InputError, UnknownNameError
@@ -24,8 +25,9 @@ Prepared: TypeAlias = list[Tensor]
 WINDOW, REACH = 1.5, 5
 # What keeps the quotients of SSIM from 0/0, as parts of the range of the values.
 STABLE = (0.01, 0.03)
-# Values share a rank that are so close, in units of the precision of the largest.
-ROUNDING = 64
+# Values share a rank that are so close, in units of the precision of the largest; of half
+# precision, where that would leave a handful of ranks, as a part of the largest.
+ROUNDING, COARSEST = 64, 1e-3
 
 
 class Similarity(ABC):
@@ -174,10 +176,10 @@ class StructuralSimilarity(Similarity):
 
     def prepare(self, found: Map) -> Prepared:
         """For each input the sizes, their means and variances, of shape (sample, 3, ...)."""
-        made = []
+        made, largest = [], _flat(found).abs().amax(1)
         for leaf in found:
             size = leaf.to(wide(leaf)).abs()
-            size = size / size.reshape(len(size), -1).amax(1).reshape(-1, *[1] * (size.ndim - 1))
+            size = size / largest.reshape(-1, *[1] * (size.ndim - 1))
             mean = _smooth(size)
             made.append(torch.stack([size, mean, _smooth(size * size) - mean * mean], 1))
         return made
@@ -200,18 +202,15 @@ def _structure(a: Tensor, b: Tensor) -> Tensor:
 
 def _smooth(values: Tensor) -> Tensor:
     """Weighted means under a Gaussian along every axis after sample and channel."""
+    window = torch.arange(-REACH, REACH + 1).to(values)
+    window = torch.exp(-0.5 * (window / WINDOW) ** 2).reshape(1, 1, -1)
     for axis in range(2, values.ndim):
-        window = _window(values.shape[axis]).to(values)
-        values = torch.movedim(values.movedim(axis, -1) @ window, -1, axis)
+        lines = values.movedim(axis, -1)
+        rows = lines.reshape(-1, 1, lines.shape[-1])
+        there = conv1d(torch.ones_like(rows[:1]), window, padding=REACH)
+        found = conv1d(rows, window, padding=REACH) / there
+        values = found.reshape(lines.shape).movedim(-1, axis)
     return values
-
-
-def _window(size: int) -> Tensor:
-    """The weights of all positions at each position of an axis, of shape (from, at)."""
-    places = torch.arange(size, dtype=torch.float64)
-    apart = places.unsqueeze(1) - places
-    weights = torch.exp(-0.5 * (apart / WINDOW) ** 2) * (apart.abs() <= REACH)
-    return weights / weights.sum(0)
 
 
 SIMILARITIES: dict[str, Similarity] = {
@@ -290,7 +289,7 @@ def _flat(found: Map) -> Tensor:
 
 def _rounded(flat: Tensor, found: Map) -> Tensor:
     """Whole numbers, which are the same for values that rounding alone keeps apart."""
-    least = ROUNDING * max(torch.finfo(leaf.dtype).eps for leaf in found)
+    least = min(ROUNDING * max(torch.finfo(leaf.dtype).eps for leaf in found), COARSEST)
     return (flat / (least * flat.abs().amax(1, keepdim=True))).round()
 
 

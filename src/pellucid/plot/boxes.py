@@ -12,7 +12,7 @@ from pellucid.plot.borders import borders, draw_lines
 from pellucid.plot.legend import INK, PAPER
 
 if TYPE_CHECKING:
-    from pellucid.evaluate.boxes import Boxes
+    from pellucid.evaluate.localization.boxes import Boxes
 
 
 def boxes(found: "Boxes", *, ax: Axes, row: int = 0, given: Any = None, dark: bool = False) -> Axes:

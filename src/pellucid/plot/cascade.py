@@ -3,26 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from pellucid.bootstrap import mean_interval
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.options import number
 from pellucid.plot.axes import axes_for, finish, names_width, new_axes, short
 from pellucid.plot.color import Floats
 from pellucid.plot.legend import INK
 from pellucid.plot.sweep import COLORS, FAINT
-from pellucid.plot.titles import titles
+from pellucid.plot.titles import names_of
 
 if TYPE_CHECKING:
     from pellucid.evaluate.measurement import Curve, Measurement
-    from pellucid.explanation import Explanation
 
-# Draws of a bootstrap over samples.
-DRAWS = 500
 # So many steps have room for their names.
 NAMED = 40
 # The inches of a step, and of all beside the steps.
@@ -53,17 +50,20 @@ class Cascade:
         measurements: "Measurement | Sequence[Measurement]",
         similarity: str | None = None,
         *,
+        titles: Sequence[str] | None = None,
         level: float = 0.95,
         seed: int = 0,
     ) -> "Cascade":
-        """Sum up measurements by one metric whose steps have names; by its first similarity."""
+        """Sum up measurements by one metric whose steps have names; by its first similarity.
+
+        `titles` are the names of their methods, by default those of their classes.
+        """
         level = number(level, "level", "a probability", above=0, most=1)
         found, curves = _curves(measurements, similarity)
         tables = [each.y.double().cpu().numpy() for each in curves]
-        rows = np.random.default_rng(seed).integers(len(tables[0]), size=(DRAWS, len(tables[0])))
-        ends = [_interval(table, rows, level) for table in tables]
+        ends = [mean_interval(table, level, seed=seed) for table in tables]
         return cls(
-            methods=_names(found),
+            methods=tuple(names_of(found, titles)),
             steps=curves[0].ticks,
             mean=np.stack([_mean(table) for table in tables]),
             low=np.stack([low for low, _ in ends]),
@@ -80,6 +80,7 @@ def cascade(
     ax: Axes | None = None,
     *,
     similarity: str | None = None,
+    titles: Sequence[str] | None = None,
     level: float = 0.95,
     dark: bool = False,
     title: str = "",
@@ -88,6 +89,7 @@ def cascade(
 
     The line is the mean over samples, in its interval by a bootstrap over these; the layers go from
     the output at the left to the input at the right. A map that ignores the model stays at 1.
+    `titles` are the names of the methods, by default those of their classes.
 
     >>> import torch
     >>> import pellucid as pl
@@ -96,7 +98,7 @@ def cascade(
     >>> cascade(pl.evaluate.measure(model, list(found), "model_randomization")).get_ylabel()
     'rank correlation of sizes'
     """
-    shown = Cascade.of(measurements, similarity, level=level)
+    shown = Cascade.of(measurements, similarity, titles=titles, level=level)
     count = len(shown.steps)
     ax = axes_for(ax) or new_axes(
         AROUND + max(2.4, STEP * min(count, 2 * NAMED)) + names_width(shown.methods), 3.8, dark
@@ -145,28 +147,9 @@ def _curves(
     return found, [each[chosen] for each in named]
 
 
-def _names(found: "list[Measurement]") -> tuple[str, ...]:
-    """What tells the methods apart."""
-    alike = [SimpleNamespace(method=each.method, grouping=None) for each in found]
-    return tuple(titles(cast("list[Explanation]", alike)))
-
-
 def _mean(table: Floats) -> Floats:
     """The mean over samples of what is known at each step."""
     known = np.isfinite(table)
     count = known.sum(-2)
     total = np.where(known, table, 0).sum(-2)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def _interval(table: Floats, rows: Any, level: float) -> tuple[Floats, Floats]:
-    """Where the mean lies at each step; nowhere for one sample."""
-    if len(table) < 2:
-        nowhere = np.full(table.shape[1], np.nan)
-        return nowhere, nowhere
-    means = np.stack([_mean(table[each]) for each in rows])
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    known = np.isfinite(means).any(0)  # some draws may hold only samples that are not known there
-    ends = np.full((2, table.shape[1]), np.nan)
-    ends[:, known] = np.nanquantile(means[:, known], tails, axis=0)
-    return ends[0], ends[1]

@@ -1,28 +1,25 @@
 """Draw curves of metrics: the mean over samples for each method, and how sure it is."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from pellucid.bootstrap import mean_interval
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.options import number
 from pellucid.plot.axes import axes_for, finish, names_width, new_axes, short
 from pellucid.plot.color import Floats
 from pellucid.plot.legend import INK
 from pellucid.plot.sweep import COLORS, FAINT
-from pellucid.plot.titles import titles
+from pellucid.plot.titles import names_of
 
 if TYPE_CHECKING:
     from pellucid.evaluate.measurement import Measurement
-    from pellucid.explanation import Explanation
 
-# Draws of a bootstrap over samples.
-DRAWS = 500
 # The line of chance, which all methods share, and how lines after a method's first are dashed.
 CHANCE, DASHES = "random", ("-", "--", ":", "-.")
 
@@ -60,10 +57,14 @@ class Bands:
         measurements: "Measurement | Sequence[Measurement]",
         curve: str | None = None,
         *,
+        titles: Sequence[str] | None = None,
         level: float = 0.95,
         seed: int = 0,
     ) -> "Bands":
-        """Sum up the curves of measurements by one metric: one of this name, or all they have."""
+        """Sum up the curves of measurements by one metric: one of this name, or all they have.
+
+        `titles` are the names of their methods, by default those of their classes.
+        """
         found = _checked(measurements)
         names = list(found[0].curves)
         if curve is not None and curve not in names:
@@ -73,7 +74,7 @@ class Bands:
         first = found[0].curves[chosen[0]]
         lines = [
             _band(each, title, name, level, seed)
-            for place, (each, title) in enumerate(zip(found, _titles(found), strict=True))
+            for place, (each, title) in enumerate(zip(found, names_of(found, titles), strict=True))
             for name in chosen
             if name != CHANCE or place == 0
         ]
@@ -90,7 +91,8 @@ def _checked(given: "Measurement | Sequence[Measurement]") -> "list[Measurement]
     """Measurements by one metric, which has curves."""
     from pellucid.evaluate.measurement import Measurement
 
-    found = [given] if isinstance(given, Measurement) else list(given)
+    several = given if isinstance(given, Iterable) else ()
+    found = [given] if isinstance(given, Measurement) else list(several)
     if not found or not all(isinstance(each, Measurement) for each in found):
         raise InputError("`measurements` must be one or several, by one metric", got=given)
     if any(each.metric != found[0].metric for each in found):
@@ -103,22 +105,12 @@ def _checked(given: "Measurement | Sequence[Measurement]") -> "list[Measurement]
     return found
 
 
-def _titles(found: "list[Measurement]") -> list[str]:
-    """The names of the methods, told apart as those of explanations are."""
-    alike = [SimpleNamespace(method=each.method, grouping=None) for each in found]
-    return titles(cast("list[Explanation]", alike))
-
-
 def _band(measurement: "Measurement", title: str, name: str, level: float, seed: int) -> Band:
     curve = measurement.curves[name]
     y = curve.y.double().cpu().numpy()
     kept = y[np.isfinite(y).all(1)]
     middle = kept.mean(0) if len(kept) else np.full(y.shape[1], np.nan)
-    low = high = np.full(y.shape[1], np.nan)
-    if len(kept) > 1:
-        drawn = np.random.default_rng(seed).integers(len(kept), size=(DRAWS, len(kept)))
-        counts = np.stack([np.bincount(each, minlength=len(kept)) for each in drawn])
-        low, high = np.quantile(counts @ kept / len(kept), [(1 - level) / 2, (1 + level) / 2], 0)
+    low, high = mean_interval(kept, level, seed=seed)
     return Band(
         method=title,
         name=name,
@@ -135,6 +127,7 @@ def curves(
     ax: Axes | None = None,
     *,
     curve: str | None = None,
+    titles: Sequence[str] | None = None,
     level: float = 0.95,
     dark: bool = False,
     title: str | None = None,
@@ -142,7 +135,8 @@ def curves(
     """Draw the curves of a metric, a color for each method: the mean over samples in its interval.
 
     `curve` is the name of one of them ("morf"); else all are drawn, the second one of a method with
-    dashes. The gray line is that of random orders, which all methods share.
+    dashes. The gray line is that of random orders, which all methods share. `titles` are the names
+    of the methods, by default those of their classes.
 
     >>> import torch
     >>> import pellucid as pl
@@ -151,7 +145,7 @@ def curves(
     >>> curves(pl.evaluate.measure(model, list(found), "selectivity")).get_ylabel()
     'score'
     """
-    found = Bands.of(measurements, curve, level=level)
+    found = Bands.of(measurements, curve, titles=titles, level=level)
     names = list(dict.fromkeys(line.name for line in found.lines if line.name != CHANCE))
     methods = list(dict.fromkeys(line.method for line in found.lines))
     colors = dict(zip(methods, cycle(COLORS[:-1]), strict=False))

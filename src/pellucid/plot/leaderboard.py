@@ -14,7 +14,7 @@ from pellucid.plot.legend import INK
 from pellucid.plot.sweep import COLORS, FAINT
 
 if TYPE_CHECKING:
-    from pellucid.evaluate.board import Entry, Leaderboard
+    from pellucid.evaluate.leaderboard.board import Entry, Leaderboard
 
 # The shapes of points, so that those of one color are told apart.
 SHAPES = ("o", "s", "^", "D", "v", "P", "X")

@@ -2,8 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import fields
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
+from pellucid.errors import InputError
 from pellucid.explanation import Explanation
+
+if TYPE_CHECKING:
+    from pellucid.evaluate.measurement import Measurement
 
 
 def titles(explanations: Sequence[Explanation]) -> list[str]:
@@ -20,6 +26,18 @@ def titles(explanations: Sequence[Explanation]) -> list[str]:
     named = [_title(each, explanations) for each in explanations]
     seen = [named[:i].count(name) + 1 for i, name in enumerate(named)]
     return [f"{name} {n}" if n > 1 else name for name, n in zip(named, seen, strict=True)]
+
+
+def names_of(measurements: "Sequence[Measurement]", given: Sequence[str] | None) -> list[str]:
+    """The names of the methods that were measured: those that are given, or their titles."""
+    if given is None:
+        alike = [SimpleNamespace(method=each.method, grouping=None) for each in measurements]
+        return titles(cast("list[Explanation]", alike))
+    if isinstance(given, str) or len(given) != len(measurements):
+        raise InputError(
+            f"`titles` must have a name for each of the {len(measurements)} measurements", got=given
+        )
+    return list(given)
 
 
 def titled(explanation: Explanation, row: int | None = None) -> str:

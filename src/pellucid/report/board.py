@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from pellucid import __version__
 from pellucid.errors import InputError
-from pellucid.evaluate.board import Entry, Leaderboard
-from pellucid.evaluate.verdicts import all_alike, chance, heading
+from pellucid.evaluate.leaderboard.board import Entry, Leaderboard
+from pellucid.evaluate.leaderboard.verdicts import all_alike, chance, heading, remarks
 from pellucid.plot.cascade import cascade
 from pellucid.plot.color import MINUS
-from pellucid.plot.curves import curves
+from pellucid.plot.curves import CHANCE, curves
 from pellucid.plot.leaderboard import agreement, tradeoff
 from pellucid.report.file import check_writable, write_whole
 from pellucid.report.image import Drawing
@@ -156,7 +156,7 @@ def _table(board: Leaderboard, metric: str) -> Table:
         random=place(means[random]) if math.isfinite(means.get(random, math.nan)) else None,
         ranked=any(math.isfinite(row.rank) for row in rows),
         curves=_curves(board, metric),
-        notes=tuple(dict.fromkeys(note for row in rows for note in row.measurement.notes)),
+        notes=tuple(remarks(board, metric)),
     )
 
 
@@ -205,13 +205,16 @@ def _gain(value: float) -> str:
 
 def _curves(board: Leaderboard, metric: str) -> list[Drawing]:
     """The curves that a metric was computed from, those of all methods in one drawing."""
-    found = [each for each in board.measured(metric).values() if each.curves]
+    named = {name: each for name, each in board.measured(metric).items() if each.curves}
+    if any(CHANCE in each.curves for each in named.values()) and len(named) > 1:
+        named.pop(board.standings[-1].title, None)  # they have the line of chance already
+    found, titles = list(named.values()), list(named)
     if not found:
         return []
     layered = bool(next(iter(found[0].curves.values())).ticks)
     draw: Callable[..., Axes] = cascade if layered else curves
     drawing = Drawing.of(
-        lambda dark: _figure(draw(found, dark=dark, title=metric)),
+        lambda dark: _figure(draw(found, titles=titles, dark=dark, title=metric)),
         alt=f"{metric}: the curves of all methods",
     )
     return [drawing]

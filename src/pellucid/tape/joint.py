@@ -99,7 +99,9 @@ def _gradient(tape: Tape, points: Inputs, *, last: bool) -> list[Tensor | None] 
     if not free or not score.requires_grad:
         return None
     try:
-        found = torch.autograd.grad(score.sum(), free, allow_unused=True, retain_graph=not last)
+        with torch.enable_grad():  # the sum too is followed, whatever the caller has switched off
+            total = score.sum()
+        found = torch.autograd.grad(total, free, allow_unused=True, retain_graph=not last)
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import InputError
-from pellucid.evaluate.heat import channel_axis, heat_on, pooled_on
+from pellucid.evaluate.localization.heat import channel_axis, heat_on, pooled_on
 from pellucid.evaluate.metric import Found, Metric, register_metric
 from pellucid.evaluate.trial import Trial
 from pellucid.explanation import Explanation
@@ -30,7 +30,7 @@ FAR = 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Localization(Metric):
+class _Localization:
     """What metrics against masks share: one number of a map and a mask, row by row."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"masks"})
@@ -70,7 +70,7 @@ class _Localization(Metric):
 
 @register_metric("pointing_game")
 @dataclass(frozen=True, kw_only=True)
-class PointingGame(_Localization):
+class PointingGame(_Localization, Metric):
     """Whether the highest place of the map lies on the object, or near it.
 
         1 if the distance of argmax_p R_p to the mask is at most `tolerance`, else 0
@@ -110,7 +110,7 @@ class PointingGame(_Localization):
 
 @register_metric("energy_inside")
 @dataclass(frozen=True, kw_only=True)
-class EnergyInside(_Localization):
+class EnergyInside(_Localization, Metric):
     """Which part of the positive relevance lies on the object: the energy-based pointing game.
 
         sum_(p in mask) max(R_p, 0) / sum_p max(R_p, 0)
@@ -130,7 +130,7 @@ class EnergyInside(_Localization):
 
 @register_metric("relevance_mass")
 @dataclass(frozen=True, kw_only=True)
-class RelevanceMass(_Localization):
+class RelevanceMass(_Localization, Metric):
     """Which part of the pooled relevance lies on the object: relevance mass accuracy.
 
         sum_(p in mask) S_p / sum_p S_p,  S_p = max(pool_c R_pc, 0)
@@ -162,7 +162,7 @@ class RelevanceMass(_Localization):
 
 @register_metric("relevance_rank")
 @dataclass(frozen=True, kw_only=True)
-class RelevanceRank(_Localization):
+class RelevanceRank(_Localization, Metric):
     """Which part of the K highest places lies on the object of K places: rank accuracy.
 
         |{p_1 ... p_K} and mask| / K,  K = |mask|,  R_(p_1) >= R_(p_2) >= ...
@@ -183,7 +183,7 @@ class RelevanceRank(_Localization):
 
 @register_metric("top_k_intersection")
 @dataclass(frozen=True, kw_only=True)
-class TopKIntersection(_Localization):
+class TopKIntersection(_Localization, Metric):
     """Which part of the k highest places lies on the object.
 
         |{p_1 ... p_k} and mask| / k
@@ -216,7 +216,7 @@ class TopKIntersection(_Localization):
 
 @register_metric("mask_auc")
 @dataclass(frozen=True, kw_only=True)
-class MaskAUC(_Localization):
+class MaskAUC(_Localization, Metric):
     """How well the map tells the object's places from all others: area under the ROC curve.
 
         P(R_p > R_q) + P(R_p = R_q) / 2  for p in the mask, q outside of it
@@ -243,7 +243,7 @@ class MaskAUC(_Localization):
 
 @register_metric("mask_precision")
 @dataclass(frozen=True, kw_only=True)
-class MaskPrecision(_Localization):
+class MaskPrecision(_Localization, Metric):
     """How pure the highest places are, from the first to the last of the object's.
 
         AP = sum_n (recall_n - recall_(n-1)) precision_n  over all thresholds n
@@ -268,7 +268,7 @@ class MaskPrecision(_Localization):
 
 @register_metric("mask_iou")
 @dataclass(frozen=True, kw_only=True)
-class MaskIoU(_Localization):
+class MaskIoU(_Localization, Metric):
     """How well what is high in the map covers the object: intersection over union.
 
         |{R_p >= t max R} and mask| / |{R_p >= t max R} or mask|

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import InputError
-from pellucid.evaluate.heat import channel_axis, heat
-from pellucid.evaluate.localization import EMPTY_NOTE, above, check_share, mask_of
-from pellucid.evaluate.masks import BOXES_HINT
+from pellucid.evaluate.localization.against_masks import EMPTY_NOTE, above, check_share, mask_of
+from pellucid.evaluate.localization.heat import channel_axis, heat
+from pellucid.evaluate.localization.masks import BOXES_HINT, as_tensor, is_ragged, padded
 from pellucid.evaluate.metric import Found, Metric, register_metric
 from pellucid.evaluate.trial import Trial
 from pellucid.explanation import Explanation
@@ -41,8 +41,9 @@ class Boxes:
     def iou(self, given: Any) -> Tensor:
         """Intersection over union with what is given, of shape (sample,), in double precision.
 
-        With boxes (sample, 4), or (sample, object, 4), of which the best counts for each sample;
-        or of the masks with masks (sample, height, width) of true and false.
+        With boxes (sample, 4), or (sample, object, 4), or a list with the boxes (object, 4) of each
+        sample, of which the best counts (0 where there is none); or of the masks with masks
+        (sample, height, width) of true and false.
 
         >>> import pellucid as pl
         >>> x = torch.zeros(1, 1, 6, 6)
@@ -51,7 +52,8 @@ class Boxes:
         >>> found.boxes().corners, found.boxes().iou([[1, 2, 3, 4]])
         (tensor([[1, 2, 3, 5]]), tensor([0.6667], dtype=torch.float64))
         """
-        made = torch.as_tensor(given).to(self.corners.device)
+        made = padded(given) if is_ragged(given) else as_tensor(given)
+        made = made.to(self.corners.device)
         if made.shape == self.masks.shape and made.dtype is torch.bool:
             both = (made & self.masks).flatten(1).sum(1).double()
             return both / (made | self.masks).flatten(1).sum(1)

@@ -13,6 +13,8 @@ from pellucid.pooling import channels_last
 from pellucid.structure import leaves, outline
 
 BOXES_HINT = "A box is x0, y0, x1, y1: the columns x0 to x1 - 1 and the rows y0 to y1 - 1."
+# What stands for a sample without objects in a list.
+NO_BOX = {(0,), (0, 4)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,9 +40,9 @@ class Masks:
         if len(found) != 1:
             raise InputError("Masks must be those of one input", found=outline(explanation.inputs))
         shape = tuple(found[0].shape)
-        if _ragged(given):
-            return cls._of_boxes(_padded(given), shape)
-        made = _tensor(given)
+        if is_ragged(given):
+            return cls._of_boxes(padded(given), shape)
+        made = as_tensor(given)
         if _fits(made, shape) and _is_binary(made):
             return cls(masks=_spread(made.bool(), shape))
         if len(shape) == 4 and made.shape[-1:] == (4,) and made.ndim in (2, 3):
@@ -89,22 +91,25 @@ def boxes_to_masks(boxes: Tensor, height: int, width: int) -> Tensor:
     return (rows.unsqueeze(-1) & columns.unsqueeze(-2)).any(1)
 
 
-def _ragged(given: Any) -> bool:
-    """Whether it is a list with the boxes of each sample."""
-    if not isinstance(given, Sequence) or isinstance(given, str) or not given:
+def is_ragged(given: Any) -> bool:
+    """Whether it is a list with the boxes of each sample, of which some have more than others."""
+    if not isinstance(given, list | tuple) or not given:
         return False
-    shapes = {tuple(_tensor(each).shape) for each in given}
-    return len(shapes) > 1 and all(shape[-1:] == (4,) and len(shape) == 2 for shape in shapes)
+    shapes = {tuple(as_tensor(each).shape) for each in given}
+    there = shapes - NO_BOX
+    return len(shapes) > 1 and all(shape[-1:] == (4,) and len(shape) == 2 for shape in there)
 
 
-def _padded(given: Sequence[Any]) -> Tensor:
-    parts = [_tensor(each).double() for each in given]
+def padded(given: Sequence[Any]) -> Tensor:
+    """The boxes of each sample, (sample, object, 4), that are not numbers where there are fewer."""
+    parts = [as_tensor(each).double().reshape(-1, 4) for each in given]
     most = max(len(part) for part in parts)
     empty = [part.new_full((most - len(part), 4), float("nan")) for part in parts]
     return torch.stack([torch.cat(pair) for pair in zip(parts, empty, strict=True)])
 
 
-def _tensor(given: Any) -> Tensor:
+def as_tensor(given: Any) -> Tensor:
+    """Masks or boxes as a tensor."""
     try:
         if isinstance(given, list | tuple) and any(hasattr(each, "shape") for each in given):
             return torch.stack([torch.as_tensor(each).detach().cpu() for each in given])

@@ -18,9 +18,9 @@ from pellucid.evaluate.elsewhere import (
     values_at,
     with_model,
 )
-from pellucid.evaluate.layers import Randomizer, Step, steps_of
 from pellucid.evaluate.measurement import Curve
-from pellucid.evaluate.metric import Found, Metric, register_metric
+from pellucid.evaluate.metric import Better, Found, Metric, register_metric
+from pellucid.evaluate.randomization.layers import Randomizer, Step, steps_of
 from pellucid.evaluate.similarity import (
     Prepared,
     Similarity,
@@ -48,7 +48,7 @@ ROWS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Randomization(Metric):
+class Randomization:
     """What the metrics share that randomize the parameters of a copy of the model.
 
     `how` a layer is randomized: by its own initializer (its `reset_parameters`, or numbers of the
@@ -70,7 +70,7 @@ class Randomization(Metric):
 
 @register_metric("model_randomization")
 @dataclass(frozen=True, kw_only=True)
-class ModelRandomization(Randomization):
+class ModelRandomization(Randomization, Metric):
     """How alike the map stays while the model's parameters are randomized, layer by layer.
 
         S = mean over layers l and draws of similarity(R of f_l, R of f)
@@ -89,7 +89,7 @@ class ModelRandomization(Randomization):
 
     answers: ClassVar[str] = "Does the map depend on what the model has learned, layer by layer?"
     weakness: ClassVar[str] = "A map of noise passes; similarity counts what the input alone gives."
-    better: ClassVar = "lower"
+    better: ClassVar[Better] = "lower"
 
     order: Literal["cascading", "independent"] = "cascading"
     layers: int | Sequence[str] | None = None
@@ -167,7 +167,7 @@ class ModelRandomization(Randomization):
 
 @register_metric("efficient_randomization")
 @dataclass(frozen=True, kw_only=True)
-class EfficientRandomization(Randomization):
+class EfficientRandomization(Randomization, Metric):
     """How much more complex the map becomes when all parameters are random: eMPRT.
 
         S = (H(R of f random) - H(R of f)) / H(R of f),  H = -sum_b q_b log q_b
@@ -181,7 +181,7 @@ class EfficientRandomization(Randomization):
 
     answers: ClassVar[str] = "Does the map become more complex when the model knows nothing?"
     weakness: ClassVar[str] = "A histogram does not see where values lie; a rise may mean noise."
-    better: ClassVar = "higher"
+    better: ClassVar[Better] = "higher"
 
     def judge(self, trial: Trial) -> Sequence[Found]:
         """Explain the samples for each random model; compare entropies."""
@@ -249,7 +249,7 @@ class LabelRandomization(Metric):
     name: ClassVar[str] = "label_randomization"
     answers: ClassVar[str] = "Does the map depend on what the labels mean?"
     weakness: ClassVar[str] = "Needs models that learn shuffled labels by heart."
-    better: ClassVar = "lower"
+    better: ClassVar[Better] = "lower"
     ignores: ClassVar[frozenset[str]] = frozenset({"scale"})
 
     model_factory: Callable[[], nn.Module]

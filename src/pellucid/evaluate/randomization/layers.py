@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.jit import ScriptModule
 
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.program import call
@@ -122,6 +123,13 @@ def _times(model: nn.Module, inputs: Inputs) -> dict[nn.Module, int]:
     """When each module begins to run, the last time that it does."""
     found: dict[nn.Module, int] = {}
     number = iter(range(10**9))
+    compiled = [name for name, module in model.named_modules() if isinstance(module, ScriptModule)]
+    if compiled:
+        raise InputError(
+            "The calls of all modules must be seen for them to be randomized one after another",
+            found=f"{compiled[0] or ROOT} in TorchScript",
+            hint="Give the model as it was before it was scripted or traced.",
+        )
 
     def enter(module: nn.Module, args: object) -> None:
         found[module] = next(number)
