@@ -6,7 +6,7 @@ picture is gone. The bars are how much more the score falls on the way than by r
 same regions: the area over the curve (AOPC), less that of random orders. Published, with uniform
 noise: LRP above deconvolution above sensitivity, which is the size of the gradient, and all above
 random orders. Here all are above random orders, and the order is the published one where regions
-are replaced by the mean or filled in from what is around them; with noise it is not.
+are replaced by the mean; with noise it is not.
 Misleads if one way of removing is taken for all: noise also draws new strokes. What the ways are
 worth is told by the area between the curves of the most and of the least relevant first (ABPC).
 """

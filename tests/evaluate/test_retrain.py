@@ -448,7 +448,7 @@ BAD = {
             fill=pl.Baseline.token(0),
             leak=True,
         ),
-        r"`leak` must be asked of inputs that are tensors of numbers",
+        r"`leak` must be asked of inputs that are numbers",
     ),
     "several fills": (
         lambda: ask(fill=torch.rand(3, 6)),

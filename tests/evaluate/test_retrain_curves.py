@@ -137,6 +137,25 @@ def test_curves_start_where_nothing_is_removed():
         curves().curve("god")
 
 
+def test_differences_that_agree_by_chance_are_rounded_as_their_accuracies_are():
+    """Two seeds, 80 samples: 0.5 - 0.4 is 0.6 - 0.5, and no interval of no width."""
+    rows = [
+        Row(rival, x, seed, accuracy + seed / 10)
+        for rival, accuracy in (("good", 0.4), ("random", 0.5))
+        for x in (0.5, 0.9)
+        for seed in range(2)
+    ]
+    usual = {"rows": tuple(rows), "seeds": (0, 1)}
+    blind, rounded = curves(**usual).gain("good"), curves(**usual, samples=80).gain("good")
+    assert blind.low == pytest.approx(blind.high)
+    half = 12.706204736174698 * (1 / 80 / math.sqrt(6) / math.sqrt(2)) / math.sqrt(2)
+    assert rounded[:3] == pytest.approx((0.1, 0.1 - half, 0.1 + half))
+    one = curves(**usual, samples=80).gain("good", 0.5)
+    assert one.high - one.low == pytest.approx(2 * half * math.sqrt(2))
+    many = curves(samples=10**6)
+    assert many.gain("good") == curves().gain("good")
+
+
 def test_an_estimate_of_one_or_none():
     assert estimate([0.5])[0] == 0.5
     assert math.isnan(estimate([0.5]).low)
@@ -163,6 +182,52 @@ def test_the_drawing_shows_bands_the_random_line_and_the_first_model():
     assert len(kept.get_lines()) == 4
     with pytest.raises(InputError, match=r"`ax` must be axes of matplotlib; got 3"):
         curves().plot(3)
+
+
+def test_bands_that_leave_what_accuracies_can_be_do_not_stretch_the_axis():
+    rows = [Row("good", 0.5, 0, 0.9), Row("good", 0.5, 1, 0.1)]
+    low, high = curves(rows=tuple(rows), before=()).plot().get_ylim()
+    assert -0.02 <= low < high <= 1.02
+
+
+def test_seeds_that_change_nothing_count_as_one():
+    rows = [
+        Row(rival, fraction, seed, accuracy)
+        for rival, fraction, accuracy in (
+            (None, 0.0, 0.9),
+            ("good", 0.5, 0.4),
+            ("random", 0.5, 0.7),
+        )
+        for seed in range(3)
+    ]
+    usual = {"rivals": dict.fromkeys(["good", "random"], pl.Saliency()), "percentages": (0.5,)}
+    same = curves(rows=tuple(rows), **usual)
+    assert not same.varies
+    assert same.gain("good").seeds == 1
+    assert math.isnan(same.curve("good")[1][1].low)
+    assert same.verdicts() == (
+        "good: accuracy on average 30.0 points below random ranking; seeds that change nothing say "
+        "not whether by chance.",
+    )
+    other = curves(rows=(*rows[:-1], rows[-1]._replace(accuracy=0.69)), **usual)
+    assert other.varies
+    assert other.gain("good").sign == 1
+    assert curves(
+        rows=tuple(rows[::3]), seeds=(0,), **usual
+    ).varies  # of one seed that is not known
+
+
+def test_what_failed_beside_is_said_once():
+    proxies = [
+        {"proxy": "road", "rival": rival, "value": None, "error": "no picture"}
+        for rival in ("good", "bad", "alike")
+    ]
+    before = (Row("good", 0.5, 0, error="no answer"), Row("bad", 0.5, 0, 0.5))
+    found = curves(proxies=tuple(proxies), before=before, better={"road": "higher"})
+    lines = [line for line in repr(found).splitlines() if "  failed" in line]
+    assert lines == ["  failed  road: no picture", "  failed  without retraining: no answer"]
+    assert math.isnan(found.curve_before("good")[1][1])
+    assert found.table().road.isna().all()
 
 
 def test_a_run_in_which_all_failed_is_drawn_and_said():

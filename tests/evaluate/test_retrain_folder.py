@@ -143,6 +143,26 @@ def test_a_training_that_fails_is_a_row_and_is_tried_again_if_asked(tmp_path):
     assert len(fit.lines("start")) == TRAININGS + 1
 
 
+def test_what_was_removed_is_made_again(tmp_path):
+    """As the error of a broken file says."""
+    fit = Notes(log=tmp_path / "log", inner=SLOW)
+    first, folder = ask(tmp_path / "run", fit), tmp_path / "run"
+    whole = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    lines = (folder / "results.jsonl").read_text().splitlines(keepends=True)
+    (folder / "results.jsonl").write_text("".join(lines[:5]))
+    (folder / "maps" / "1.safetensors").write_bytes(b"12345678910")
+    (folder / "before.jsonl").unlink()
+    with pytest.raises(FileError, match=r"1\.safetensors' must hold .* Remove this file"):
+        ask(folder, fit)
+    (folder / "maps" / "1.safetensors").unlink()
+    assert accuracies(ask(folder, fit)) == accuracies(first)
+    kept = folder / "maps" / "1.safetensors"
+    assert kept.read_bytes() == whole[kept]
+    (folder / "first.safetensors").unlink()
+    kept.unlink()
+    assert accuracies(ask(folder, fit)) == accuracies(first)
+
+
 def test_an_estimator_goes_on_too(tmp_path):
     from sklearn.linear_model import LogisticRegression
 
@@ -288,3 +308,72 @@ def test_values_are_described_by_what_decides():
     assert described({"a": [nn.Linear(2, 3)]}) == {
         "a": ["Linear(in_features=2, out_features=3, bias=True)"]
     }
+
+
+class Fitting:
+    """A trainer of one's own, with an option, and what it notes as it runs."""
+
+    def __init__(self, epochs):
+        self.epochs, self.losses = epochs, []
+
+    def fit(self, factory, data):
+        return factory()
+
+
+def enclosing(epochs):
+    losses = []
+
+    def fit(factory, data):
+        losses.append(epochs)
+        return factory()
+
+    return fit
+
+
+def test_options_that_are_held_or_enclosed_decide_and_notes_do_not():
+    for made in (Fitting, lambda n: Fitting(n).fit, enclosing):
+        assert described(made(3)) == described(made(3)) != described(made(4))
+    noted = Fitting(3)
+    noted.losses.append(1.0)
+    assert described(noted) == described(Fitting(3))
+
+
+def test_frames_count_by_their_content():
+    import pandas as pd
+
+    frames = [
+        pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}),
+        pd.DataFrame({"a": [1, 3], "b": ["x", "y"]}),
+        pd.DataFrame({"a": [1, 2], "b": ["x", "z"]}),
+        pd.DataFrame({"a": [1, 2], "c": ["x", "y"]}),
+        pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]}),
+    ]
+    kinds = [pl.KernelSHAP(baseline=frame) for frame in frames]
+    assert len({json.dumps(described(each)) for each in kinds}) == 5
+    assert described(frames[0]) == described(frames[0].copy())
+
+
+def test_estimators_count_by_all_their_parameters_and_by_no_address():
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    def model(strength, steps=30):
+        many = [FunctionTransformer(described) for _ in range(steps)]  # its text is cut short
+        return make_pipeline(*many, LogisticRegression(C=strength))
+
+    text = json.dumps(described(model(1.0)))
+    assert "0x" not in text
+    assert text == json.dumps(described(model(1.0))) != json.dumps(described(model(2.0)))
+    assert "0x" not in described(nn.Sequential(Shown()))
+
+
+class Shown(nn.Module):
+    def extra_repr(self):
+        return repr(object())
+
+
+def test_a_trainer_with_other_options_is_not_mixed_in(tmp_path):
+    ask(tmp_path / "run", enclosing(1), seeds=1)
+    with pytest.raises(InputError, match=r"same settings: 'fit'; got .*epochs: 2, and not 1"):
+        ask(tmp_path / "run", enclosing(2), seeds=1)

@@ -49,6 +49,8 @@ def draw_retrain(
     ax.set_ylabel("accuracy on the test set")
     title = "Keep and retrain" if found.keep else "Remove and retrain"
     ax.set_title(title, color=INK[dark], fontsize=10)
+    low, high = ax.get_ylim()
+    ax.set_ylim(max(low, -0.02), min(high, 1.02))  # bands of few seeds leave what can be
     ink(ax, dark)
     if not ax.get_lines():
         return ax

@@ -50,10 +50,11 @@ class Estimate(NamedTuple):
 class RetrainCurves:
     """How much models still learn from what methods leave of the data.
 
-    `rivals` are the methods by their labels, and the random ranking; `rows` are all trainings,
-    `before` the accuracies of the first model on the same inputs without training again, and
-    `leaks` those of models that are shown the pattern of what is removed and nothing else. Of
-    `proxies`, metrics that need no training, each row has the mean over samples.
+    `rivals` are the methods by their labels, and the random ranking; `rows` are all trainings, with
+    accuracies on so many `samples` (0: not known), `before` the accuracies of the first model on
+    the same inputs without training again, and `leaks` those of models that are shown the pattern
+    of what is removed and nothing else. Of `proxies`, metrics that need no training, each row has
+    the mean over samples.
     """
 
     rivals: Mapping[str, Method]
@@ -62,6 +63,7 @@ class RetrainCurves:
     percentages: tuple[float, ...]
     seeds: tuple[int, ...]
     keep: bool = False
+    samples: int = 0
     leaks: tuple[Row, ...] = ()
     proxies: tuple[Mapping[str, Any], ...] = ()
     better: Mapping[str, str] = field(default_factory=dict)
@@ -80,7 +82,8 @@ class RetrainCurves:
         """The accuracy after each fraction, from nothing on."""
         self._check(rival)
         steps = [0.0, *self.percentages]
-        return steps, [estimate(list(self.accuracies(rival, x).values())) for x in steps]
+        found = [list(self.accuracies(rival, x).values()) for x in steps]
+        return steps, [self._estimate(each) for each in found]
 
     def curve_before(self, rival: str) -> tuple[list[float], list[float]]:
         """The accuracy of the first model, not trained again, after each fraction."""
@@ -88,7 +91,7 @@ class RetrainCurves:
         steps = [0.0, *self.percentages]
         found = {r.fraction: r.accuracy for r in self.before if r.rival == rival}
         found[0.0] = self.accuracies(None).get(self.seeds[0])
-        return steps, [math.nan if found.get(x) is None else float(found[x] or 0) for x in steps]
+        return steps, [_or_nan(found.get(x)) for x in steps]
 
     def gain(self, rival: str, fraction: float | None = None) -> Estimate:
         """How much better than the random ranking, in accuracy: above zero is better.
@@ -109,13 +112,28 @@ class RetrainCurves:
             drops = [a - b for a, b in pairs if a is not None and b is not None]
             if drops and len(drops) == len(steps):
                 found.append((-1 if self.keep else 1) * sum(drops) / len(drops))
-        return estimate(found)
+        return self._estimate(found, math.sqrt(2 / len(steps)))
 
     def leak(self, rival: str) -> float:
         """The mean accuracy over the fractions of models that see only the pattern of removal."""
         self._check(rival)
         own = [r.accuracy for r in self.leaks if r.rival == rival and r.accuracy is not None]
         return float(np.mean(own)) if own else math.nan
+
+    @property
+    def varies(self) -> bool:
+        """Whether any training came out otherwise with another seed; else seeds tell no chance."""
+        return varied(self.rows)
+
+    def _estimate(self, values: Sequence[float], scale: float = 1.0) -> Estimate:
+        """A mean over seeds, which count as one where they decide nothing.
+
+        Accuracies on n samples are rounded to 1 / n, which is a deviation of 1 / (n sqrt(12)), and
+        of what is made of several the `scale` times that: if few of them agree by chance, they do
+        not deviate less.
+        """
+        least = scale / (self.samples * math.sqrt(12)) if self.samples else 0.0
+        return estimate(values if self.varies else values[:1], least)
 
     @property
     def methods(self) -> list[str]:
@@ -141,7 +159,8 @@ class RetrainCurves:
         side = "above" if (found.mean < 0) != self.keep else "below"
         said = f"accuracy {where} {abs(found.mean) * 100:.1f} points {side} random ranking"
         if found.seeds == 1:
-            return f"{rival}: {said}; one seed says not whether by chance."
+            why = "one seed says not" if self.varies else "seeds that change nothing say not"
+            return f"{rival}: {said}; {why} whether by chance."
         low, high = sorted((abs(found.low), abs(found.high)))
         if not found.sign:
             return f"{rival}: not told apart from a random ranking ({said}, {found.seeds} seeds)."
@@ -162,8 +181,7 @@ class RetrainCurves:
         columns = {"without retraining": {each: self._before_gain(each) for each in self.methods}}
         for row in self.proxies:
             sign = -1 if self.better[row["proxy"]] == "lower" else 1
-            value = math.nan if row["value"] is None else sign * row["value"]
-            columns.setdefault(row["proxy"], {})[row["rival"]] = value
+            columns.setdefault(row["proxy"], {})[row["rival"]] = sign * _or_nan(row["value"])
         truth = {each: self.gain(each).mean for each in self.methods}
         rows = [{"proxy": name, **_kendall(truth, found)} for name, found in columns.items()]
         return pd.DataFrame(rows)
@@ -185,7 +203,7 @@ class RetrainCurves:
                 "fraction": row.fraction,
                 "seed": row.seed,
                 "retrained": retrained,
-                "accuracy": math.nan if row.accuracy is None else row.accuracy,
+                "accuracy": _or_nan(row.accuracy),
                 "error": row.error,
                 "seconds": row.seconds,
             }
@@ -199,7 +217,7 @@ class RetrainCurves:
         rows = []
         for rival in self.methods:
             found = self.gain(rival)
-            own = {r["proxy"]: r["value"] for r in self.proxies if r["rival"] == rival}
+            own = {r["proxy"]: _or_nan(r["value"]) for r in self.proxies if r["rival"] == rival}
             rows.append(
                 {
                     "method": rival,
@@ -229,13 +247,22 @@ class RetrainCurves:
         agreement = f"  rank agreement: {', '.join(said)} (Kendall's tau of {len(self.methods)})"
         return [*(lines if found else []), *([agreement] if said else [])]
 
+    def _failed_beside(self) -> list[str]:
+        """Which proxies and other comparisons there are not, and why; each once."""
+        proxies = [f"{row['proxy']}: {row['error']}" for row in self.proxies if row["error"]]
+        others = [
+            *(f"without retraining: {row.error}" for row in self.before if row.error),
+            *(f"by the pattern alone: {row.error}" for row in self.leaks if row.error),
+        ]
+        return list(dict.fromkeys([*proxies, *others]))
+
     def _check(self, rival: str) -> None:
         if rival not in self.rivals:
             raise UnknownNameError("A method of this run", rival, self.rivals)
 
     def __repr__(self) -> str:
         name = "Keep and retrain" if self.keep else "Remove and retrain"
-        whole = estimate(list(self.accuracies(None).values()))
+        whole = self._estimate(list(self.accuracies(None).values()))
         lines = [
             f"{name}: {len(self.methods)} methods, {len(self.percentages)} fractions, "
             f"{len(self.seeds)} seeds",
@@ -246,13 +273,23 @@ class RetrainCurves:
                 f"  failed  {row.rival} {row.fraction:.0%}: {row.error}"
                 for row in self.failures[:3]
             ),
+            *(f"  failed  {each}" for each in self._failed_beside()),
             *(f"  note    {each}" for each in self.notes),
         ]
         return "\n".join(lines)
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """The mean of some numbers, and where that of many would lie.
+def varied(rows: Sequence[Row]) -> bool:
+    """Whether any training came out otherwise with another seed, or there is but one seed."""
+    found: dict[tuple[str | None, float], set[float]] = {}
+    for row in rows:
+        if row.accuracy is not None:
+            found.setdefault((row.rival, row.fraction), set()).add(row.accuracy)
+    return len({row.seed for row in rows}) < 2 or any(len(each) > 1 for each in found.values())
+
+
+def estimate(values: Sequence[float], least: float = 0.0) -> Estimate:
+    """The mean of some numbers, which deviate by so much at least, and where that of many lies.
 
     >>> found = estimate([0.5, 0.6, 0.7])
     >>> round(found.mean, 3), round(found.low, 3), round(found.high, 3)
@@ -264,9 +301,8 @@ def estimate(values: Sequence[float]) -> Estimate:
     if count < 2:
         return Estimate(values[0] if count else math.nan, math.nan, math.nan, count)
     mean = float(np.mean(values))
-    half = (
-        stats.t.ppf((1 + LEVEL) / 2, count - 1) * float(np.std(values, ddof=1)) / math.sqrt(count)
-    )
+    deviation = max(least, float(np.std(values, ddof=1)))
+    half = stats.t.ppf((1 + LEVEL) / 2, count - 1) * deviation / math.sqrt(count)
     return Estimate(mean, mean - float(half), mean + float(half), count)
 
 
@@ -282,6 +318,10 @@ def _kendall(truth: Mapping[str, float], found: Mapping[str, float]) -> dict[str
         return {"tau": math.nan, "chance": math.nan, "methods": len(kept)}
     tau = stats.kendalltau([truth[k] for k in kept], [found[k] for k in kept])
     return {"tau": float(tau.statistic), "chance": float(tau.pvalue), "methods": len(kept)}
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _or_low(value: float) -> float:

@@ -14,6 +14,10 @@ from pellucid.options import number, whole
 from pellucid.seeding import seeded
 from pellucid.structure import Inputs, outline
 
+# So many samples are explained, or changed, at once, of at most so many elements.
+CHUNK = 512
+ELEMENTS = 2**23
+
 
 class Examples(NamedTuple):
     """Inputs (sample, ...) and their labels (sample,), in whatever form the model is trained on."""
@@ -74,7 +78,8 @@ class Part:
 class Taken:
     """Both parts of the data, in the same codes, and the labels that classes have.
 
-    `known` is empty where labels are the numbers of classes already.
+    `known` is empty where labels are the numbers of classes already, which are the columns of a
+    model's scores; an estimator sorts the labels that it is trained with, whatever they are.
     """
 
     train: Part
@@ -82,11 +87,14 @@ class Taken:
     known: tuple[Any, ...] = ()
 
     @classmethod
-    def of(cls, data: Any) -> "Taken":
-        """Take a split, or two pairs of inputs and labels, and check it."""
+    def of(cls, data: Any, *, sorts: bool = False) -> "Taken":
+        """Take a split, or two pairs of inputs and labels, and check it.
+
+        `sorts` says that the model is an estimator.
+        """
         split = data if isinstance(data, Split) else _paired(data)
         train, test = _together(split.train.inputs, split.test.inputs)
-        known = () if isinstance(split.train.labels, Tensor) else _known(split.train.labels)
+        known = known_labels(split.train.labels, sorts=sorts)
         parts = [
             Part(inputs=inputs, classes=_numbers(labels, known, inputs.rows, name), labels=labels)
             for inputs, labels, name in (
@@ -97,7 +105,7 @@ class Taken:
         if len(parts[0].classes.unique()) < 2:
             raise InputError(
                 "The samples to train on must have at least two classes",
-                found=f"one, {show(np.asarray(split.train.labels)[0].item())}",
+                found=f"one, {show(_listed(split.train.labels)[0])}",
             )
         return cls(train=parts[0], test=parts[1], known=known)
 
@@ -107,6 +115,13 @@ def packed(inputs: Inputs) -> Any:
     if inputs.schema is not None:
         return inputs.schema.decode(inputs.leaves[0])
     return inputs.pack(inputs.leaves)
+
+
+def chunks_of(inputs: Inputs) -> list[Tensor]:
+    """The numbers of the samples, so many at once as fit into memory together."""
+    size = sum(leaf[0].numel() for leaf in inputs.leaves)
+    at_once = max(1, min(CHUNK, ELEMENTS // max(1, size)))
+    return list(torch.arange(inputs.rows).split(at_once))
 
 
 def placed(inputs: Inputs, model: Any) -> Inputs:
@@ -175,30 +190,56 @@ def _stacked(train: Any, test: Any) -> Any:
     return [*train, *test]
 
 
-def _known(labels: Any) -> tuple[Any, ...]:
-    """The labels of classes, sorted, as the `classes_` of an estimator are."""
-    return tuple(np.unique(np.asarray(labels)).tolist())
+def known_labels(labels: Any, *, sorts: bool = False) -> tuple[Any, ...]:
+    """The labels of classes, sorted; none for whole numbers, unless the model `sorts` them.
+
+    >>> known_labels(["no", "yes", "no"]), known_labels([0, 2]), known_labels([0, 2], sorts=True)
+    (('no', 'yes'), (), (0, 2))
+    """
+    found = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if not sorts and (isinstance(labels, Tensor) or found.dtype.kind in "biu"):
+        return ()
+    return tuple(np.unique(found).tolist())
+
+
+def numbers(labels: Any, known: Sequence[Any], name: str) -> Tensor:
+    """The number of the class of each sample."""
+    found = _listed(labels)
+    if not known:
+        return _whole(torch.as_tensor(found), name)
+    places = {label: place for place, label in enumerate(known)}
+    unknown = [label for label in found if label not in places]
+    if unknown:
+        raise InputError(
+            "The labels to test with must be among those to train with", got=unknown[0]
+        )
+    return torch.tensor([places[label] for label in found])
 
 
 def _numbers(labels: Any, known: Sequence[Any], rows: int, name: str) -> Tensor:
-    """The number of the class of each sample."""
+    """The number of the class of each of so many samples."""
     found = labels if isinstance(labels, Tensor) else np.asarray(labels)
     if tuple(found.shape) != (rows,):
         raise InputError(
             f"The labels to {name} with must be one for each of {rows} samples", got=found
         )
     if isinstance(found, Tensor):
-        if found.is_floating_point() or found.is_complex() or int(found.min()) < 0:
-            raise InputError(
-                f"The labels to {name} with must be the numbers of classes, from 0 on",
-                got=found,
-                hint="Convert them with labels.long(); regression has no accuracy.",
-            )
-        return found.detach().cpu().long()
-    places = {label: place for place, label in enumerate(known)}
-    unknown = [label for label in found.tolist() if label not in places]
-    if unknown:
+        _whole(found, name)
+    return numbers(labels, known, name)
+
+
+def _whole(labels: Tensor, name: str) -> Tensor:
+    """Numbers of classes, checked."""
+    if labels.is_floating_point() or labels.is_complex() or int(labels.min()) < 0:
         raise InputError(
-            "The labels to test with must be among those to train with", got=unknown[0]
+            f"The labels to {name} with must be the numbers of classes, from 0 on",
+            got=labels,
+            hint="Convert them with labels.long(); regression has no accuracy.",
         )
-    return torch.tensor([places[label] for label in found.tolist()])
+    return labels.detach().cpu().long()
+
+
+def _listed(labels: Any) -> list[Any]:
+    """Labels as plain numbers or words."""
+    found: list[Any] = (labels if isinstance(labels, Tensor) else np.asarray(labels)).tolist()
+    return found

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pellucid.evaluate.retrain.curves import Row, varied
 from pellucid.evaluate.retrain.plan import Plan
 
 LABEL = (
@@ -20,12 +21,18 @@ BLUR = (
 )
 CONSTANT = "{}: {} maps are the same everywhere; their features go in random order."
 ALONE = "One seed says nothing of how far accuracies vary by chance; take at least three."
+ALIKE = (
+    "Every seed gave the same accuracies: nothing is drawn in these trainings, or not by the seed. "
+    "How far accuracies vary by chance is not known; other splits of the data would tell."
+)
 FEW = "The test set has {} samples: its accuracies are exact to {:.1%} at best."
 # An accuracy of one half is then known to one percentage point.
 ENOUGH = 2500
 
 
-def notes_of(plan: Plan, maps: Sequence[dict[str, Any]], right: float) -> tuple[str, ...]:
+def notes_of(
+    plan: Plan, maps: Sequence[dict[str, Any]], rows: Sequence[Row], right: float
+) -> tuple[str, ...]:
     """The known traps of the protocol, where this run steps into them."""
     found = [LABEL if plan.target == "label" else PREDICTED.format(right)]
     fill = plan.removal.fill.given
@@ -34,6 +41,8 @@ def notes_of(plan: Plan, maps: Sequence[dict[str, Any]], right: float) -> tuple[
     found += [CONSTANT.format(row["rival"], row["constant"]) for row in maps if row.get("constant")]
     if len(plan.seeds) == 1:
         found.append(ALONE)
+    if not varied(rows):
+        found.append(ALIKE)
     count = len(plan.data.test)
     if count < ENOUGH:
         found.append(FEW.format(count, 0.5 / count**0.5))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from pellucid.errors import InputError
-from pellucid.evaluate.board import told_apart
 from pellucid.evaluate.described import described, fingerprint
+from pellucid.evaluate.leaderboard.board import told_apart
 from pellucid.evaluate.metric import Metric, named_metric
 from pellucid.evaluate.random_ranking import RandomRanking
 from pellucid.evaluate.retrain.data import Part, Taken
@@ -19,7 +19,7 @@ from pellucid.options import number, one_of, whole
 
 RANDOM = "random"
 # Of what a run is made, in a form that its folder keeps; raised where that changes.
-FORMAT = 1
+FORMAT = 2
 
 Explained: TypeAlias = Literal["predicted", "label"]
 MethodsLike: TypeAlias = "Sequence[str | Method] | Mapping[str, str | Method]"

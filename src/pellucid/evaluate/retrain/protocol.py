@@ -9,6 +9,7 @@ from typing import Any
 
 from pellucid.baseline import BaselineLike
 from pellucid.batching import BatchSize, check_batch_size
+from pellucid.border.models import is_estimator
 from pellucid.evaluate.folder import run_folder
 from pellucid.evaluate.metric import Metric
 from pellucid.evaluate.retrain.curves import RetrainCurves
@@ -25,7 +26,7 @@ from pellucid.evaluate.retrain.plan import (
 )
 from pellucid.evaluate.retrain.ranking import Removal
 from pellucid.evaluate.retrain.run import Run
-from pellucid.evaluate.retrain.trainer import Fit, factory_of, fit_of
+from pellucid.evaluate.retrain.trainer import Fit, factory_of, fit_of, made
 from pellucid.features import FeaturesLike
 from pellucid.options import whole
 
@@ -69,7 +70,7 @@ def roar(
     | `target` | the class that the first model predicts is explained, or the "label" |
     | `features` | what is removed: single pixels, positions, tokens or columns, if not said |
     | `fill` | what takes its place: the mean of each channel of the training set, or a baseline |
-    | `proxies` | metrics that need no training, on so many `proxy_samples` of the test set |
+    | `proxies` | metrics that need no training, on `proxy_samples` drawn from the test set |
     | `leak` | train also on the pattern of what is removed alone, by the first seed |
     | `folder` | keeps all that was found; the same call goes on where it stopped |
     | `retry` | trainings that failed before are tried again |
@@ -79,6 +80,10 @@ def roar(
     so for those of the predicted class, which mostly is the label; `leak` measures how much the
     pattern alone tells. Removal without training again runs beside it: the first model on the same
     inputs, which it has never seen the like of.
+    Labels that are whole numbers are columns of the model's scores; others, and those of an
+    estimator, are classes in sorted order. Of one score for the second of two classes, its negative
+    is explained where the first is asked for. Seeds that change nothing, as of most estimators
+    without a `random_state`, count as one, for they say nothing of chance.
     A trainer or a method that fails is a row with its reason, and all else goes on. Randomness is
     decided by the seeds alone and global random states are put back. The first model of torch is
     kept in the folder; another one is trained again if the run was stopped before all maps of it
@@ -98,13 +103,14 @@ def roar(
     (6, ['gradient_x_input', 'random'])
     """
     check_batch_size(batch_size)
-    taken, factory = Taken.of(data), factory_of(model_factory)
+    factory = factory_of(model_factory)
+    taken = Taken.of(data, sorts=is_estimator(made(factory)))
     removal = Removal.of(features, fill, taken.train.inputs, keep=keep, leak=leak)
     plan = Plan(
         rivals=rivals_of(methods),
         data=taken,
         factory=factory,
-        fit=fit_of(fit, factory),
+        fit=fit_of(fit, factory, taken.train.inputs),
         removal=removal,
         percentages=percentages_of(percentages),
         seeds=seeds_of(seeds),

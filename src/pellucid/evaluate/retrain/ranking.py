@@ -1,6 +1,6 @@
 """The order of players by their relevance, sample by sample, and inputs without the first ones."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from pellucid.background import Background
 from pellucid.baseline import Baseline, BaselineLike
 from pellucid.errors import InputError, show
 from pellucid.evaluate.relevance import relevance
-from pellucid.evaluate.retrain.data import packed, placed
+from pellucid.evaluate.retrain.data import chunks_of, packed, placed
 from pellucid.explanation import Explanation
 from pellucid.features import Features, FeaturesLike, Players
 from pellucid.method import Method
@@ -18,8 +18,6 @@ from pellucid.pooling import channels_last
 from pellucid.seeding import seeded
 from pellucid.structure import Inputs, leaves
 
-# Samples that are explained, or changed, at once.
-CHUNK = 512
 # The rank of what a sample does not have, for it has fewer players than others.
 NONE = torch.iinfo(torch.int32).max
 
@@ -48,8 +46,7 @@ class Ranking:
     ) -> "Ranking":
         """Explain all samples, chunk by chunk, and keep but the order of the players."""
         found = []
-        for start in range(0, inputs.rows, CHUNK):
-            rows = torch.arange(start, min(start + CHUNK, inputs.rows))
+        for rows in chunks_of(inputs):
             explanation = method(
                 model,
                 packed(placed(inputs.select(rows), model)),
@@ -189,8 +186,7 @@ def without(
     Where they are there, something else may be `shown`, of the same shapes.
     """
     parts = []
-    for start in range(0, inputs.rows, CHUNK):
-        rows = torch.arange(start, min(start + CHUNK, inputs.rows))
+    for rows in chunks_of(inputs):
         chunk = inputs.select(rows)
         players = players_of(features, chunk, rows, inputs.rows)
         gone = ranking.removed(fraction, keep=keep, rows=rows)[:, : players.count]
@@ -202,18 +198,20 @@ def without(
 def silhouette(inputs: Inputs, train: Inputs, fill: Fill) -> Inputs:
     """Inputs in which all samples are alike: one deviation of the training set above its means."""
     return inputs.replace([
-        (mean + tensor.double().std().to(mean)).expand_as(leaf)
+        (mean + tensor[~tensor.isnan()].double().std().to(mean)).expand_as(leaf)
         for leaf, tensor, mean in zip(inputs.leaves, train.leaves, fill.means, strict=True)
     ])  # fmt: skip
 
 
 def leak_of(inputs: Inputs, features: Features) -> Fill:
     """The means that stand for absence where only the pattern of what is absent is to be seen."""
-    if inputs.schema is not None or not all(leaf.is_floating_point() for leaf in inputs.leaves):
+    schema = inputs.schema
+    coded = schema is not None and (schema.is_text or schema.has_categories)
+    if coded or not all(leaf.is_floating_point() for leaf in inputs.leaves):
         raise InputError(
-            "`leak` must be asked of inputs that are tensors of numbers",
-            got=inputs.leaves if inputs.schema is None else inputs.schema,
-            hint="Ids and texts have nothing between there and absent.",
+            "`leak` must be asked of inputs that are numbers",
+            got=inputs.leaves if schema is None else schema,
+            hint="Ids, categories and texts have nothing between there and absent.",
         )
     return Fill.of(None, inputs, features)
 
@@ -229,8 +227,7 @@ def _of_chunk(
 ) -> Ranking:
     """The order of the players in one chunk."""
     _check_finite(explanation)
-    # As the explanation has encoded them: its texts may be narrower than all texts are.
-    own = replace(Inputs.of(explanation.inputs), schema=explanation.schema)
+    own = _inputs_of(explanation)
     players = players_of(features, own, rows, total)
     found = relevance(explanation, players).cpu()
     alive = players.alive.cpu().expand(len(found), -1)
@@ -242,6 +239,14 @@ def _of_chunk(
         counts=players.counts.cpu().expand(len(found)).contiguous(),
         constant=int((low >= high).sum()),
     )
+
+
+def _inputs_of(explanation: Explanation) -> Inputs:
+    """As the explanation has encoded them: its texts may be narrower than all texts are."""
+    given = explanation.inputs
+    if explanation.schema is None:
+        return Inputs.of(given)
+    return Inputs(leaves=(given,), tree=given, schema=explanation.schema)  # with what is missing
 
 
 def _check_finite(explanation: Explanation) -> None:

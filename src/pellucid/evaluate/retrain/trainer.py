@@ -14,7 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from pellucid.border.models import is_estimator
 from pellucid.errors import InputError, ModelError, show
 from pellucid.evaluate.retrain.chance import chance
-from pellucid.evaluate.retrain.data import Examples, placed
+from pellucid.evaluate.retrain.data import Examples, known_labels, numbers, placed
 from pellucid.options import number, one_of, whole
 from pellucid.seeding import seeded
 from pellucid.structure import Inputs, outline
@@ -43,10 +43,11 @@ class Trainer:
         L = -mean over samples of log softmax(f(x))_label
 
     The model returns scores before softmax, of shape (sample, class), or one score for the second
-    of two classes, (sample,) or (sample, 1). Initial weights, the order of the samples and dropout
-    are decided by the `seed`. With `patience`, a share of `holdout` is not trained on; training
-    ends when the loss on it has not fallen for so many epochs, and its best weights are kept.
-    "sgd" has a momentum of 0.9.
+    of two classes, (sample,) or (sample, 1). Labels are the numbers of classes; words are classes
+    in sorted order. Initial weights, the order of the samples and dropout are decided by the
+    `seed`. With `patience`, a share of `holdout` is not trained on; training ends when the loss on
+    it has not fallen for so many epochs, and its best weights are kept. "sgd" has a momentum of
+    0.9.
 
     >>> x = torch.linspace(-1, 1, 40).reshape(40, 1)
     >>> model = Trainer(epochs=30, learning_rate=0.1)(
@@ -79,7 +80,8 @@ class Trainer:
 
     def __call__(self, model_factory: Factory, data: Examples) -> nn.Module:
         """A model of the factory, trained on the samples, in evaluation mode."""
-        inputs, labels = Inputs.of(data.inputs), torch.as_tensor(data.labels)
+        inputs = Inputs.of(data.inputs)
+        labels = numbers(data.labels, known_labels(data.labels), "train")
         with chance(self.seed), torch.inference_mode(False), torch.enable_grad():
             model = model_factory()
             if not isinstance(model, nn.Module):
@@ -163,7 +165,8 @@ class EstimatorFit:
             states = [k for k in _parameters(model) if k.rpartition("__")[2] == "random_state"]
             if states:
                 model.set_params(**dict.fromkeys(states, self.seed % 2**32))
-            return model.fit(_as_arrays(data.inputs), np.asarray(data.labels))
+            model.fit(_as_arrays(data.inputs), np.asarray(data.labels))
+        return model
 
 
 def factory_of(given: Any) -> Factory:
@@ -189,16 +192,22 @@ def factory_of(given: Any) -> Factory:
     return factory
 
 
-def fit_of(fit: Any, factory: Factory) -> Fit:
+def fit_of(fit: Any, factory: Factory, inputs: Inputs) -> Fit:
     """The trainer that is given, or the ready one for what the factory makes."""
-    if fit is not None:
-        if not callable(fit):
+    model = made(factory) if fit is None else None
+    chosen = Trainer() if isinstance(model, nn.Module) else fit
+    if isinstance(chosen, Trainer) and inputs.schema is not None:
+        raise InputError(
+            "A Trainer must be given tensors to train on",
+            found=show(inputs.schema),
+            hint="Convert them: torch.from_numpy(array).float(), or the ids of tokens. Or pass a "
+            "fit(model_factory, data) that does, and returns a function of what the inputs are.",
+        )
+    if chosen is not None:
+        if not callable(chosen):
             raise InputError("`fit` must be a function of model_factory and samples", got=fit)
-        chosen: Fit = fit
-        return chosen
-    model = made(factory)
-    if isinstance(model, nn.Module):
-        return Trainer()
+        ready: Fit = chosen
+        return ready
     if is_estimator(model):
         return EstimatorFit()
     raise InputError(
