@@ -140,6 +140,14 @@ def test_a_torch_model_of_a_table_gets_tensors(folder):
     assert found.labels.tolist() == table.kind.iloc[::2].tolist()
 
 
+def test_a_class_is_a_whole_number(folder):
+    table = pd.read_csv(folder / "rows.csv")
+    table["kind"] = np.linspace(0, 1, 12)
+    table.to_csv(folder / "rows.csv", index=False)
+    with pytest.raises(InputError, match="must be whole numbers; got .*0.09.* is between two cla"):
+        open_("rows.csv", "tables_of_mine:net", column="kind")
+
+
 def test_metrics_of_tables_take_other_rows_for_absence(folder):
     found = open_("rows.csv", "tables_of_mine:forest", column="kind")
     usual, own = found.fitted([Selectivity(), Selectivity(baseline=1.0)])

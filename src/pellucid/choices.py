@@ -19,6 +19,9 @@ DEFAULT_METHODS = ("gradcam", "lrp", "integrated_gradients", "smoothgrad")
 # The same where the model is only called, on a row of a table or on a text.
 USUAL_OF_ROWS = ("lime", "kernel_shap", "occlusion")
 
+# The one method by which two models are compared, where none is named; and that of tables.
+ONE, ONE_OF_ROWS = "lrp", "kernel_shap"
+
 # What explanations are judged by, where nothing is named: faithful, and simple.
 DEFAULT_METRICS = ("selectivity", "effective_features")
 
@@ -59,6 +62,15 @@ def chosen(
             if "data" in defaults(name) and "baseline" not in given.get(name, {}):
                 given[name] = {"data": data} | given.get(name, {})
     return [_method(name, given.get(name, {})) for name in wanted]
+
+
+def one(name: str | None, options: tuple[str, ...], files: Sequence[str]) -> "Method":
+    """The one method that is named, or the usual one for such files, with its options."""
+    usual = ONE_OF_ROWS if Path(files[0]).suffix.lower() in TABLES else ONE
+    found = chosen(usual if name is None else name, options)
+    if len(found) > 1:
+        raise InputError("`--method` must name one method", got=name)
+    return found[0]
 
 
 def chosen_metrics(names: str | None, options: tuple[str, ...]) -> "list[Metric]":

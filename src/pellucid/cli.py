@@ -224,6 +224,7 @@ def noise(photo: str, model: str, methods: str, target: str | None, out: str) ->
     click.echo(f"picture  {image}")
 
 
+main.add_command(commands.diff)
 main.add_command(commands.evaluate)
 main.add_command(commands.list_metrics)
 main.add_command(commands.surrogate)

@@ -1,5 +1,6 @@
 """Data of the command that judges explanations: a folder of photographs, or a table."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,10 +12,11 @@ import torch
 
 from pellucid.baseline import Baseline
 from pellucid.border.models import is_estimator, number
-from pellucid.choices import TABLES, TEXTS
-from pellucid.errors import FileError, InputError, UnknownNameError
-from pellucid.evaluate import Leaderboard, Samples, leaderboard
-from pellucid.evaluate.samples import mark_of
+from pellucid.choices import TABLES, TEXTS, kind_of
+from pellucid.errors import FileError, InputError, UnknownNameError, nearest, show
+from pellucid.evaluate import Difference, Leaderboard, Samples, diff, leaderboard
+from pellucid.evaluate.leaderboard.run import CHUNK
+from pellucid.evaluate.leaderboard.samples import mark_of
 from pellucid.options import whole
 from pellucid.subjects import (
     Subjects,
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 # Removing parts of a row is averaged over so many rows: each costs an evaluation a step.
 MOST_BACKGROUND = 10
+# So many photographs are judged, and kept if there is a folder, at a time: each takes a while.
+PHOTOS = 2
 # Of so many files that were passed over, the names are told.
 MOST_LISTED = 10
 
@@ -44,13 +48,16 @@ class Dataset:
     """Samples and the model of them, with what is known of each sample.
 
     `labels` (sample,) are classes by number, `masks` (sample, height, width) true at what is
-    important. `skipped` says which files could not be read, and why; `notes` are for the user.
+    important. `names` are those of the samples, and `picture` gives what the model sees of one.
+    `skipped` says which files could not be read, and why; `notes` are for the user.
     """
 
     model: Callable[..., Any]
     name: str
     about: str
     samples: Samples
+    names: Sequence[str] = ()
+    picture: Callable[[int], Any] | None = None
     classes: tuple[str, ...] = ()
     labels: torch.Tensor | None = None
     masks: torch.Tensor | None = None
@@ -64,12 +71,16 @@ class Dataset:
         subjects = Subjects(model=self.model, name=self.name, subjects=(), classes=self.classes)
         return subjects.index(target)
 
-    def equipped(self, methods: "Sequence[Method]") -> "list[Method]":
-        """Methods that hold rows of a table against other rows, where nothing else was asked."""
+    def equipped(self, methods: "Sequence[Method]") -> "tuple[Sequence[str], list[Method]]":
+        """Methods that hold rows of a table against other rows, where nothing else was asked.
+
+        Beside them stands what is to be said of it.
+        """
         subjects = Subjects(
             model=self.model, name=self.name, subjects=(), background=self.background
         )
-        return subjects.equipped(methods)[1]
+        said, found = subjects.equipped(methods)
+        return said.notes, found
 
     def fitted(self, metrics: "Sequence[Metric]") -> "list[Metric]":
         """Metrics that put columns of other rows in the place of those they remove."""
@@ -87,18 +98,20 @@ class Dataset:
         batch_size: int | None = None,
     ) -> Leaderboard:
         """The leaderboard of methods on these samples, with the notes on them."""
+        said, equipped = self.equipped(methods)
         board = leaderboard(
             self.model,
             self.samples,
-            self.equipped(methods),
+            equipped,
             self.fitted(metrics),
             target=self.index(target),
             masks=self.masks,
             labels=self.labels,
             folder=folder,
+            chunk=CHUNK if self.picture is None else PHOTOS,
             batch_size=batch_size or "auto",
         )
-        return replace(board, notes=self.notes)
+        return replace(board, notes=(*self.notes, *said))
 
 
 def _with_rows(metric: Any, rows: Any) -> Any:
@@ -137,16 +150,65 @@ def dataset(
     )
 
 
+def opened(paths: Sequence[str], model: str, *, column: str | None, limit: int | None) -> Dataset:
+    """Photographs that are named one by one, or what `dataset` opens: a folder, or a table."""
+    if len(paths) == 1 and (Path(paths[0]).is_dir() or kind_of(paths) == "table"):
+        return dataset(paths[0], model, column=column, masks=None, limit=limit)
+    if kind_of(paths) != "photo":
+        raise InputError(
+            "What is compared must be photographs, a folder of them, or one table",
+            got=list(paths),
+            hint="Of texts, call pellucid.evaluate.diff in Python.",
+        )
+    if column is not None:
+        raise InputError("`--label` must be for a table", got=list(paths))
+    return of_files(_spread(list(paths), limit), model)
+
+
+def differing(
+    a: Dataset,
+    b: Dataset,
+    method: "Method",
+    *,
+    target: str | None = None,
+    tolerance: float,
+    batch_size: int | None = None,
+) -> Difference:
+    """How the explanations of the model of `b` differ from those of `a`, on the same samples."""
+    inputs, others = (each.samples.read(0, each.samples.rows) for each in (a, b))
+    if type(inputs) is not type(others) or inputs.shape != others.shape:
+        raise InputError(
+            "Two models must see samples of one kind and size to be compared",
+            found=f"{show(inputs)} for {a.name} and {show(others)} for {b.name}",
+        )
+    if a.classes and b.classes and len(a.classes) != len(b.classes):
+        raise InputError(
+            "Two models must have the same classes to be compared",
+            found=f"{len(a.classes)} classes of {a.name} and {len(b.classes)} of {b.name}",
+        )
+    _, (chosen,) = a.equipped([method])
+    return diff(
+        a.model,
+        b.model,
+        inputs,
+        chosen,
+        inputs_b=others,
+        target=a.index(target),
+        labels=a.labels,
+        tolerance=tolerance,
+        batch_size=batch_size or "auto",
+    )
+
+
 def _what(place: Path) -> str:
     return "a file of another kind" if place.exists() else "nothing at that path"
 
 
 def of_folder(place: Path, model: str, *, masks: str | None, limit: int | None) -> Dataset:
-    """Photographs, opened when they are looked at; those that cannot be are passed over."""
+    """Photographs in a folder; those that cannot be read are passed over."""
     entry = find(model)
-    found = _spread(_photos(place), limit)
     good, skipped = [], {}
-    for file in found:
+    for file in _spread(_photos(place), limit):
         try:
             open_photo(file)
             good.append(file)
@@ -159,24 +221,43 @@ def of_folder(place: Path, model: str, *, masks: str | None, limit: int | None) 
             hint="Photographs may be in folders named after their classes.",
         )
     labels, notes = _labels_of(place, good, entry)
+    return replace(
+        _of_photos(entry, good, [str(file.relative_to(place)) for file in good]),
+        about=f"Model: {entry.name}. Data: photographs in {place.name or place}.",
+        labels=labels,
+        masks=None if masks is None else _masks_of(Path(masks), place, good, entry),
+        skipped=skipped,
+        notes=(*notes, *_said(skipped)),
+    )
+
+
+def of_files(paths: Sequence[str], model: str) -> Dataset:
+    """Photographs that are named, all of which must be such."""
+    for path in paths:
+        open_photo(path)
+    return _of_photos(find(model), [Path(path) for path in paths], paths)
+
+
+def _of_photos(entry: Entry, files: Sequence[Path], names: Sequence[str]) -> Dataset:
+    """Photographs, opened when they are looked at."""
 
     def read(start: int, stop: int) -> torch.Tensor:
-        return torch.cat([entry.preprocess(open_photo(file)) for file in good[start:stop]])
+        return torch.cat([entry.preprocess(open_photo(file)) for file in files[start:stop]])
 
-    marks = [(str(file.relative_to(place)), file.stat().st_size) for file in good]
+    marks = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     credits = f"Model: {entry.source}." if entry.source else ""
     credits += f" License: {entry.license}." if entry.license else ""
     return Dataset(
         model=entry.model,
         name=entry.name,
-        about=f"Model: {entry.name}. Data: photographs in {place.name or place}.",
-        samples=Samples(rows=len(good), read=read, mark=mark_of(marks)),
+        about=f"Model: {entry.name}. Data: photographs.",
+        samples=Samples(
+            rows=len(files), read=read, mark=mark_of([entry.preprocess, list(names), marks])
+        ),
+        names=names,
+        picture=lambda row: entry.picture(files[row]),
         classes=entry.classes,
-        labels=labels,
-        masks=None if masks is None else _masks_of(Path(masks), place, good, entry),
         credits=credits,
-        skipped=skipped,
-        notes=(*notes, *_said(skipped)),
     )
 
 
@@ -206,7 +287,8 @@ def _spread(items: list[Any], limit: int | None) -> list[Any]:
 def _said(skipped: dict[str, str]) -> Iterator[str]:
     """What to tell of files that were passed over."""
     if skipped:
-        yield f"{len(skipped)} photographs could not be read, and are left out."
+        several = "photographs" if len(skipped) > 1 else "photograph"
+        yield f"{len(skipped)} {several} could not be read, and left out"
         yield from (f"left out: {why}" for why in list(skipped.values())[:MOST_LISTED])
         if len(skipped) > MOST_LISTED:
             yield f"... and {len(skipped) - MOST_LISTED} more"
@@ -221,7 +303,9 @@ def _labels_of(
     known |= {str(number): number for number in range(len(entry.classes))}
     strange = sorted({each for each in folders if each and each.casefold() not in known})
     if strange:
-        return None, [f"labels: none, for {strange[0]!r} is no class of {entry.name}"]
+        close = nearest(strange[0], entry.classes, most=3)
+        said = f"labels: none, for {strange[0]!r} is no class of {entry.name}"
+        return None, [f"{said}. {close}" if close else said]
     if not all(folders):
         note = "labels: none, for some photographs are in no folder of a class"
         return None, [note] if any(folders) else []
@@ -269,6 +353,7 @@ def of_table(path: str, model: str, *, column: str | None, limit: int | None) ->
         name=model,
         about=f"Model: {model}. Data: rows of {Path(path).name}.",
         samples=Samples.of(data),
+        names=[f"row {row}" for row in rows],
         classes=_classes(made),
         labels=labels,
         background=_tensor(others) if is_tensor else others,
@@ -282,10 +367,16 @@ def _classes_in(column: "pd.Series", model: Any, name: str) -> torch.Tensor:
     if is_estimator(model) and known:
         return torch.tensor([number(str(each), known, name) for each in column])
     try:
-        return torch.tensor([int(each) for each in column])
+        return torch.tensor([_whole(each) for each in column])
     except (TypeError, ValueError) as error:
         raise InputError(
             "Classes of a model without names of them must be whole numbers",
             got=error,
             hint="Let the factory return an estimator, or number the classes.",
         ) from error
+
+
+def _whole(value: Any) -> int:
+    if int(value) != float(value):
+        raise ValueError(f"{value} is between two classes")
+    return int(value)

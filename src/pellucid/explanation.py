@@ -258,7 +258,7 @@ class Explanation:
         return ranked.sort_values("sample", kind="stable").reset_index(drop=True)
 
     def boxes(self, threshold: float = 0.2, **options: Any) -> Boxes:
-        """Cut a box and a mask from every map, with options of `pellucid.evaluate.localization.boxes.cut`."""
+        """A box and a mask cut from every map: see `pellucid.evaluate.localization.boxes.cut`."""
         from pellucid.evaluate.localization.boxes import cut
 
         return cut(self, threshold, **options)

@@ -14,19 +14,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 import pellucid as pl
 from pellucid.baseline import Baseline
 from pellucid.errors import FileError, InputError, ModelError, UnknownNameError
-from pellucid.evaluate.board import told_apart
 from pellucid.evaluate.complexity import EffectiveFeatures
 from pellucid.evaluate.leaderboard import leaderboard
+from pellucid.evaluate.leaderboard.board import Leaderboard, Standing, told_apart
+from pellucid.evaluate.leaderboard.pieces import merged
+from pellucid.evaluate.leaderboard.samples import Samples
 from pellucid.evaluate.measure import measure
+from pellucid.evaluate.measurement import Measurement
 from pellucid.evaluate.metric import Found, Metric
-from pellucid.evaluate.pieces import merged
 from pellucid.evaluate.random_ranking import RandomRanking
-from pellucid.evaluate.samples import Samples
 from pellucid.method import Attribution, Method
 
 ROWS = 11
@@ -388,13 +390,17 @@ def test_a_run_that_is_killed_goes_on(model, data, tmp_path):
     ("changed", "name"),
     [
         ({"methods": ["saliency"]}, "methods"),
-        ({"methods": [pl.Saliency(reduce="squared"), "lrp"]}, "methods"),
-        ({"metrics": [EffectiveFeatures(features=pl.Features.elements())]}, "metrics"),
-        ({"model": model_of(1)}, "weights"),
+        ({"methods": [pl.Saliency(reduce="squared"), "lrp"]}, "options of methods"),
+        (
+            {"metrics": [EffectiveFeatures(features=pl.Features.elements())]},
+            "options of metrics",
+        ),
+        ({"metrics": METRICS}, "metrics"),
+        ({"model": model_of(1)}, "learned"),
         ({"data": torch.ones(ROWS, 5).double()}, "data"),
         ({"target": 1}, "target"),
         ({"labels": torch.zeros(ROWS).long()}, "labels"),
-        ({"seed": 1}, "methods"),
+        ({"seed": 1}, "options of methods"),
         ({"chunk": 4}, "chunk"),
     ],
 )
@@ -410,6 +416,56 @@ def test_a_run_goes_on_only_with_its_own_settings(model, data, tmp_path, changed
     leaderboard(**asked)
     with pytest.raises(InputError, match=f"a run of the same settings: '{name}'; got"):
         leaderboard(**asked | changed)
+
+
+def test_names_of_another_run_can_be_read(model, data, tmp_path):
+    leaderboard(model, data, ["saliency"], METRICS, folder=tmp_path)
+    with pytest.raises(InputError, match=r"'metrics'; got \['slope'\], and not \['slope', 'effec"):
+        leaderboard(model, data, ["saliency"], METRICS[:1], folder=tmp_path)
+
+
+def fitted(rows):
+    return LogisticRegression().fit(rows[:, :3], rows[:, 0] > rows[:, 3])
+
+
+def enclosed(estimator):
+    return lambda x: estimator.predict_proba(x)
+
+
+@pytest.mark.parametrize(
+    "form", [lambda each: each, lambda each: each.predict_proba, enclosed],
+    ids=["estimator", "method", "function"],
+)  # fmt: skip
+def test_a_run_does_not_go_on_with_an_estimator_that_was_fitted_anew(data, tmp_path, form):
+    """Its parameters are the same, and so are its name and its text."""
+    rows = data.numpy()
+    ask = {"folder": tmp_path, "methods": ["occlusion"], "metrics": [EffectiveFeatures()]}
+    one = leaderboard(form(fitted(rows)), rows[:, :3], **ask)
+    same(leaderboard(form(fitted(rows)), rows[:, :3], **ask), one)
+    with pytest.raises(InputError, match="a run of the same settings: 'learned'"):
+        leaderboard(form(fitted(rows + np.eye(5)[3])), rows[:, :3], **ask)
+
+
+def test_a_data_set_is_read_by_samples(model, data):
+    dataset = torch.utils.data.TensorDataset(data, torch.zeros(ROWS))
+    for each in (dataset, torch.utils.data.DataLoader(dataset)):
+        with pytest.raises(InputError, match=r"`data` must be tensors, .*or Samples; got .*\. "
+                           r"Samples\(rows=len\(dataset\), "):  # fmt: skip
+            leaderboard(model, each, ["saliency"], METRICS)
+    samples = Samples(rows=len(dataset), mark="a name", read=lambda start, stop: torch.stack(
+        [dataset[k][0] for k in range(start, stop)]))  # fmt: skip
+    same(leaderboard(model, samples, METHODS, METRICS), leaderboard(model, data, METHODS, METRICS))
+
+
+def test_a_truth_brings_its_masks_and_labels():
+    truth = pl.evaluate.ground_truth.shapes(n=12, seed=0)
+    model = truth.network().eval()
+    metrics = ["relevance_mass"]
+    found = leaderboard(model, truth, ["saliency"], metrics)
+    wanted = leaderboard(model, truth.inputs, ["saliency"], metrics, masks=truth.masks)
+    same(found, wanted)
+    other = leaderboard(model, truth, ["saliency"], metrics, masks=~truth.masks)
+    assert other.measured()["saliency"].mean == pytest.approx(1 - found.measured()["saliency"].mean)
 
 
 def test_a_damaged_part_is_named(model, data, tmp_path):
@@ -537,6 +593,67 @@ def test_the_best_is_on_top_and_told_apart(model):
     assert "ahead of all others" in board.verdicts[0]
     lower = [row.measurement.mean for row in board.table("effective_features")]
     assert lower == sorted(lower)
+
+
+def board_of(*values):
+    """A leaderboard of methods with these numbers for the samples, the last one by chance."""
+    names = [*"abcdef"[: len(values) - 1], "random"]
+    made = [
+        Standing(
+            title=name,
+            method=RandomRanking(),
+            measurements={"slope": Measurement(
+                metric=Slope(), method=RandomRanking(), values=torch.as_tensor(each).double(),
+            )},
+            failures={},
+        )
+        for name, each in zip(names, values, strict=True)
+    ]  # fmt: skip
+    return Leaderboard(standings=tuple(made), metrics={"slope": Slope()}, samples=len(values[0]))
+
+
+def test_who_is_not_told_apart_is_named_though_one_between_them_is():
+    """`c` is the worst more often than `b`, but where it is better it is so by more."""
+    base = np.random.default_rng(0).normal(size=40)
+    wild = base + np.concatenate([np.linspace(1, 1.1, 12), -np.linspace(0.2, 0.9, 28)])
+    board = board_of(base, base - 0.1, wild, base - 50)
+    found = board.comparison()
+    assert found.beats(0, 1)
+    assert not found.differ(0, 2)
+    assert found.order == [0, 1, 2, 3]
+    assert board.verdicts[0].startswith("By slope (higher is better), a is first")
+    assert "and is not told apart from c" in board.verdicts[0]
+    rows = {row.title: row.groups for row in board.table()}
+    assert set(rows["a"]) & set(rows["c"])
+    assert not set(rows["a"]) & set(rows["b"])
+
+
+def test_the_best_mean_may_have_the_worse_rank():
+    """One sample carries the mean of `a`; `b` is better on all others."""
+    base = np.linspace(0, 1, 40)
+    high = base.copy()
+    high[0] += 100
+    board = board_of(high, base + np.where(np.arange(40) > 0, 0.1, 0), base - 50)
+    assert board.verdicts[0].startswith("By slope (higher is better), a is first")
+    assert "though b ranks better" in board.verdicts[0]
+    assert "ahead of all others" not in board.verdicts[0]
+
+
+def test_too_few_samples_are_said_to_be_too_few():
+    some = np.linspace(0, 1, 5)
+    board = board_of(some + 2, some + 1, some)
+    assert "5 samples are too few to tell methods apart: at least 7 are needed" in board.verdicts[0]
+    more = np.linspace(0, 1, 7)
+    assert "ahead of all others" in board_of(more + 2, more + 1, more).verdicts[0]
+
+
+def test_how_many_samples_a_mean_is_of():
+    some = np.linspace(0, 1, 12)
+    gaps = np.where(np.arange(12) < 5, np.nan, some)
+    board = board_of(some, gaps, some - 3)
+    said = "b is judged on 7 of 12 samples, on which the metric is defined."
+    assert said in repr(board)
+    assert repr(board).count("is judged on") == 1
 
 
 def test_ranks_are_left_out_where_no_direction_is_better(model, data):

@@ -154,6 +154,19 @@ def test_too_few_to_tell(shape):
     assert not any(found.differ(a, b) for a, b in pairwise(range(shape[0])))
 
 
+@pytest.mark.parametrize("methods", range(2, 9))
+def test_so_many_samples_are_needed(methods):
+    """With one fewer not even methods that are always in one order are told apart."""
+
+    def told(samples):
+        values = np.arange(methods)[:, None] * np.linspace(1, 2, samples)
+        return any(compared(values).differ(a, b) for a, b in combinations(range(methods), 2))
+
+    needed = compared(np.ones((methods, 3))).needed
+    assert told(needed)
+    assert not told(needed - 1)
+
+
 def test_equal_methods_are_not_told_apart():
     found = compared(np.tile(RNG.normal(size=12), (3, 1)))
     assert (found.friedman, found.groups) == (1.0, ((0, 1, 2),))

@@ -120,7 +120,7 @@ def test_curves_have_the_names_of_the_table(tmp_path, monkeypatch):
     """And random orders are drawn once: not as a line of chance and as a method."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
-    methods = ["saliency", pl.LRP(), pl.LRP(composite="gamma")]
+    methods = ["saliency", pl.LRP(), pl.LRP(composite="epsilon-gamma")]
     metrics = ["selectivity", "model_randomization"]
     judged = pl.evaluate.leaderboard(model, torch.randn(5, 6), methods, metrics)
     drawn = []

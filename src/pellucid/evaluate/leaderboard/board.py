@@ -1,6 +1,7 @@
 """The leaderboard: what metrics found for methods, and how far the order can be trusted."""
 
 import dataclasses
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pellucid.errors import UnknownNameError
+from pellucid.evaluate.leaderboard.statistics import Comparison, compared
 from pellucid.evaluate.measurement import Measurement
 from pellucid.evaluate.metric import Metric
-from pellucid.evaluate.statistics import Comparison, compared
 from pellucid.explanation import Evaluations
 from pellucid.method import Method
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
+LETTERS = string.ascii_letters
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,9 +49,9 @@ class Entry:
 
     `interval` is that of the mean, at 95 %; `gain` the mean difference to the random ranking on the
     same samples, and `gain_interval` its interval; `rank` the mean rank over the samples. `groups`
-    are letters: two methods that share one are not told apart. `against` says whether the method is
-    "better" or "worse" than the random ranking, or "alike", with the adjusted probability `chance`.
-    Ranks and tests are left out where no direction is better.
+    are letters: two methods are not told apart if and only if they share one. `against` says
+    whether the method is "better" or "worse" than the random ranking, or "alike", with the adjusted
+    probability `chance`. Ranks and tests are left out where no direction is better.
     """
 
     title: str
@@ -153,7 +154,7 @@ class Leaderboard:
     @property
     def verdicts(self) -> list[str]:
         """What the numbers say, in sentences: by each metric, which methods can be told apart."""
-        from pellucid.evaluate.verdicts import verdict
+        from pellucid.evaluate.leaderboard.verdicts import verdict
 
         return [verdict(self, title) for title in self.metrics]
 
@@ -204,7 +205,7 @@ class Leaderboard:
         return write_board(path, self, **options)
 
     def __repr__(self) -> str:
-        from pellucid.evaluate.verdicts import text
+        from pellucid.evaluate.leaderboard.verdicts import text
 
         return text(self)
 

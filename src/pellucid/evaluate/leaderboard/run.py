@@ -6,20 +6,21 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from pellucid.batching import BatchSize, check_batch_size
 from pellucid.errors import InputError, ModelError, show
-from pellucid.evaluate.board import Leaderboard, Standing, told_apart
-from pellucid.evaluate.contest import Contest
 from pellucid.evaluate.described import described
 from pellucid.evaluate.folder import RunFolder, run_folder
+from pellucid.evaluate.ground_truth.truth import Truth
+from pellucid.evaluate.leaderboard.board import Leaderboard, Standing, told_apart
+from pellucid.evaluate.leaderboard.contest import Contest
+from pellucid.evaluate.leaderboard.learned import learned
+from pellucid.evaluate.leaderboard.pieces import Cell, Piece, joined, keep, kept, merged, total
+from pellucid.evaluate.leaderboard.pieces import Share as Part
+from pellucid.evaluate.leaderboard.samples import Samples, aim_of, mark_of, part_of
 from pellucid.evaluate.measure import _check_needs, _chosen
 from pellucid.evaluate.measurement import Measurement
-from pellucid.evaluate.pieces import Cell, Piece, joined, keep, kept, merged, total
-from pellucid.evaluate.pieces import Share as Part
+from pellucid.evaluate.metric import Metric
 from pellucid.evaluate.random_ranking import RandomRanking
-from pellucid.evaluate.samples import Samples, aim_of, mark_of, part_of
 from pellucid.method import BatchAxis, Method, named
 from pellucid.options import whole
 from pellucid.remarks import Share, sentences
@@ -49,7 +50,8 @@ def leaderboard(
     `data` is what `explain` takes as inputs: tensors, an array, a data frame or texts with a row
     for each sample, or `Samples` that are read when their turn comes. `methods` and `metrics` are
     names, or made of their classes. `target`, `masks` and `labels` are those of `explain` and
-    `measure`, for all samples. The random ranking, drawn from `seed`, is judged like a method.
+    `measure`, for all samples; a `Truth` of `ground_truth` has its own masks and labels. The random
+    ranking, drawn from `seed`, is judged like a method.
 
     Data are taken `chunk` samples at a time, so that no more of maps and inputs is held; what
     methods share (a recording) and rivals share (the ends of curves) is computed once for each. A
@@ -63,6 +65,10 @@ def leaderboard(
     >>> [each.title for each in board.standings]
     ['saliency', 'gradient_x_input', 'random']
     """
+    if isinstance(data, Truth):
+        masks = data.masks if masks is None else masks
+        labels = data.labels if labels is None else labels
+        data = data.inputs
     contest = _contest(
         model=model,
         samples=Samples.of(data, batch_axis),
@@ -114,18 +120,23 @@ def _numbers(contest: Contest) -> range:
 def _settings(contest: Contest, chunk: int) -> dict[str, Any]:
     """What must be the same for a run to go on, as JSON."""
     model, samples = contest.model, contest.samples
-    weights = dict(model.state_dict()) if isinstance(model, nn.Module) else None
     return {
-        "methods": [described(each) for each in contest.methods],
-        "metrics": [described(each) for each in contest.metrics],
+        "methods": [_name(each) for each in contest.methods],
+        "metrics": [_name(each) for each in contest.metrics],
+        "options of methods": [described(each) for each in contest.methods],
+        "options of metrics": [described(each) for each in contest.metrics],
         "model": described(model),
-        "weights": described(weights),
+        "learned": learned(model),
         "data": f"{samples.rows} samples, {samples.mark}",
         "target": described(contest.target),
         "masks": None if contest.masks is None else mark_of(contest.masks),
         "labels": None if contest.labels is None else mark_of(contest.labels),
         "chunk": chunk,
     }
+
+
+def _name(thing: Method | Metric) -> str:
+    return thing.name or type(thing).__name__
 
 
 def _pieces(contest: Contest, chunk: int, folder: RunFolder | None) -> list[Piece]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from pellucid.baseline import Baseline
 from pellucid.errors import InputError
@@ -46,6 +47,13 @@ class Samples:
         texts = isinstance(data, list | tuple) and bool(data) and isinstance(data[0], str)
         if isinstance(data, np.ndarray) or texts:
             return cls._of_items(data, len(data), lambda a, b: data[a:b])
+        if isinstance(data, Dataset | DataLoader):
+            raise InputError(
+                "`data` must be tensors, an array, a data frame, texts, or Samples",
+                got=data,
+                hint="Samples(rows=len(dataset), mark='a name', read=lambda start, stop: "
+                "torch.stack([dataset[k][0] for k in range(start, stop)])) reads from a data set.",
+            )
         taken = Inputs.of(data, batch_axis)
 
         def read(start: int, stop: int) -> Any:

@@ -1,5 +1,6 @@
 """Whether methods differ, judged on the same samples: ranks, tests, and groups of equals."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -56,22 +57,43 @@ class Comparison:
         return self.differ(a, b) and bool(self.ranks[a] < self.ranks[b])
 
     @property
-    def groups(self) -> tuple[tuple[int, ...], ...]:
-        """Runs of methods, the best first, in which no two differ; none is part of another.
+    def needed(self) -> int:
+        """The fewest samples on which a pair can differ, if one method is better on all of them.
 
-        These are what the bars of a critical-difference diagram join.
+        Then the probability is 2^(1 - samples), and as many times as much as there are pairs.
         """
-        order, found = self.order, list[tuple[int, ...]]()
-        for first in range(len(order)):
-            stop = first + 1
-            while stop < len(order) and not any(
-                self.differ(each, order[stop]) for each in order[first:stop]
-            ):
-                stop += 1
-            run = tuple(order[first:stop])
-            if not found or not set(run) <= set(found[-1]):
-                found.append(run)
-        return tuple(found)
+        count = len(self.ranks)
+        pairs = max(1, count * (count - 1) // 2)
+        return math.floor(math.log2(pairs / self.level)) + 2
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """The largest sets of methods in which no two differ, in the order of their best ones.
+
+        Two methods are in a common set if and only if they do not differ: every set is split at
+        each pair that does, and those that are part of another are dropped (Piepho 2004, An
+        Algorithm for a Letter-Based Representation of All-Pairwise Comparisons).
+        """
+        order = self.order
+        found = [tuple(order)] if order else []
+        for a, b in combinations(order, 2):
+            if self.differ(a, b):
+                found = _split(found, a, b)
+        return tuple(sorted(found, key=lambda group: [order.index(each) for each in group]))
+
+
+def _split(groups: list[tuple[int, ...]], a: int, b: int) -> list[tuple[int, ...]]:
+    """Sets without the one and without the other of two; none is part of another."""
+    parts = [
+        tuple(each for each in group if each != out)
+        for group in groups
+        for out in ((a, b) if {a, b} <= set(group) else (None,))
+    ]
+    kept: list[tuple[int, ...]] = []
+    for part in sorted(parts, key=len, reverse=True):
+        if not any(set(part) <= set(other) for other in kept):
+            kept.append(part)
+    return kept
 
 
 def compared(values: Any, *, higher: bool = True, level: float = LEVEL) -> Comparison:

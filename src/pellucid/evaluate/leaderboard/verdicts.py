@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from pellucid.evaluate.board import Entry, Leaderboard
-from pellucid.evaluate.statistics import Comparison
+from pellucid.evaluate.leaderboard.board import Entry, Leaderboard
+from pellucid.evaluate.leaderboard.statistics import Comparison
 
 
 def verdict(board: Leaderboard, metric: str) -> str:
@@ -19,8 +19,9 @@ def verdict(board: Leaderboard, metric: str) -> str:
     ranked = [row for row in rows if math.isfinite(row.measurement.mean)]
     if found is None or found.samples < 2 or not ranked:
         return f"{metric}: too few samples or methods to compare."
+    names = list(board.entrants(metric))
     chances = "" if len(found.groups) == 1 else _by_chance(ranked)
-    return f"By {metric} ({better} is better), {_first(ranked, found)}{chances}."
+    return f"By {metric} ({better} is better), {_first(ranked, found, names)}{chances}."
 
 
 def _range(rows: Sequence[Entry]) -> str:
@@ -29,19 +30,28 @@ def _range(rows: Sequence[Entry]) -> str:
     return f"{low:.3g} ({first}) to {high:.3g} ({last})"
 
 
-def _first(rows: Sequence[Entry], found: Comparison) -> str:
-    best = rows[0]
+def _first(rows: Sequence[Entry], found: Comparison, names: list[str]) -> str:
+    """Who has the best mean, whom it is not told apart from, and who is still ahead by ranks."""
+    best, others = rows[0], [row.title for row in rows[1:]]
+    place = {name: number for number, name in enumerate(names)}
+    own = place[best.title]
     low, high = best.interval
     said = (
         f"{best.title} is first with {best.measurement.mean:.3g} "
         f"(95 % interval {low:.3g} to {high:.3g})"
     )
-    alike = [row.title for row in rows if row is not best and set(row.groups) & set(best.groups)]
-    if not alike:
-        return f"{said}, ahead of all others"
-    if len(alike) == len(rows) - 1:
+    ahead = [name for name in others if found.beats(place[name], own)]
+    alike = [name for name in others if not found.differ(own, place[name])]
+    if found.samples < found.needed:
+        few = f"{found.samples} samples are too few to tell methods apart"
+        return f"{said}, but {few}: at least {found.needed} are needed for so many methods"
+    if len(found.groups) == 1:
         return f"{said}, but on {found.samples} samples no methods are told apart"
-    return f"{said}, and is not told apart from {listed(alike)}"
+    if ahead:
+        said += f", though {listed(ahead)} {'ranks' if len(ahead) == 1 else 'rank'} better"
+    if alike:
+        return f"{said}, and is not told apart from {listed(alike)}"
+    return said if ahead else f"{said}, ahead of all others"
 
 
 def _by_chance(rows: Sequence[Entry]) -> str:
@@ -88,6 +98,18 @@ def all_alike(board: Leaderboard, metric: str) -> str:
     return f"Friedman's test that all are alike, on {found.samples} samples: {said}."
 
 
+def remarks(board: Leaderboard, metric: str) -> list[str]:
+    """Of how many samples means are, where these are not all, and what the metric notes."""
+    found = board.measured(metric)
+    few = [
+        f"{name} is judged on {len(each.defined)} of {board.samples} samples, on which the metric "
+        "is defined."
+        for name, each in found.items()
+        if len(each.defined) < board.samples
+    ]
+    return few + list(dict.fromkeys(note for each in found.values() for note in each.notes))
+
+
 def text(board: Leaderboard) -> str:
     """The tables of all metrics, costs and failures, as lines of text."""
     methods = len(board.standings) - 1
@@ -96,9 +118,9 @@ def text(board: Leaderboard) -> str:
         f"{board.samples} samples"
     ]
     for metric in board.metrics:
-        said = all_alike(board, metric)
+        said = [all_alike(board, metric), *remarks(board, metric)]
         lines += ["", f"  {heading(board, metric)}", *_table(board.table(metric))]
-        lines += [f"    {said}"] if said else []
+        lines += [f"    {each}" for each in said if each]
     lines += ["", "  cost of the explanations", *_costs(board)]
     if board.failures:
         lines += ["", "  failed"]
@@ -110,7 +132,7 @@ def text(board: Leaderboard) -> str:
 
 
 def _table(rows: Sequence[Entry]) -> list[str]:
-    head = ("method", "mean", "95 % interval", "rank", "groups", "less random", "p")
+    head = ("method", "mean", "95 % interval", "rank", "groups", "minus random", "p")
     found = [
         (
             row.title,
