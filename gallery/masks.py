@@ -6,9 +6,10 @@ perturbation); and without any gradient, where a random mask had to be open for 
 with a standard error for every pixel.
 
 Misleads where a mask fools the model rather than hides the thing: each answer is about photographs
-that nobody took, and depends on what is put in the place of what is hidden. For the cat a tenth of
-the photograph is not enough: seen alone in a blurred one, it has no more score than that. RISE is
-no sharper than its seven cells a side, and a thousand masks leave noise that looks like structure.
+that nobody took, and depends on what is put in the place of what is hidden. A tenth of the
+photograph keeps nearly all of the score of the cat and a half of that of the espresso: the search
+need not find the best tenth. RISE is no sharper than its seven cells a side, and a thousand masks
+leave noise that looks like structure.
 """
 
 from _panels import PHOTOS, panels, save

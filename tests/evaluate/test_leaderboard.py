@@ -367,6 +367,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on(model, data, tmp_path):
     """The process ends without a chance to clean up; what it wrote is whole."""
     folder = tmp_path / "run"
