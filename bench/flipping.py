@@ -47,7 +47,7 @@ def row(name, options):
 
     (once,) = flip(1)
     forward = once.evaluations.forward
-    source = x[: options.batch]
+    source = x[torch.arange(options.batch) % len(x)]
 
     def bare():
         with torch.no_grad():
