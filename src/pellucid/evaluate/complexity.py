@@ -1,6 +1,7 @@
 """How simple an explanation is: on how few features it rests, and in how little it can be told."""
 
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,7 +21,7 @@ LEVELS = 127
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfShares:
+class OfShares(ABC):
     """What the metrics share that read how the sizes of players are shared out."""
 
     features: FeaturesLike = None
@@ -37,9 +38,9 @@ class OfShares:
             found.append(Found(values=self.of(shares, counts), notes=(empty(sizes.sum(1)),)))
         return found
 
+    @abstractmethod
     def of(self, shares: Tensor, counts: Tensor) -> Tensor:
         """One number for each sample, of shares (sample, player) among so many players."""
-        raise NotImplementedError
 
 
 @register_metric("entropy")
