@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pellucid import cam, errors, evaluate, plot, report, words, zoo
+    from pellucid import cam, errors, evaluate, exemplar, inspect, plot, report, words, zoo
     from pellucid.archive import load
     from pellucid.baseline import Baseline
     from pellucid.cam import (
@@ -127,6 +127,8 @@ _MODULES = {
     "cam": "cam",
     "errors": "errors",
     "evaluate": "evaluate",
+    "exemplar": "exemplar",
+    "inspect": "inspect",
     "plot": "plot",
     "report": "report",
     "rules": "propagate.rules",

@@ -14,10 +14,10 @@ from pellucid.baseline import Baseline
 from pellucid.border.models import is_estimator, number
 from pellucid.choices import TABLES, TEXTS, kind_of
 from pellucid.errors import FileError, InputError, UnknownNameError, nearest, show
-from pellucid.evaluate import Difference, Leaderboard, Samples, diff, leaderboard
+from pellucid.evaluate import Difference, Leaderboard, diff, leaderboard
 from pellucid.evaluate.leaderboard.run import CHUNK
-from pellucid.evaluate.leaderboard.samples import mark_of
 from pellucid.options import whole
+from pellucid.run.samples import Samples, mark_of
 from pellucid.subjects import (
     Subjects,
     _classes,

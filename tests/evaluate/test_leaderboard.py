@@ -24,12 +24,12 @@ from pellucid.evaluate.complexity import EffectiveFeatures
 from pellucid.evaluate.leaderboard import leaderboard
 from pellucid.evaluate.leaderboard.board import Leaderboard, Standing, told_apart
 from pellucid.evaluate.leaderboard.pieces import merged
-from pellucid.evaluate.leaderboard.samples import Samples
 from pellucid.evaluate.measure import measure
 from pellucid.evaluate.measurement import Measurement
 from pellucid.evaluate.metric import Found, Metric
 from pellucid.evaluate.random_ranking import RandomRanking
 from pellucid.method import Attribution, Method
+from pellucid.run.samples import Samples
 
 ROWS = 11
 

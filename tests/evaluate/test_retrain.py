@@ -14,6 +14,7 @@ from pellucid.evaluate import Trainer, roar
 from pellucid.evaluate.retrain import ranking as rankings
 from pellucid.evaluate.retrain.plan import Plan
 from pellucid.evaluate.retrain.ranking import Fill, Ranking, features_of, order, without
+from pellucid.run.folder import RunFolder
 from pellucid.seeding import seeded
 from pellucid.structure import Inputs
 from tests.evaluate.retraining import (
@@ -162,7 +163,7 @@ def test_the_explained_class_is_the_one_that_was_asked_for(target, tmp_path):
     x, y = table()
     data = (x[:160], y[:160]), (x[160:], 1 - y[160:])  # every prediction on the test set is wrong
     ask([OfTarget()], data, target=target, folder=tmp_path / "run")
-    ranks = pl.evaluate.folder.RunFolder(path=tmp_path / "run").tensors("maps/0.safetensors")
+    ranks = RunFolder(path=tmp_path / "run").tensors("maps/0.safetensors")
     first = (ranks["test.ranks"] == 0).int().argmax(1)
     wrong = float((first == 1 - y[160:]).double().mean())
     assert wrong == 1.0 if target == "label" else wrong < 0.2

@@ -16,6 +16,7 @@ from pellucid.evaluate.retrain import data as parts
 from pellucid.evaluate.retrain import run as runs
 from pellucid.evaluate.retrain.answers import with_two_scores
 from pellucid.evaluate.retrain.data import chunks_of
+from pellucid.run.folder import RunFolder
 from pellucid.structure import Inputs
 from tests.evaluate.retraining import FEATURES, FIT, Broken, Fixed, OfTarget, linear, split, table
 
@@ -130,7 +131,7 @@ def test_of_one_score_the_class_is_explained_that_is_asked_for(flat, tmp_path):
     data = (x[:160], y[:160]), (x[160:], 1 - y[160:])
     found = ask([OfTarget()], data, model, target="label", folder=tmp_path / "run")
     assert not found.failures
-    ranks = pl.evaluate.folder.RunFolder(path=tmp_path / "run").tensors("maps/0.safetensors")
+    ranks = RunFolder(path=tmp_path / "run").tensors("maps/0.safetensors")
     assert torch.equal((ranks["test.ranks"] == 0).int().argmax(1), 1 - y[160:])
 
 

@@ -14,8 +14,8 @@ from torch import nn
 import pellucid as pl
 from pellucid.errors import FileError, InputError
 from pellucid.evaluate import Trainer, metrics, roar
-from pellucid.evaluate.described import described, fingerprint
-from pellucid.evaluate.folder import RunFolder, run_folder
+from pellucid.run.described import described, fingerprint
+from pellucid.run.folder import RunFolder, run_folder
 from tests.evaluate.retraining import FEATURES, FIT, Fixed, Notes, linear, split
 
 METHODS = ["gradient_x_input", "saliency"]

@@ -24,7 +24,7 @@ from pellucid.evaluate.faithfulness import (
     Selectivity,
     SensitivityN,
 )
-from pellucid.evaluate.leaderboard import Leaderboard, Samples, leaderboard
+from pellucid.evaluate.leaderboard import Leaderboard, leaderboard
 from pellucid.evaluate.localization import (
     Boxes,
     BoxIoU,
@@ -56,6 +56,7 @@ from pellucid.evaluate.robustness import (
 from pellucid.evaluate.sensitivity import ClassSensitivity, ObjectSensitivity
 from pellucid.evaluate.similarity import Similarity
 from pellucid.evaluate.trial import Trial
+from pellucid.run.samples import Samples
 
 __all__ = [
     "ABPC",

@@ -2,6 +2,5 @@
 
 from pellucid.evaluate.leaderboard.board import Entry, Leaderboard, Standing
 from pellucid.evaluate.leaderboard.run import leaderboard
-from pellucid.evaluate.leaderboard.samples import Samples
 
-__all__ = ["Entry", "Leaderboard", "Samples", "Standing", "leaderboard"]
+__all__ = ["Entry", "Leaderboard", "Standing", "leaderboard"]

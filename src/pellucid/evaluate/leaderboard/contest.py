@@ -13,11 +13,11 @@ from torch import Tensor
 from pellucid.batching import BatchSize
 from pellucid.errors import PellucidError, show
 from pellucid.evaluate.leaderboard.pieces import Cell, Piece, Share
-from pellucid.evaluate.leaderboard.samples import Samples, aim_of, option_part, part_of
 from pellucid.evaluate.measure import measure
 from pellucid.evaluate.metric import Metric
 from pellucid.explanation import Explanation
 from pellucid.method import Method, compare
+from pellucid.run.samples import Samples, aim_of, option_part, part_of
 from pellucid.structure import leaves
 from pellucid.target import TargetLike
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from pellucid.evaluate.described import described
+from pellucid.run.described import described
 
 # Functions may be made of functions that are made of functions.
 DEPTH = 4

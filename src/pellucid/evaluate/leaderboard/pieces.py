@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pellucid.archive import Content, read, write
-from pellucid.evaluate.folder import RunFolder
 from pellucid.evaluate.measurement import Curve, Measurement
 from pellucid.explanation import Evaluations
+from pellucid.run.folder import RunFolder
 
 FORMAT = 1
 

@@ -8,15 +8,12 @@ from typing import Any
 
 from pellucid.batching import BatchSize, check_batch_size
 from pellucid.errors import InputError, ModelError, show
-from pellucid.evaluate.described import described
-from pellucid.evaluate.folder import RunFolder, run_folder
 from pellucid.evaluate.ground_truth.truth import Truth
 from pellucid.evaluate.leaderboard.board import Leaderboard, Standing, told_apart
 from pellucid.evaluate.leaderboard.contest import Contest
 from pellucid.evaluate.leaderboard.learned import learned
 from pellucid.evaluate.leaderboard.pieces import Cell, Piece, joined, keep, kept, merged, total
 from pellucid.evaluate.leaderboard.pieces import Share as Part
-from pellucid.evaluate.leaderboard.samples import Samples, aim_of, mark_of, part_of
 from pellucid.evaluate.measure import _check_needs, _chosen
 from pellucid.evaluate.measurement import Measurement
 from pellucid.evaluate.metric import Metric
@@ -24,6 +21,9 @@ from pellucid.evaluate.random_ranking import RandomRanking
 from pellucid.method import BatchAxis, Method, named
 from pellucid.options import whole
 from pellucid.remarks import Share, sentences
+from pellucid.run.described import described
+from pellucid.run.folder import RunFolder, run_folder
+from pellucid.run.samples import Samples, aim_of, mark_of, part_of
 from pellucid.target import TargetLike
 
 # So many samples are explained and judged, and then kept and let go.

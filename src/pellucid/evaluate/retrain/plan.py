@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 from pellucid.errors import InputError
-from pellucid.evaluate.described import described, fingerprint
 from pellucid.evaluate.leaderboard.board import told_apart
 from pellucid.evaluate.metric import Metric, named_metric
 from pellucid.evaluate.random_ranking import RandomRanking
@@ -16,6 +15,7 @@ from pellucid.evaluate.retrain.trainer import Factory, Fit, made
 from pellucid.features import Features
 from pellucid.method import Method, named
 from pellucid.options import number, one_of, whole
+from pellucid.run.described import described, fingerprint
 
 RANDOM = "random"
 # Of what a run is made, in a form that its folder keeps; raised where that changes.

@@ -10,7 +10,6 @@ from typing import Any
 from pellucid.baseline import BaselineLike
 from pellucid.batching import BatchSize, check_batch_size
 from pellucid.border.models import is_estimator
-from pellucid.evaluate.folder import run_folder
 from pellucid.evaluate.metric import Metric
 from pellucid.evaluate.retrain.curves import RetrainCurves
 from pellucid.evaluate.retrain.data import Taken
@@ -29,6 +28,7 @@ from pellucid.evaluate.retrain.run import Run
 from pellucid.evaluate.retrain.trainer import Fit, factory_of, fit_of, made
 from pellucid.features import FeaturesLike
 from pellucid.options import whole
+from pellucid.run.folder import run_folder
 
 
 def roar(

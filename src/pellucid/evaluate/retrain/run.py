@@ -12,7 +12,6 @@ from tqdm import tqdm
 from pellucid.batching import BatchSize
 from pellucid.border.models import is_estimator
 from pellucid.errors import ModelError, show
-from pellucid.evaluate.folder import RunFolder
 from pellucid.evaluate.measure import measure
 from pellucid.evaluate.metric import Metric
 from pellucid.evaluate.retrain.answers import accuracy, scores_of, with_two_scores
@@ -25,6 +24,7 @@ from pellucid.evaluate.retrain.ranking import Ranking, silhouette, without
 from pellucid.evaluate.retrain.trainer import made
 from pellucid.explanation import Explanation
 from pellucid.method import Method
+from pellucid.run.folder import RunFolder
 from pellucid.seeding import seeded
 from pellucid.structure import Inputs
 

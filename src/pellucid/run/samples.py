@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from pellucid.baseline import Baseline
 from pellucid.errors import InputError
-from pellucid.evaluate.described import described
 from pellucid.features import Features
 from pellucid.features.cuts import Cut, Parts, Sample
 from pellucid.features.groups import Mask, Words
+from pellucid.run.described import described
 from pellucid.structure import Inputs
 from pellucid.target import Target
 
