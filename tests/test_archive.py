@@ -62,7 +62,7 @@ class Halved(Rule):
 def foreign() -> Iterator[type[Method]]:
     """The foreign method in the registry, for one test only."""
     yield pl.register("foreign")(Foreign)
-    method._REGISTRY.pop("foreign", None)
+    method._REGISTRY.known.pop("foreign", None)
 
 
 def explanation(**changes: Any) -> Explanation:
@@ -346,7 +346,7 @@ def test_a_method_that_is_not_registered_is_not_stored(tmp_path: Path) -> None:
 
 def test_a_method_that_is_not_known_is_named(tmp_path: Path, foreign: type[Method]) -> None:
     path = explanation(method=foreign()).save(tmp_path / "e.safetensors")
-    method._REGISTRY.pop("foreign")
+    method._REGISTRY.known.pop("foreign")
     with pytest.raises(UnknownNameError, match=r"got 'foreign'.*Import the module"):
         pl.load(path)
 

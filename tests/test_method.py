@@ -151,8 +151,10 @@ TARGETS = [0, None, (2, 1), [1, 2, 0, 2], pl.Target.probability(1), first_square
 MANY = ["lrp", "saliency", "integrated_gradients", pl.LRP(composite="epsilon"), "guided_backprop"]
 
 
-@pytest.mark.parametrize("names", [MANY, MANY[::-1], ["saliency"], ["gradient_x_input", "lrp"]])
-@pytest.mark.parametrize("size", ["auto", 3])
+@pytest.mark.parametrize(
+    ("names", "size"),
+    [(MANY, 3), (MANY[::-1], "auto"), (["saliency"], 3), (["gradient_x_input", "lrp"], "auto")],
+)
 def test_several_targets_are_explained_as_each_alone(names, size):
     net = zoo.load("convolutional")
     net = dataclasses.replace(net, inputs=torch.cat([net.inputs, net.inputs.flip(-1)]))
@@ -332,7 +334,8 @@ def test_compared_methods_have_the_same_score_and_target():
 def test_a_method_of_one_s_own(monkeypatch):
     from pellucid import method as home
 
-    monkeypatch.setattr(home, "_REGISTRY", dict(home._REGISTRY))
+    known = dict(home._REGISTRY.known)
+    monkeypatch.setattr(home, "_REGISTRY", dataclasses.replace(home._REGISTRY, known=known))
 
     @pl.register("mine")
     @dataclasses.dataclass(frozen=True, kw_only=True)

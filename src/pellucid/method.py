@@ -6,12 +6,10 @@ tests to know it.
 """
 
 import dataclasses
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 import torch
@@ -22,13 +20,10 @@ from pellucid.baseline import Baseline
 from pellucid.batching import BatchSize
 from pellucid.border import asked
 from pellucid.case import Case
-from pellucid.errors import (
-    InputError,
-    UnknownNameError,
-    show,
-)
+from pellucid.errors import InputError, show
 from pellucid.explanation import Explanation
 from pellucid.features import Features, Players
+from pellucid.registry import Kinds
 from pellucid.remarks import Remark
 from pellucid.structure import Inputs
 from pellucid.target import TargetLike
@@ -43,8 +38,6 @@ M = TypeVar("M", bound="type[Method]")
 
 # Where methods live: every module in these rooms is imported before the registry is read.
 ROOMS = ("gradient", "cam", "propagate", "perturb", "lime", "shapley")
-
-_REGISTRY: dict[str, type["Method"]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,30 +193,19 @@ class Method(ABC):
         return found
 
 
+_REGISTRY: Kinds[Method] = Kinds(
+    what="method", kind=Method, rooms=ROOMS, hint='For example "saliency", or Saliency().'
+)
+
+
 def register(name: str) -> Callable[[M], M]:
     """Enter a method into the registry under a name."""
-
-    def enter(method: M) -> M:
-        method.name = name
-        _REGISTRY[name] = method
-        return method
-
-    return enter
+    return _REGISTRY.register(name)
 
 
 def methods() -> dict[str, type[Method]]:
     """All methods by name; the command line, the docs and the tests read this."""
-    _enter_rooms()
-    return dict(_REGISTRY)
-
-
-@cache
-def _enter_rooms() -> None:
-    """Import every module in which methods of ours register themselves, once."""
-    for room in ROOMS:
-        module = importlib.import_module(f"pellucid.{room}")
-        for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
-            importlib.import_module(f"{module.__name__}.{found.name}")
+    return _REGISTRY.all()
 
 
 def named(name: "str | Method", **options: Any) -> Method:
@@ -232,32 +214,7 @@ def named(name: "str | Method", **options: Any) -> Method:
     >>> named("saliency", reduce="absolute")
     Saliency(reduce='absolute', at=None)
     """
-    if isinstance(name, Method):
-        if options:
-            raise InputError(
-                "Options must be given to the method itself when it is not named by a string",
-                found=", ".join(options),
-            )
-        return name
-    _check_name(name)
-    known = methods()
-    if name not in known:
-        raise UnknownNameError("A method", name, known)
-    fields = [field.name for field in dataclasses.fields(known[name])]
-    for option in options:
-        if option not in fields:
-            raise UnknownNameError(f"An option of {name}", option, fields)
-    return known[name](**options)
-
-
-def _check_name(name: object) -> None:
-    """Raise for what cannot be the name of a method, a class of methods, say."""
-    if isinstance(name, str):
-        return
-    hint = 'For example "saliency", or Saliency().'
-    if isinstance(name, type) and issubclass(name, Method):
-        hint = f"Pass {name.__name__}()."
-    raise InputError("A method must be a name, or made of its class", found=show(name), hint=hint)
+    return _REGISTRY.named(name, **options)
 
 
 def explain(

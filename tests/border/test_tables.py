@@ -121,7 +121,7 @@ def test_columns_of_numbers_have_plain_names():
 
 
 def test_an_explanation_of_a_table_is_stored_with_its_columns(tmp_path, monkeypatch):
-    monkeypatch.setitem(_REGISTRY, "drop", Drop)
+    monkeypatch.setitem(_REGISTRY.known, "drop", Drop)
     monkeypatch.setattr(Drop, "name", "drop")
     found = Drop(baseline=FRAME.iloc[:2])(MODEL, ROWS, target=1)
     again = pl.load(found.save(tmp_path / "e.safetensors"))

@@ -83,7 +83,7 @@ def test_texts_in_other_containers(kind):
 
 
 def test_texts_are_stored_with_their_pieces(tmp_path, monkeypatch):
-    monkeypatch.setitem(_REGISTRY, "drop", Drop)
+    monkeypatch.setitem(_REGISTRY.known, "drop", Drop)
     monkeypatch.setattr(Drop, "name", "drop")
     found = Drop(baseline=["?"])(critic(), TEXTS, target="+")
     again = pl.load(found.save(tmp_path / "e.safetensors"))

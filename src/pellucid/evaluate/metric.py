@@ -5,23 +5,19 @@ explanations. Registering it is all that is needed for `measure`, the leaderboar
 line, the docs and the tests to know it.
 """
 
-import dataclasses
-import importlib
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
 from pellucid.baseline import Baseline
-from pellucid.errors import InputError, UnknownNameError, show
 from pellucid.evaluate.measurement import Curve, Measurement
 from pellucid.explanation import Evaluations, Explanation
 from pellucid.features import Features
+from pellucid.registry import Kinds
 from pellucid.remarks import Remark, sentences
 from pellucid.structure import Inputs
 
@@ -31,8 +27,6 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound="type[Metric]")
 # Which direction of a metric is the good one.
 Better: TypeAlias = Literal["higher", "lower", "neither"]
-
-_REGISTRY: dict[str, type["Metric"]] = {}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,50 +111,21 @@ class Metric(ABC):
         return found
 
 
+_REGISTRY: Kinds[Metric] = Kinds(
+    what="metric", kind=Metric, rooms=("evaluate",), hint="See metrics()."
+)
+
+
 def register_metric(name: str) -> Callable[[M], M]:
     """Enter a metric into the registry under a name."""
-
-    def enter(metric: M) -> M:
-        metric.name = name
-        _REGISTRY[name] = metric
-        return metric
-
-    return enter
+    return _REGISTRY.register(name)
 
 
 def metrics() -> dict[str, type[Metric]]:
     """All metrics by name; the leaderboard, the command line, the docs and the tests read this."""
-    _enter_room()
-    return dict(_REGISTRY)
-
-
-@cache
-def _enter_room() -> None:
-    """Import every module in which metrics of ours register themselves, once."""
-    room = importlib.import_module("pellucid.evaluate")
-    for found in pkgutil.iter_modules(room.__path__):
-        importlib.import_module(f"{room.__name__}.{found.name}")
+    return _REGISTRY.all()
 
 
 def named_metric(name: Any, **options: Any) -> Metric:
     """Make a metric from its name and options; one that is made already passes through."""
-    if isinstance(name, Metric):
-        if options:
-            raise InputError(
-                "Options must be given to the metric itself when it is not named by a string",
-                found=", ".join(options),
-            )
-        return name
-    if not isinstance(name, str):
-        hint = f"Pass {name.__name__}()." if isinstance(name, type) else "See metrics()."
-        raise InputError(
-            "A metric must be a name, or made of its class", found=show(name), hint=hint
-        )
-    known = metrics()
-    if name not in known:
-        raise UnknownNameError("A metric", name, known)
-    fields = [each.name for each in dataclasses.fields(known[name])]
-    for option in options:
-        if option not in fields:
-            raise UnknownNameError(f"An option of {name}", option, fields)
-    return known[name](**options)
+    return _REGISTRY.named(name, **options)

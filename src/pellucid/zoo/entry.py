@@ -3,8 +3,6 @@
 Adding one is one function, in a module of this room, under `@register("its_name")`.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,11 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid.errors import UnknownNameError
+from pellucid.registry import Registry
 from pellucid.zoo.photo import Photo
 from pellucid.zoo.preprocessing import Preprocessing
 from pellucid.zoo.text import TextEntry
-
-_REGISTRY: dict[str, Callable[[], "Entry | TextEntry"]] = {}
 
 M = TypeVar("M", bound="Callable[[], Entry | TextEntry]")
 
@@ -57,27 +54,24 @@ class Entry:
         return f"Entry({self.name!r}, {len(self.classes)} classes)"
 
 
+_REGISTRY: Registry[Callable[[], Entry | TextEntry]] = Registry(
+    what="model of the zoo", rooms=("zoo",)
+)
+
+
 def register(name: str) -> Callable[[M], M]:
     """Enter a function that makes an entry into the zoo."""
-
-    def enter(make: M) -> M:
-        _REGISTRY[name] = make
-        return make
-
-    return enter
+    return _REGISTRY.register(name)
 
 
 def names() -> list[str]:
     """The names of all models that can be loaded."""
-    room = importlib.import_module("pellucid.zoo")
-    for found in pkgutil.iter_modules(room.__path__):
-        importlib.import_module(f"{room.__name__}.{found.name}")
-    return sorted(_REGISTRY)
+    return sorted(_REGISTRY.all())
 
 
-def load(name: str) -> Entry | TextEntry:
-    """Load a model by its name, ready to be explained: one that sees photos, or reads text."""
-    known = names()
-    if name not in known:
-        raise UnknownNameError("A model of the zoo", name, known)
-    return _REGISTRY[name]()
+def load(name: str, *, hint: str = "") -> Entry | TextEntry:
+    """Load a model by its name, ready to be explained: one that sees photos, or reads text.
+
+    `hint` is said of a name that there is not.
+    """
+    return _REGISTRY.find(name, hint=hint)()

@@ -10,7 +10,7 @@ from torch import nn
 
 from pellucid.border.models import check_model
 from pellucid.errors import InputError, UnknownNameError
-from pellucid.zoo.entry import Entry, load, names
+from pellucid.zoo.entry import Entry, load
 from pellucid.zoo.preprocessing import Preprocessing
 from pellucid.zoo.text import TextEntry
 
@@ -38,11 +38,7 @@ def named(name: str) -> Any:
     """An entry of the zoo, or what `package.module:factory` returns; no file is unpickled."""
     check_model(name)
     if ":" not in name:
-        known = names()
-        if name not in known:
-            hint = "A model of your own is named package.module:factory."
-            raise UnknownNameError("A model of the zoo", name, known, hint=hint)
-        return load(name)
+        return load(name, hint="A model of your own is named package.module:factory.")
     made = _attribute(*name.split(":", 1))
     if not isinstance(made, nn.Module | Entry | TextEntry) and callable(made):
         made = _made(name, made)
