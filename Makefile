@@ -6,8 +6,8 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,\
             $(shell command -v $(name) 2>/dev/null)))
 RUN    := $(VENV)/bin
 # Tests run in as many processes as there are cores, each with one thread; all name them alike,
-# also where a name holds a set.
-TESTS  := OMP_NUM_THREADS=1 PYTHONHASHSEED=0 $(RUN)/python -m pytest -q -n auto --dist worksteal
+# also where a name holds a set, and keep what they compile, for each other and for the next run.
+TESTS  := OMP_NUM_THREADS=1 PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE= $(RUN)/python -m pytest -q -n auto --dist worksteal
 PIP    := $(RUN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help

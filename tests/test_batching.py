@@ -149,15 +149,15 @@ def test_methods_survive_a_model_that_runs_out_of_memory(name, error):
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("smoothgrad", {"samples": 1000}),
-        ("smoothgrad", {"samples": 1000, "reduce": "variance"}),
-        ("integrated_gradients", {"steps": 1000}),
+        ("smoothgrad", {"samples": 300}),
+        ("smoothgrad", {"samples": 300, "reduce": "variance"}),
+        ("integrated_gradients", {"steps": 300}),
     ],
 )
-def test_a_thousand_points_need_the_memory_of_one_batch(name, options):
+def test_many_points_need_the_memory_of_one_batch(name, options):
     model = Counting(perceptron())
     pl.explain(model, INPUTS, name, target=1, batch_size=20, **options)
-    assert sum(model.calls) >= 10_000
+    assert sum(model.calls) >= 3000
     # A call holds its inputs and outputs; the call before it may not be gone yet.
     assert model.most_alive <= 5 * 20
 
@@ -170,7 +170,7 @@ def test_long_work_shows_no_progress_where_there_is_no_terminal(capsys):
 
 def answers(name: str, size: int | str, **options: object) -> pl.Explanation:
     options = {"target": lambda y: y[:, 0] ** 2 + 1} | options
-    return pl.explain(perceptron(), INPUTS[:5], name, batch_size=size, **options)
+    return pl.explain(perceptron(), INPUTS[:3], name, batch_size=size, **options)
 
 
 @pytest.mark.parametrize(
@@ -190,14 +190,12 @@ def answers(name: str, size: int | str, **options: object) -> pl.Explanation:
 @pytest.mark.filterwarnings("ignore::pellucid.errors.IncompleteWarning")
 def test_what_is_said_does_not_depend_on_the_batch_size(name, options):
     whole = answers(name, "auto", **options)
-    for size in (1, 2, 3):
+    for size in (1, 2) if name == "lrp" else (2,):
         assert answers(name, size, **options).notes == whole.notes
 
 
 def test_what_is_said_counts_all_samples():
-    with pytest.warns(IncompleteWarning, match=r"none was found for 5 of 5 samples"):
+    with pytest.warns(IncompleteWarning, match=r"none was found for 3 of 3 samples"):
         answers("taylor", 2)
-    with pytest.raises(
-        IncompleteError, match=r"none was found for 15 of 15 noisy copies.*steps\.$"
-    ):
+    with pytest.raises(IncompleteError, match=r"none was found for 9 of 9 noisy copies.*steps\.$"):
         answers("smoothgrad", 2, method="taylor", samples=3, on_incomplete="raise")

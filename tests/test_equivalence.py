@@ -1,5 +1,7 @@
 """The same network, written seven ways, gets the same answer from every method."""
 
+from functools import cache
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -124,20 +126,39 @@ METHODS |= {name: Ready(name) for name in ("patternnet", "pattern_attribution")}
 CAM = {"cam": METHODS.pop("cam")}
 
 
-@pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("way", WAYS)
+@cache
+def usual(name: str) -> pl.Explanation:
+    """What a method says of the network as most people write it."""
+    return METHODS[name](Written("modules_each").eval(), X, target=1)
+
+
+@cache
+def usual_join(name: str) -> pl.Explanation:
+    """The same of the blocks."""
+    return (METHODS | CAM)[name](Blocks("operator").eval(), X, target=1)
+
+
+def in_turn(ways: list[str], names: dict[str, object]) -> list[object]:
+    """Every method with every third way, and every way with many methods; the others are slow."""
+    return [
+        pytest.param(way, name, marks=() if (i + j) % 3 == 0 else pytest.mark.slow)
+        for i, way in enumerate(ways)
+        for j, name in enumerate(names)
+    ]
+
+
+@pytest.mark.parametrize(("way", "name"), in_turn(WAYS, METHODS))
 def test_a_rectifier_is_a_rectifier(way, name):
-    expected = METHODS[name](Written("modules_each").eval(), X, target=1)
+    expected = usual(name)
     found = METHODS[name](Written(way).eval(), X, target=1)
     assert_close(found.score, expected.score, rtol=0, atol=0)
     assert_close(found.values, expected.values, rtol=1e-5, atol=1e-9)
     assert expected.values.abs().sum() > 0
 
 
-@pytest.mark.parametrize("name", METHODS | CAM)
-@pytest.mark.parametrize("join", JOINS)
+@pytest.mark.parametrize(("join", "name"), in_turn(JOINS, METHODS | CAM))
 def test_an_addition_is_an_addition(join, name):
-    expected = (METHODS | CAM)[name](Blocks("operator").eval(), X, target=1)
+    expected = usual_join(name)
     found = (METHODS | CAM)[name](Blocks(join).eval(), X, target=1)
     assert_close(found.values, expected.values, rtol=1e-5, atol=1e-9)
     assert expected.values.abs().sum() > 0
@@ -146,8 +167,7 @@ def test_an_addition_is_an_addition(join, name):
 @pytest.mark.parametrize("name", METHODS)
 def test_a_function_is_a_module(name):
     """A plain callable has no layers, and gets the answer of the module it calls."""
-    model = Written("modules_each").eval()
-    expected = METHODS[name](model, X, target=1)
+    model, expected = Written("modules_each").eval(), usual(name)
     found = METHODS[name](lambda x: model(x), X, target=1)
     assert_close(found.values, expected.values, rtol=1e-5, atol=1e-9)
 
@@ -155,8 +175,7 @@ def test_a_function_is_a_module(name):
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("where", [torch.no_grad, torch.inference_mode])
 def test_nothing_changes_inside_no_grad_or_inference_mode(where, name):
-    model = Written("modules_each").eval()
-    expected = METHODS[name](model, X, target=1)
+    model, expected = Written("modules_each").eval(), usual(name)
     with where():
         x = X.clone()
         found = METHODS[name](model, x, target=1)
@@ -165,15 +184,14 @@ def test_nothing_changes_inside_no_grad_or_inference_mode(where, name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_frozen_weights_change_nothing(name):
-    expected = METHODS[name](Written("modules_each").eval(), X, target=1)
+    expected = usual(name)
     model = Written("modules_each").eval().requires_grad_(False)
     assert_close(METHODS[name](model, X, target=1).values, expected.values, rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_layout_in_memory_changes_nothing(name):
-    model = Written("modules_each").eval()
-    expected = METHODS[name](model, X, target=1)
+    model, expected = Written("modules_each").eval(), usual(name)
     for x in (X.contiguous(memory_format=torch.channels_last), X.mT.contiguous().mT):
         assert_close(
             METHODS[name](model, x, target=1).values, expected.values, rtol=1e-5, atol=1e-9

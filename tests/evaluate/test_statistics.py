@@ -154,7 +154,7 @@ def test_too_few_to_tell(shape):
     assert not any(found.differ(a, b) for a, b in pairwise(range(shape[0])))
 
 
-@pytest.mark.parametrize("methods", range(2, 9))
+@pytest.mark.parametrize("methods", [2, 3, 5, 8])
 def test_so_many_samples_are_needed(methods):
     """With one fewer not even methods that are always in one order are told apart."""
 

@@ -31,7 +31,7 @@ def test_of_a_quadratic_form_it_is_the_gradient_in_expectation():
 def test_the_standard_error_is_what_it_says():
     """Over many seeds, the spread of the values is the error that each of them states."""
     net = zoo.load("quadratic")
-    found = [smooth(net.model, net.inputs, samples=25, seed=seed) for seed in range(200)]
+    found = [smooth(net.model, net.inputs, samples=25, seed=seed) for seed in range(120)]
     values = torch.stack([each.values for each in found])
     errors = torch.stack([each.error for each in found])
     ratio = values.std(0) / errors.mean(0)
@@ -109,7 +109,7 @@ def test_squares_and_variances():
 
 @pytest.mark.parametrize("reduce", ["squared", "variance"])
 def test_the_errors_of_squares_and_variances(reduce):
-    found = [smooth(SMOOTH, X, samples=100, reduce=reduce, seed=seed) for seed in range(100)]
+    found = [smooth(SMOOTH, X, samples=100, reduce=reduce, seed=seed) for seed in range(50)]
     spread = torch.stack([each.values for each in found]).std(0)
     stated = torch.stack([each.error for each in found]).mean(0)
     ratio = spread / stated

@@ -24,7 +24,7 @@ def recall(found, wanted):
 @pytest.mark.parametrize("select", ["forward", "lasso", "weights"])
 @pytest.mark.parametrize("kind", ["regression", "tree"])
 def test_the_words_that_a_sparse_model_reads_are_found(kind, select):
-    model, (given, _) = sparse_model(kind), texts(40, 2)
+    model, (given, _) = sparse_model(kind), texts(20, 2)
     wanted = gold(model, given)
     assert 1.5 < np.mean([len(words) for words in wanted]) < 10
     found = pl.LIME(k=10, samples=1000, runs=0, select=select)(model, given)
@@ -36,7 +36,7 @@ def test_the_words_that_a_sparse_model_reads_are_found(kind, select):
 
 
 @pytest.mark.parametrize(
-    ("method", "options"), [("lime", {"samples": 300, "runs": 0}), ("occlusion", {})]
+    ("method", "options"), [("lime", {"samples": 150, "runs": 0}), ("occlusion", {})]
 )
 def test_the_snow_behind_the_husky_is_ranked_first(method, options):
     net, rest = husky_or_wolf(), slice(120, None)

@@ -29,15 +29,24 @@ def pixels(figure):
     return np.array(canvas.buffer_rgba())
 
 
+MAPS = {
+    "rgb": ramp(1, 3, 5, 4),
+    "gray": ramp(1, 1, 5, 4),
+    "four channels": ramp(1, 4, 5, 4),
+    "signal": ramp(1, 2, 9),
+    "table": ramp(1, 16),
+    "wide table": ramp(1, 40),
+}
+KINDS = ["as is", "zeros", "positive", "negative", "nan", "inf"]
+
+
 @pytest.mark.parametrize(
-    "values",
-    [ramp(1, 3, 5, 4), ramp(1, 1, 5, 4), ramp(1, 4, 5, 4), ramp(1, 2, 9), ramp(1, 16), ramp(1, 40)],
-    ids=["rgb", "gray", "four channels", "signal", "table", "wide table"],
+    ("name", "what", "dark"),
+    [(n, w, bool((i + j) % 2)) for i, n in enumerate(MAPS) for j, w in enumerate(KINDS)],
 )
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("what", ["as is", "zeros", "positive", "negative", "nan", "inf"])
-def test_every_map_draws(values, dark, what):
-    values = values.clone()
+def test_every_map_draws(name, what, dark):
+    """Every map of every kind, half of each light and half of each dark."""
+    values = MAPS[name].clone()
     values = {"zeros": values * 0, "positive": values.abs(), "negative": -values.abs()}.get(
         what, values
     )

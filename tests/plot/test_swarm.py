@@ -110,8 +110,8 @@ def test_a_scatter_of_one_player():
     [[[0.0]], [[1.0, 2.0]], [[torch.nan, 0.0], [torch.inf, 0.0]], [[0.5] * 200] * 2, [[1.0]] * 300],
     ids=["zero", "a batch of one", "not finite", "many players", "many of one value"],
 )
-@pytest.mark.parametrize("dark", [False, True])
-def test_anything_draws(values, dark):
+def test_anything_draws(values):
+    dark = len(values) > 1
     figure = beeswarm(of_players(values), dark=dark).figure
     FigureCanvasAgg(figure).draw()
     FigureCanvasAgg(scatter(of_players(values), 0, dark=dark).figure).draw()

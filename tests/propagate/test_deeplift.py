@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -98,7 +99,7 @@ def compared(name: str, rule: str, seed: int) -> tuple[Tensor, Tensor]:
     return found, torch.cat(parts).detach()
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", NETS)
 def test_it_is_the_textbook_s(name, rule, seed):
@@ -401,13 +402,12 @@ def test_a_maximum_may_be_written_in_any_way(way):
 
 
 def by_quadrature(f: Callable[[Tensor], Tensor], x: Tensor, x0: Tensor) -> Tensor:
-    """Integrated gradients of one operation by very many steps."""
+    """Integrated gradients of one smooth operation, at the nodes of Gauss and Legendre."""
     total = torch.zeros_like(x)
-    steps = 4000
-    for k in range(steps):
-        point = (x0 + (k + 0.5) / steps * (x - x0)).requires_grad_()
-        total += torch.autograd.grad(f(point).sum(), point)[0]
-    return (x - x0) * total / steps
+    for node, weight in zip(*np.polynomial.legendre.leggauss(60), strict=True):
+        point = (x0 + (node + 1) / 2 * (x - x0)).requires_grad_()
+        total += weight / 2 * torch.autograd.grad(f(point).sum(), point)[0]
+    return (x - x0) * total
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 import pellucid as pl
 from pellucid.errors import DisconnectedError, IncompleteError, IncompleteWarning
 from pellucid.propagate.deeplift import activation, halves, integral, multipliers, ranks
-from tests.propagate.test_deeplift import CASES, by_quadrature, explain, off
+from tests.propagate.test_deeplift import CASES, explain, off
 from tests.zoo.network import normal, rows, seeded
 
 HALVES = {torch.bfloat16: 0.02, torch.float16: 0.004}
@@ -170,6 +170,14 @@ def ordered(order: Callable[[Tensor], Tensor], weight: Tensor) -> Callable[[Tens
     return model
 
 
+def by_steps(model: Callable[[Tensor], Tensor], x: Tensor, x0: Tensor) -> Tensor:
+    """Integrated gradients at the midpoints of 4000 steps, all at once."""
+    way = (torch.arange(4000, dtype=x.dtype) + 0.5) / 4000
+    points = (x0 + way.unsqueeze(1) * (x - x0)).requires_grad_()
+    (slopes,) = torch.autograd.grad(model(points).sum(), points)
+    return (x - x0) * slopes.mean(0, keepdim=True)
+
+
 @pytest.mark.parametrize("name", ORDERS)
 def test_what_is_put_in_order_is_integrated_exactly(name):
     weight = normal(8, seed=1)
@@ -177,8 +185,8 @@ def test_what_is_put_in_order_is_integrated_exactly(name):
     x, x0 = normal(1, 8, seed=3), normal(1, 8, seed=4)
     found = explain(model, x, baseline=x0)
     assert off(found) < 1e-12
-    # Midpoints of 4000 steps: each crossing is put off by up to half a step.
-    assert_close(found.values, by_quadrature(model, x, x0), rtol=0, atol=2e-3)
+    # Each crossing is put off by up to half a step.
+    assert_close(found.values, by_steps(model, x, x0), rtol=0, atol=2e-3)
     assert found.values.abs().max() > 0.1
 
 

@@ -77,13 +77,13 @@ def test_stated_errors_cover(name, samples):
     truth = owen(game.score, tree, 6)
     options = {**SAMPLED[name], "samples": samples}
     found = [
-        pl.explain(game, game.inputs, name, target=0, seed=seed, **options) for seed in range(150)
+        pl.explain(game, game.inputs, name, target=0, seed=seed, **options) for seed in range(70)
     ]
     values = torch.cat([each.players for each in found])
     errors = torch.cat([each.player_error for each in found])
     inside = ((values - truth).abs() < 1.96 * errors).double().mean()
     assert 0.9 < inside < 0.99
-    assert ((values.mean(0) - truth).abs() / (values.std(0) / 150**0.5)).max() < 4.5
+    assert ((values.mean(0) - truth).abs() / (values.std(0) / 70**0.5)).max() < 4.5
 
 
 def test_the_error_falls_like_one_over_the_root_of_the_samples():
@@ -198,13 +198,13 @@ def test_sampled_interactions_cover(players):
     truth = interactions(game.score, players)
     found = [
         pl.shapley_interactions(game, game.inputs, target=0, samples=30, seed=seed)
-        for seed in range(120)
+        for seed in range(50)
     ]
     values = torch.cat([each.values for each in found])
     errors = torch.cat([each.error for each in found])
     inside = ((values - truth).abs() < 1.96 * errors).double().mean()
     assert 0.9 < inside < 0.99
-    assert ((values.mean(0) - truth).abs() / (values.std(0) / 120**0.5)).max() < 4.5
+    assert ((values.mean(0) - truth).abs() / (values.std(0) / 50**0.5)).max() < 4.5
     assert_close(values, values.mT)
     residual = found[0].explanation.completeness.residual
     assert_close(residual, torch.zeros(1).double(), rtol=0, atol=1e-12)

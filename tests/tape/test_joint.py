@@ -57,8 +57,16 @@ def calls(found: Run) -> list[tuple]:
     ]
 
 
+# Of the many single functions every third, and of the variants of layers every second.
+FUNCTIONS = [name for name in TABLE if name.startswith("function")]
+LAYERS = [name for name in TABLE if name.startswith("layer")]
+SLOW = {*FUNCTIONS} - {*FUNCTIONS[::3]} | {*LAYERS[1::2]}
+
+
 @pytest.mark.filterwarnings(*SILENT)
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in TABLE]
+)
 def test_the_tape_is_the_same_and_the_gradient_that_of_autograd(name):
     made = TABLE[name]()
     plain, both = run(made, followed=False), run(made, followed=True)

@@ -145,12 +145,13 @@ def test_a_region_is_what_indexing_reads(name):
     assert_close(found.values, torch.autograd.grad(expected.sum(), points)[0])
 
 
-# LRP has no rule for the softmax of a target.
+# Two of four methods in turn. LRP has no rule for the softmax of a target.
 CASES = [
     (name, method)
-    for name, (target, _) in REGIONS.items()
-    for method in METHODS
-    if method != "lrp" or target.kind not in ("margin", "probability", "log_odds")
+    for i, (name, (target, _)) in enumerate(REGIONS.items())
+    for j, method in enumerate(METHODS)
+    if (i + j) % 2 == 0
+    and (method != "lrp" or target.kind not in ("margin", "probability", "log_odds"))
 ]
 
 
