@@ -204,9 +204,17 @@ def _what(place: Path) -> str:
     return "a file of another kind" if place.exists() else "nothing at that path"
 
 
-def of_folder(place: Path, model: str, *, masks: str | None, limit: int | None) -> Dataset:
+def of_folder(
+    place: Path, model: str | Entry, *, masks: str | None = None, limit: int | None = None
+) -> Dataset:
     """Photographs in a folder; those that cannot be read are passed over."""
-    entry = find(model)
+    if not place.is_dir():
+        raise FileError(
+            f"{str(place)!r} must be a folder of photographs",
+            found=_what(place),
+            hint="Look for a slip in the name.",
+        )
+    entry = model if isinstance(model, Entry) else find(model)
     good, skipped = [], {}
     for file in _spread(_photos(place), limit):
         try:
@@ -334,12 +342,15 @@ def _masks_of(masks: Path, place: Path, files: list[Path], entry: Entry) -> torc
     return torch.from_numpy(np.stack(found))
 
 
-def of_table(path: str, model: str, *, column: str | None, limit: int | None) -> Dataset:
-    """The rows of a table; its column of classes is not shown to the model."""
+def of_table(
+    path: str, model: Any, *, column: str | None = None, limit: int | None = None
+) -> Dataset:
+    """The rows of a table; its column of classes is not shown to the model, named or as it is."""
     table = _table(path)
     if column is not None and column not in table.columns:
         raise UnknownNameError(f"A column of {path}", column, map(str, table.columns))
-    made = _model(model)
+    made = _model(model) if isinstance(model, str) else model
+    name = model if isinstance(model, str) else type(model).__name__
     background = table if column is None else table.drop(columns=column)
     columns = _columns(made, background, path)
     rows = _spread(list(range(len(table))), limit)
@@ -347,11 +358,11 @@ def of_table(path: str, model: str, *, column: str | None, limit: int | None) ->
     is_tensor = isinstance(made, torch.nn.Module)
     data = _tensor(picked) if is_tensor else picked
     others = background[columns]
-    labels = None if column is None else _classes_in(table[column].iloc[rows], made, model)
+    labels = None if column is None else _classes_in(table[column].iloc[rows], made, name)
     return Dataset(
         model=_on_frames(made),
-        name=model,
-        about=f"Model: {model}. Data: rows of {Path(path).name}.",
+        name=name,
+        about=f"Model: {name}. Data: rows of {Path(path).name}.",
         samples=Samples.of(data),
         names=[f"row {row}" for row in rows],
         classes=_classes(made),

@@ -188,14 +188,21 @@ def of_texts(paths: Sequence[str], model: str) -> Subjects:
     return Subjects(model=made, name=model, subjects=found, classes=_classes(made))
 
 
-def of_table(path: str, model: str, numbers: Sequence[int], background: str | None) -> Subjects:
+def of_table(
+    path: str,
+    model: str,
+    numbers: Sequence[int],
+    background: str | None,
+    label: str | None = None,
+) -> Subjects:
     """Rows of a CSV file, by their numbers from 0, and rows of data to hold against them.
 
-    Columns are those that the model was fitted on, where it knows; else all. A torch module gets a
-    tensor of the numbers in them.
+    Columns are those that the model was fitted on, where it knows; else all but the `label`. A
+    torch module gets a tensor of the numbers in them.
     """
-    table = _table(path)
+    table = _without(label, _table(path), path)
     data = table if background is None else _table(background)
+    data = data.drop(columns=label or [], errors="ignore")
     made = _model(model)
     columns = _columns(made, table, path)
     for place in numbers:
@@ -218,6 +225,15 @@ def of_table(path: str, model: str, numbers: Sequence[int], background: str | No
         background=others,
         notes=_notes(Path(background or path).name, len(others)),
     )
+
+
+def _without(label: str | None, table: "pd.DataFrame", path: str) -> "pd.DataFrame":
+    """A table without the column of what the model predicts."""
+    if label is None:
+        return table
+    if label not in table.columns:
+        raise UnknownNameError(f"A column of {path}", label, map(str, table.columns))
+    return table.drop(columns=label)
 
 
 def _notes(name: str, rows: int) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pellucid.report.evidence import judged, with_evidence
 from pellucid.report.file import check_writable, write_whole
 from pellucid.report.image import is_ours, png
 from pellucid.report.panel import panel
+from pellucid.report.survey import write_survey
 
 __all__ = [
     "Section",
@@ -22,5 +23,6 @@ __all__ = [
     "with_evidence",
     "write",
     "write_board",
+    "write_survey",
     "write_whole",
 ]

@@ -34,7 +34,7 @@ MOST_ROWS = 4
 
 TEMPLATES = (
     *("bodies.html.j2", "board.html.j2", "controls.html.j2", "macros.html.j2", "panel.html.j2"),
-    "report.html.j2",
+    *("report.html.j2", "survey.html.j2"),
 )
 
 

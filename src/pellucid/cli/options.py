@@ -1,0 +1,47 @@
+"""Options that several commands have."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pellucid.errors import InputError
+
+if TYPE_CHECKING:
+    from pellucid.zoo import Entry
+
+DEFAULT_MODEL = "efficientnet_lite0"
+
+MODEL_HELP = (
+    "A model of the zoo, or package.module:factory. The factory is called without arguments and "
+    "returns a pellucid.zoo.Entry, or a torch model; a model is shown photos as most ImageNet "
+    "models are: 224 x 224 pixels, normalized by ImageNet's mean and deviation."
+)
+
+model_option = click.option("--model", default=DEFAULT_MODEL, show_default=True, help=MODEL_HELP)
+batch_option = click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help="Most rows of one model call. [default: halved when memory runs out]",
+)
+limit_option = click.option(
+    "--limit", type=click.IntRange(min=1), help="The most samples, evenly spread."
+)
+folder_option = click.option(
+    "--folder", help="A folder that keeps what was found, to go on if interrupted."
+)
+label_option = click.option(
+    "--label", metavar="COLUMN", help="The column of a table with the class of a row."
+)
+
+
+def target_of(given: str | None, entry: "Entry") -> int | None:
+    """Read a class, by number or by name."""
+    if given is None:
+        return None
+    try:
+        number = int(given)
+    except ValueError:
+        return entry.index(given)
+    if number < 0:
+        raise InputError("`--target` must be a class by name, or by number from 0", got=number)
+    return number
