@@ -1,7 +1,7 @@
 """A model that also returns what one of its layers did, so that the score can be read there."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +19,16 @@ def inside(model: Callable[..., Any], layer: str) -> Callable[..., Any]:
     """The model as it is, or one that also returns what a layer did, if one is named."""
     if not layer or not callable(model):
         return model
-    layers = Paths(model)
-    if layers.roots and layers.layer(layer) is None:
-        raise _unknown(layer, layers)
+    check_layers(model, [layer])
     return Inside(model, layer)
+
+
+def check_layers(model: Callable[..., Any], paths: Collection[str]) -> None:
+    """Raise if a module has no layer of these paths; of a function, nobody knows before it runs."""
+    layers = Paths(model)
+    for path in paths:
+        if layers.roots and layers.layer(path) is None:
+            raise _unknown(path, layers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,20 +45,8 @@ class Inside:
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run the model, with hooks that are there only while it runs, and only in this thread."""
-        found: dict[int, Tensor] = {}
-        layers = Paths(self.model)
-        with flags(self.model), _watching(layers, self.layer, found):
-            output = self.model(*args, **kwargs)
-        wanted = layers.layer(self.layer)
-        if wanted is None:
-            raise _unknown(self.layer, layers)
-        if id(wanted) not in found:
-            raise InputError(
-                f"The layer `{self.layer}` must run, and return a tensor, to have units",
-                found="a layer that returned none in this run",
-                hint=LOOK,
-            )
-        return {OUTPUT: output, INSIDE: found[id(wanted)]}
+        output, found = run_inside(self.model, [self.layer], args, kwargs)
+        return {OUTPUT: output, INSIDE: found[self.layer]}
 
     def buffers(self) -> Iterator[Tensor]:
         """The buffers of the model, if it is a module."""
@@ -68,9 +62,34 @@ class Inside:
         return bool(getattr(self.model, "training", False))
 
 
+def run_inside(
+    model: Callable[..., Any], paths: Collection[str], args: Any, kwargs: Any
+) -> tuple[Any, dict[str, Tensor]]:
+    """Run a model once: its output, and what each of some layers returned, by path."""
+    found: dict[int, Tensor] = {}
+    layers = Paths(model)
+    with flags(model), _watching(layers, paths, found):
+        output = model(*args, **kwargs)
+    return output, {path: _returned(path, layers, found) for path in paths}
+
+
+def _returned(path: str, layers: Paths, found: dict[int, Tensor]) -> Tensor:
+    """What the layer of a path returned, or why there is nothing."""
+    wanted = layers.layer(path)
+    if wanted is None:
+        raise _unknown(path, layers)
+    if id(wanted) not in found:
+        raise InputError(
+            f"The layer `{path}` must run, and return a tensor, to have units",
+            found="a layer that returned none in this run",
+            hint=LOOK,
+        )
+    return found[id(wanted)]
+
+
 @contextmanager
-def _watching(layers: Paths, path: str, found: dict[int, Tensor]) -> Iterator[None]:
-    """Keep what modules of a path return; which is meant is known when all of them have run."""
+def _watching(layers: Paths, paths: Collection[str], found: dict[int, Tensor]) -> Iterator[None]:
+    """Keep what modules of these paths return; which are meant is known when all have run."""
     thread = threading.get_ident()
     above = [""]
 
@@ -82,9 +101,10 @@ def _watching(layers: Paths, path: str, found: dict[int, Tensor]) -> Iterator[No
         if threading.get_ident() != thread:
             return
         above.pop()
-        first = output if isinstance(output, Tensor) else _first(output)
-        if first is not None and layers.has(module, path):
-            found[id(module)] = first.clone()
+        if any(layers.has(module, path) for path in paths):
+            first = output if isinstance(output, Tensor) else _first(output)
+            if first is not None:
+                found[id(module)] = first.clone()
 
     with hooked(enter, leave):
         yield

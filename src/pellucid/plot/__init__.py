@@ -9,6 +9,7 @@ from pellucid.plot.cascade import Cascade, cascade
 from pellucid.plot.color import Scale
 from pellucid.plot.curves import Bands, curves
 from pellucid.plot.draw import draw
+from pellucid.plot.dreams import dreams
 from pellucid.plot.examples import examples
 from pellucid.plot.grid import grid
 from pellucid.plot.leaderboard import leaderboard, tradeoff
@@ -19,6 +20,7 @@ from pellucid.plot.seen import SeenPicture, seen
 from pellucid.plot.summary import Summary
 from pellucid.plot.superpixels import Superpixels, superpixels
 from pellucid.plot.swarm import beeswarm, scatter
+from pellucid.plot.units import patches
 from pellucid.plot.waterfall import Force, force, waterfall
 
 __all__ = [
@@ -38,11 +40,13 @@ __all__ = [
     "cascade",
     "curves",
     "draw",
+    "dreams",
     "examples",
     "force",
     "grid",
     "leaderboard",
     "local_line",
+    "patches",
     "scatter",
     "seen",
     "superpixels",

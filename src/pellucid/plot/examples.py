@@ -18,7 +18,7 @@ from pellucid.pooling import Pooling
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pellucid.propagate.concepts import TopExamples
+    from pellucid.inspect.top import TopExamples
 
 # Between a picture and its map, in inches.
 GAP = 0.08
@@ -49,9 +49,10 @@ def examples(
     12
     """
     channels: list[Any] = [found] if hasattr(found, "explanation") else list(found)
-    if not channels or not all(hasattr(each, "explanation") for each in channels):
+    if not channels or any(getattr(each, "explanation", None) is None for each in channels):
         raise InputError(
-            "`found` must be what pellucid.top_examples returns, or a part of it", got=found
+            "`found` must be what pellucid.top_examples returns, or a part of it, with its maps",
+            got=found,
         )
     several = len({each.layer for each in channels}) > 1
     drawn = [_panels(each, pictures, pool, percentile, several) for each in channels]
@@ -78,7 +79,7 @@ def _panels(
     several: bool,
 ) -> tuple[list[Map], list[str]]:
     """The maps of one channel, each with its picture, and titles: with the layer, of several."""
-    explanation = found.explanation
+    explanation: Any = found.explanation
     below = [None if pictures is None else pictures(each.inputs) for each in explanation]
     maps = [
         Map.of(explanation, row=row, pool=pool, percentile=percentile, picture=below[row])

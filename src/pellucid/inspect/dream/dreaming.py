@@ -1,0 +1,298 @@
+"""Dream of what a model answers most to: activation maximization."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.batching import Batcher, BatchSize
+from pellucid.errors import InputError
+from pellucid.explanation import Evaluations
+from pellucid.inspect.dream.ascent import CLIMBS, Ascent, Climb, Judge, ascend
+from pellucid.inspect.dream.dreams import Dreams
+from pellucid.inspect.dream.objective import ON, Objective, objectives_of
+from pellucid.inspect.dream.parameterization import ParameterizationLike, parameterization_of
+from pellucid.inspect.dream.reader import Reader
+from pellucid.inspect.dream.recipe import Recipe, recipe_of
+from pellucid.inspect.dream.source import Source, of_codes, of_inputs
+from pellucid.inspect.dream.terms import Correction, TermLike, terms_of
+from pellucid.inspect.dream.unit_fields import CUT_NOTE, Seen, seen_by
+from pellucid.options import number, one_of, whole
+from pellucid.program import Program, State, untouched
+from pellucid.target import Target
+
+# "auto" batches hold about this many elements: 55 photographs of 224 by 224.
+ELEMENTS = 2**23
+DEAD_NOTE = (
+    "No slope reached the input from {}: a rectifier is off there. Begin elsewhere, with "
+    'start="noise" or a real input, or dream of the layer before the rectifier.'
+)
+LOW_NOTE = "Not above the score at the start: {}. More steps or a smaller `rate` may help."
+SOFTMAX_NOTE = "The model ends in a softmax; the score before it is climbed."
+
+
+def dream(
+    model: Callable[..., Any],
+    targets: Any,
+    *,
+    shape: Sequence[int] | int | None = None,
+    like: Tensor | None = None,
+    start: str | Tensor = "zero",
+    data: Any = None,
+    noise: float | None = None,
+    recipe: str = "plain",
+    terms: Sequence[TermLike] | None = None,
+    parameterization: ParameterizationLike | None = None,
+    climb: Climb | None = None,
+    steps: int | None = None,
+    rate: float | None = None,
+    expert: Any = None,
+    expert_weight: float = 1.0,
+    generator: Callable[[Tensor], Tensor] | None = None,
+    code: Sequence[int] | int | None = None,
+    prior_weight: float = 0.01,
+    on: str = "score",
+    channel_axis: int = 1,
+    seed: int | Sequence[int] = 0,
+    batch_size: BatchSize = "auto",
+    what: str = "dreams",
+) -> Dreams:
+    """Make inputs that a model answers most to, many at once.
+
+        x* = argmax over x of  score(x) - costs(x)                           plain
+        x* = argmax over x of  score(x) + expert_weight log p(x) - costs(x)  with an expert
+        x* = g(argmax over z of  score(g(z)) - prior_weight |z|^2)           in code space
+
+    | option | what it is |
+    |---|---|
+    | `targets` | 3, a contrast (3, 1), `Target.unit`, `Target.channel`, any other target, an |
+    | | `Objective` (sums, differences, layers), or a list of these, one for each dream |
+    | `shape`, `like` | the shape of one input, or a batch of inputs that are like a dream |
+    | `start` | "zero", "noise", "mean" of the `data`, or a tensor: one for all, or one each |
+    | `noise` | its deviation: 0.1, of codes 1 |
+    | `recipe` | "plain", "yosinski" or "fourier": what is used where the next five are not given |
+    | `terms` | regularisers by name or as made, of `pellucid.inspect.dream.terms` |
+    | `parameterization` | "pixel", "fourier", "pyramid", "decorrelated", or one as made |
+    | `climb` | "adam", "gradient" (textbook ascent) or "normalized" |
+    | `steps`, `rate` | how many, and how far each goes: see `ascend` |
+    | `expert` | log p(x) of shape (dream,): a callable, or what has a method `log_prob` |
+    | `generator`, `code` | g(z), and the shape of one code; terms are then none but those given |
+    | `on` | "score" before a softmax, "probability", or "log_probability", of classes |
+    | `channel_axis` | 1; for embeddings (dream, token, feature) it is 2 |
+    | `seed` | one, or one for each dream: several runs of one target |
+
+    No dream depends on the others. The model is left as it was.
+    Law: of a linear score w x with a cost weight |x|^2 it is w / (2 weight).
+    Source: Erhan, Bengio, Courville and Vincent (2009), Visualizing Higher-Layer Features of a Deep
+    Network; Simonyan, Vedaldi and Zisserman (2014), Deep Inside Convolutional Networks; Nguyen et
+    al. (2016), Synthesizing the Preferred Inputs for Neurons in Neural Networks via Deep Generator
+    Networks.
+
+    >>> net = torch.nn.Linear(3, 2, bias=False)
+    >>> _ = net.weight.data.copy_(torch.tensor([[1.0, 0, 0], [0, 2, 0]]))
+    >>> from pellucid.inspect.dream.terms import L2
+    >>> found = dream(net, [0, 1], shape=3, terms=[L2(weight=0.5)], climb="gradient", rate=0.5)
+    >>> found.inputs
+    tensor([[1., 0., 0.],
+            [0., 2., 0.]])
+    """
+    Program(model)  # which raises for what is none
+    aims = tuple(each.on(one_of(on, "`on` of a dream", ON)) for each in objectives_of(targets))
+    seeds = _seeds(seed, len(aims))
+    given: dict[str, Any] = {"shape": shape, "like": like, "start": start, "noise": _noise(noise)}
+    given |= {"channel_axis": channel_axis, "seeds": seeds}
+    with _left_alone(model, generator, expert) as states:
+        source = (
+            of_inputs(model, data=data, **given)
+            if generator is None
+            else of_codes(generator, code=code, **given)
+        )
+        base = recipe_of(recipe, source.layout)
+        way = _way(base, source, terms, parameterization, climb, steps, rate)
+        climber = _Climber(
+            model=model, source=source.through(parameterization_of(way.parameterization)),
+            aims=aims, seeds=seeds, way=way, expert=_judge(expert), what=what, states=states,
+            expert_weight=number(expert_weight, "expert_weight", "a weight"),
+            prior_weight=number(prior_weight, "prior_weight", "a weight, 0 or more", least=0),
+        )  # fmt: skip
+        units = _units(climber)
+        fields = seen_by(model, units, source.like, source.layout, strict=shape is not None)
+        parts = climber.all(batch_size)
+    return _put_together(climber, parts, units, fields, recipe)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Part:
+    """What became of some of the dreams, and whether a softmax was left out."""
+
+    ascent: Ascent
+    calls: int
+    softmax: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Climber:
+    """Lets some of the dreams climb, from `start` to `stop`."""
+
+    model: Callable[..., Any]
+    source: Source
+    aims: tuple[Objective, ...]
+    seeds: tuple[int, ...]
+    way: Recipe
+    expert: Judge | None
+    expert_weight: float
+    prior_weight: float
+    what: str
+    states: list[State]
+
+    def all(self, batch_size: BatchSize) -> list[_Part]:
+        """Let all of them climb, as many at a time as fit."""
+        size = max(1, min(len(self.aims), ELEMENTS // max(1, self.source.like.numel())))
+        return list(Batcher(batch_size, start=size).run(len(self.aims), self))
+
+    def __call__(self, start: int, stop: int) -> _Part:
+        reader = Reader.of(self.model, self.aims[start:stop], self.source.like.dtype, self.states)
+        found = ascend(
+            reader,
+            self.source.numbers[start:stop],
+            dream=self.source.dream,
+            undo=self.source.undo,
+            terms=terms_of(self.way.terms),
+            layout=self.source.layout,
+            expert=self.expert,
+            expert_weight=self.expert_weight,
+            prior_weight=self.prior_weight if self.source.in_code else 0.0,
+            climb=self.way.climb,
+            steps=self.way.steps,
+            rate=self.way.rate,
+            seeds=self.seeds[start:stop],
+            what=self.what,
+        )
+        return _Part(ascent=found, calls=self.way.steps + 1, softmax=reader.leaves_softmax)
+
+
+@contextmanager
+def _left_alone(model: Callable[..., Any], *others: Any) -> Iterator[list[State]]:
+    """Give back a model, and a generator and an expert if there are, whatever happens."""
+    with ExitStack() as stack:
+        states = stack.enter_context(untouched(model))
+        for other in filter(callable, others):
+            stack.enter_context(untouched(other))
+        yield states
+
+
+def _units(climber: _Climber) -> dict[int, Target]:
+    """Which unit each dream of one is of, by the dream: found before any of them climbs."""
+    aims, like = climber.aims, climber.source.like
+    rows = [row for row, aim in enumerate(aims) if aim.is_unit]
+    if not rows:
+        return {}
+    reader = Reader.of(climber.model, [aims[row] for row in rows], like.dtype, climber.states)
+    with torch.no_grad():
+        reader(like.expand(len(rows), *like.shape[1:]))
+    return {rows[place]: found for place, found in reader.targets().items()}
+
+
+def _way(
+    base: Recipe,
+    source: Source,
+    terms: Sequence[TermLike] | None,
+    parameterization: ParameterizationLike | None,
+    climb: Climb | None,
+    steps: int | None,
+    rate: float | None,
+) -> Recipe:
+    """A recipe with what is given in its place; in code space it has no terms of its own."""
+    if source.in_code and parameterization is not None:
+        raise InputError(
+            "`parameterization` or `generator` must be given, not both",
+            found=f"parameterization={parameterization!r}",
+        )
+    way = "pixel" if source.in_code else parameterization or base.parameterization
+    own = () if source.in_code else base.terms
+    chosen = terms_of(own if terms is None else terms)
+    for term in chosen:
+        if source.in_code and isinstance(term, Correction):
+            raise InputError(
+                "Terms that correct inputs must be left out in code space, where the generator "
+                "makes them",
+                found=type(term).__name__,
+                hint="`prior_weight` keeps codes, and so inputs, where the generator knows them.",
+            )
+    return Recipe(
+        terms=chosen,
+        parameterization=parameterization_of(way),
+        climb=one_of(climb or base.climb, "`climb` of a dream", CLIMBS),  # type: ignore[arg-type]
+        steps=whole(base.steps if steps is None else steps, "steps"),
+        rate=number(base.rate if rate is None else rate, "rate", "a positive number", above=0),
+    )
+
+
+def _put_together(
+    climber: _Climber, parts: list[_Part], units: dict[int, Target], seen: Seen, recipe: str
+) -> Dreams:
+    """The dreams of all batches, in order, and what a user should know of them."""
+    source = climber.source
+    aims = tuple(
+        Objective.of(units[row]) if row in units else aim for row, aim in enumerate(climber.aims)
+    )
+    scores = torch.cat([part.ascent.scores for part in parts])
+    felt = torch.cat([part.ascent.felt for part in parts])
+    rows = range(len(aims))
+    dead = [row for row in rows if not felt[row]]
+    low = [row for row in rows if felt[row] and not scores[row, -1] > scores[row, 0]]
+    said = [
+        (SOFTMAX_NOTE, any(part.softmax for part in parts)),
+        (DEAD_NOTE.format(_named(aims, dead)), dead),
+        (LOW_NOTE.format(_named(aims, low)), low),
+        (CUT_NOTE.format(_named(aims, seen.cut)), seen.cut),
+    ]
+    inputs = torch.cat([part.ascent.inputs for part in parts]).to(source.like.dtype)
+    passes = sum(part.calls * len(part.ascent.inputs) for part in parts)
+    return Dreams(
+        targets=aims,
+        inputs=inputs,
+        codes=torch.cat([part.ascent.numbers for part in parts]) if source.in_code else None,
+        score=scores[:, -1],
+        started=scores[:, 0],
+        path=torch.cat([part.ascent.path for part in parts]),
+        fields=tuple(seen.fields.get(row) for row in rows),
+        layout=source.layout,
+        seeds=climber.seeds,
+        recipe=recipe,
+        evaluations=Evaluations(passes, passes - len(aims), sum(part.calls for part in parts)),
+        notes=tuple(text for text, holds in said if holds),
+    )
+
+
+def _named(aims: Sequence[Objective], rows: Sequence[int]) -> str:
+    """Some targets by name, the first few of many."""
+    names = [aims[row].words() for row in rows[:4]]
+    return ", ".join(names) + (f" and {len(rows) - 4} more" if len(rows) > 4 else "")
+
+
+def _noise(noise: float | None) -> float | None:
+    return None if noise is None else number(noise, "noise", "a deviation, 0 or more", least=0)
+
+
+def _seeds(seed: int | Sequence[int], dreams: int) -> tuple[int, ...]:
+    """One seed for all dreams, or one for each."""
+    if not isinstance(seed, list | tuple | range):
+        return (whole(seed, "seed", least=None),) * dreams
+    if len(seed) != dreams:
+        raise InputError(f"`seed` must be one, or one for each of the {dreams} dreams", got=seed)
+    return tuple(whole(each, "seed", least=None) for each in seed)
+
+
+def _judge(expert: Any) -> Judge | None:
+    """Log p(x), as a callable or a method of a distribution."""
+    found = getattr(expert, "log_prob", expert)
+    if found is None or callable(found):
+        return found
+    raise InputError(
+        "`expert` must be a callable that returns log p(x), or have a method `log_prob`",
+        got=expert,
+    )

@@ -1,0 +1,76 @@
+"""Ready choices of terms, parameterization and steps, after the papers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from pellucid.errors import UnknownNameError
+from pellucid.inspect.dream.ascent import Climb
+from pellucid.inspect.dream.layout import Layout
+from pellucid.inspect.dream.parameterization import (
+    Decorrelated,
+    Fourier,
+    ParameterizationLike,
+    Pixel,
+)
+from pellucid.inspect.dream.terms import (
+    L2,
+    Blur,
+    ClipNorm,
+    Decay,
+    Jitter,
+    Rotate,
+    Scale,
+    TermLike,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a dream is made with, where nothing else is said."""
+
+    terms: Sequence[TermLike]
+    parameterization: ParameterizationLike
+    climb: Climb
+    steps: int
+    rate: float
+
+
+def plain(layout: Layout) -> Recipe:
+    """Ascent with a cost of length: as much as one, at a mean square of one."""
+    terms = (L2(weight=1 / prod(layout.shape)),)
+    return Recipe(terms=terms, parameterization=Pixel(), climb="adam", steps=128, rate=0.05)
+
+
+def yosinski(layout: Layout) -> Recipe:
+    """Ascent that fades, is blurred and loses what is faint (Yosinski et al. 2015)."""
+    terms = (Decay(rate=0.01), *((Blur(), ClipNorm(share=0.2)) if layout.positions else ()))
+    return Recipe(terms=terms, parameterization=Pixel(), climb="normalized", steps=128, rate=0.5)
+
+
+def fourier(layout: Layout) -> Recipe:
+    """Waves, of images of three channels with their colors, that are moved (Olah et al. 2017)."""
+    layout.check_positions('recipe="fourier"')
+    image, signal = len(layout.positions) == 2, len(layout.positions) < 3
+    color = image and layout.channels == 3 and layout.channel_axis == 1
+    return Recipe(
+        terms=(Jitter(), *((Scale(),) if signal else ()), *((Rotate(),) if image else ())),
+        parameterization=Decorrelated() if color else Fourier(),
+        climb="adam",
+        steps=128,
+        rate=0.05,
+    )
+
+
+RECIPES: dict[str, Callable[[Layout], Recipe]] = {
+    "plain": plain,
+    "yosinski": yosinski,
+    "fourier": fourier,
+}
+
+
+def recipe_of(name: str, layout: Layout) -> Recipe:
+    """The recipe of a name, for dreams of a layout."""
+    if name not in RECIPES:
+        raise UnknownNameError("`recipe` of dreams", name, RECIPES)
+    return RECIPES[name](layout)

@@ -1,0 +1,291 @@
+"""The receptive field of a unit: which part of the input it can see, found on the tape."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from pellucid.at import value_at
+from pellucid.errors import InputError
+from pellucid.inspect.receptive_walk import pull, seen
+from pellucid.program import untouched
+from pellucid.structure import Inputs
+from pellucid.tape.adjoints import CONVOLUTIONS
+from pellucid.tape.expand import expanded
+from pellucid.tape.operations import Value
+from pellucid.tape.record import Tape, record_run
+from pellucid.target.unit import channel_axis, check_axis, check_channels
+from pellucid.tokens import embedded
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# A unit by its channel and its place, of which `None` is all along an axis.
+Unit: TypeAlias = "tuple[int | None, tuple[int | None, ...]]"
+# Elements of the signals at one value that are walked together.
+ELEMENTS = 2**24
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReceptiveField:
+    """Which elements of one sample can change a unit.
+
+    `masks` are boolean, one for each input tensor, with the axes of a sample: (channel, height,
+    width) of an image. `box` is the smallest one around that, a (start, stop) for each axis of the
+    first input but that of the channels, and `size` its lengths. The unit stands at `position` of
+    the layer, in `channel`, or in any if that is `None`.
+    """
+
+    layer: str | int
+    position: tuple[int, ...]
+    channel: int | None
+    masks: tuple[Tensor, ...]
+
+    @property
+    def mask(self) -> Tensor:
+        """What is seen of the first input."""
+        return self.masks[0]
+
+    @property
+    def box(self) -> tuple[tuple[int, int], ...]:
+        """The smallest box around what is seen; of length zero, if that is nothing."""
+        return tuple((int(a), int(b)) for a, b in boxes_around(spatial(self.mask)[None])[0])
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The lengths of the box."""
+        return tuple(stop - start for start, stop in self.box)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the box comes to a border of the input, behind which there may be more of it."""
+        lengths = spatial(self.mask).shape
+        return any(a == 0 or b == n for (a, b), n in zip(self.box, lengths, strict=True))
+
+    def cut(self, inputs: Tensor) -> Tensor:
+        """The part of each of some inputs (sample, channel, *place) that is in the box."""
+        index: tuple[Any, ...] = (..., *(slice(start, stop) for start, stop in self.box))
+        return inputs[index]
+
+    def plot(self, picture: Any = None, ax: "Axes | None" = None, *, dark: bool = False) -> "Axes":
+        """Draw what of an image is seen, and the box around it, on the image if that is given."""
+        from pellucid.plot.units import receptive
+
+        return receptive(self, picture, ax, dark=dark)
+
+    def __repr__(self) -> str:
+        where = "any channel" if self.channel is None else f"channel {self.channel}"
+        what = " x ".join(map(str, self.size))
+        spots = ", ".join(f"{start}:{stop}" for start, stop in self.box)
+        cut = ", which comes to a border of the input" if self.is_cut else ""
+        return (
+            f"ReceptiveField of {where} of `{self.layer}` at {self.position}: {what}, "
+            f"[{spots}]{cut}"
+        )
+
+
+def receptive_field(
+    model: Callable[..., Any],
+    inputs: Any,
+    layer: str | int,
+    position: "int | Sequence[int] | None" = None,
+    *,
+    channel: int | None = None,
+    axis: int | None = None,
+    batch_axis: Any = 0,
+) -> ReceptiveField:
+    """Find which elements of an input a unit of a layer can see.
+
+        seen(u) = {i : there is a way on the tape from input element i to unit u}
+
+    One sample of `inputs` is recorded; `layer` is what takes `at=` elsewhere: a layer's path, or an
+    operation by name and place. `position` is the unit's place on all axes but the samples' and the
+    channels', by default the middle; without a `channel`, all channels of the place count. `axis`
+    says where channels are, if not on axis 1.
+    Law: it is the support of the unit's gradient, over all inputs: a pooling window counts whole,
+    and a rectifier or gate as open. Where a weight, a mask or an attention is exactly zero, nothing
+    passes.
+    Source: Luo, Li, Urtasun, Zemel (2016), Understanding the Effective Receptive Field in Deep
+    Convolutional Neural Networks; Araujo, Norris, Sim (2019), Computing Receptive Fields of
+    Convolutional Neural Networks.
+
+    >>> net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, stride=2), torch.nn.MaxPool2d(2))
+    >>> receptive_field(net, torch.zeros(1, 1, 16, 16), "1", (1, 1))
+    ReceptiveField of any channel of `1` at (1, 1): 5 x 5, [4:9, 4:9]
+    """
+    check_axis(axis)
+    with untouched(model), torch.no_grad():
+        run = Run.of(model, Inputs.of(inputs, batch_axis), layer)
+        value = run.value
+        where = channel_axis(value.shape, axis)
+        place = _place(position, value, where, layer)
+        if channel is not None:
+            check_channels([channel], value.shape, axis)
+        seed = seeds_at(value, where, [(channel, place)])
+        masks = [mask[0] for mask in run.masks(seed)]
+    number = None if channel is None else range(value.shape[where])[channel]
+    return ReceptiveField(layer=layer, position=place, channel=number, masks=tuple(masks))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """The tape of one sample, with attention taken apart, and what the layer returned on it.
+
+    Of integers that a model looks up it is recorded from their embeddings on, which `readings` say.
+    """
+
+    tape: Tape
+    value: Value
+    count: int
+    readings: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, model: Callable[..., Any], inputs: Inputs, layer: str | int) -> "Run":
+        """Record the first sample of some inputs."""
+        one = inputs.select(slice(1))
+        found = None if _are_floats(one) else embedded(model, one)
+        tape = record_run(model, one) if found is None else record_run(*found)
+        return cls(
+            tape=expanded(tape),
+            value=value_at(tape, layer, 1),
+            count=len(one.leaves),
+            readings=() if found is None else tuple(found[0].readings),
+        )
+
+    def masks(self, seeds: Tensor) -> list[Tensor]:
+        """What each seed sees of each input: (seed, *axes of a sample)."""
+        entries = self.tape.entries
+        found = pull(self.tape, self.value, seeds, entries, seen)
+        each = [
+            seeds.new_zeros(len(seeds), *entry.shape[1:]) if mask is None else mask[:, 0]
+            for entry, mask in zip(entries, found, strict=True)
+        ]
+        for reading, mask in zip(self.readings, each[self.count :], strict=True):
+            each[reading.leaf] = each[reading.leaf] | mask.any(-1)
+        return each[: self.count]
+
+    def spatial_masks(self, where: int, units: "Sequence[Unit]") -> Tensor:
+        """What of the first input some units see, without its channels: (unit, *place)."""
+        outputs = [v for operation in self.tape.operations for v in operation.outputs]
+        largest = max((prod(v.shape) for v in outputs if v is not None), default=1)
+        step = max(1, ELEMENTS // max(1, largest))
+        parts = [
+            self.masks(seeds_at(self.value, where, units[i : i + step]))[0]
+            for i in range(0, len(units), step)
+        ]
+        masks = torch.cat(parts)
+        return masks.any(1) if masks.ndim > 2 else masks
+
+
+def recorded(model: Callable[..., Any], inputs: Inputs) -> Tape:
+    """The tape of a run; of integers that the model looks up, from their embeddings on."""
+    found = None if _are_floats(inputs) else embedded(model, inputs)
+    return record_run(model, inputs) if found is None else record_run(*found)
+
+
+def _are_floats(inputs: Inputs) -> bool:
+    return all(leaf.is_floating_point() for leaf in inputs.leaves)
+
+
+def spatial(mask: Tensor) -> Tensor:
+    """A mask over the axes of one sample without the channels, if it has these."""
+    return mask.any(0) if mask.ndim > 1 else mask
+
+
+def boxes_around(masks: Tensor) -> Tensor:
+    """The smallest box around each mask (unit, *place): the starts and stops (unit, axis, 2)."""
+    found = []
+    for axis in range(1, masks.ndim):
+        others = [each for each in range(1, masks.ndim) if each != axis]
+        along = masks.any(others) if others else masks
+        length = along.shape[1]
+        start = along.int().argmax(1)
+        stop = length - along.flip(1).int().argmax(1)
+        found.append(torch.stack([start, torch.where(along.any(1), stop, start)], 1))
+    return torch.stack(found, 1)
+
+
+def unit_boxes(
+    model: Callable[..., Any],
+    inputs: Inputs,
+    layer: str | int,
+    units: Sequence[tuple[int, tuple[int, ...]]],
+    axis: int | None = None,
+) -> Tensor:
+    """The box that each of some units (channel, place) sees: starts and stops (unit, axis, 2).
+
+    Where all channels of a place see the same, the field is put together of those of its row and
+    of its column, which is as many walks as the layer has rows and columns.
+    """
+    with untouched(model), torch.no_grad():
+        run = Run.of(model, inputs, layer)
+        value = run.value
+        where = channel_axis(value.shape, axis)
+        lengths = _lengths(value, where)
+        asked: list[Unit]
+        if not (_channels_alike(value) and len(set(units)) > sum(lengths)):
+            asked = list(dict.fromkeys(units))
+            masks = run.spatial_masks(where, asked)
+            rows = {unit: row for row, unit in enumerate(asked)}
+            found = masks[[rows[unit] for unit in units]]
+            return boxes_around(found)
+        none: tuple[int | None, ...] = (None,) * len(lengths)
+        lines = [
+            [(0, (*none[:a], i, *none[a + 1 :])) for i in range(n)] for a, n in enumerate(lengths)
+        ]
+        by_axis = [run.spatial_masks(where, line) for line in lines]
+    places = torch.tensor([place for _, place in units])
+    found = by_axis[0][places[:, 0]]
+    for number, masks in enumerate(by_axis[1:], start=1):
+        found = found & masks[places[:, number]]
+    return boxes_around(found)
+
+
+def seeds_at(value: Value, where: int, units: "Sequence[Unit]") -> Tensor:
+    """One at each unit, of shape (unit, 1, *layer); `None` is all along an axis."""
+    seeds = torch.zeros(len(units), *value.shape, dtype=torch.bool, device=value.tensor.device)
+    for row, (channel, place) in enumerate(units):
+        index: list[Any] = [row, 0, *(slice(None) if i is None else i for i in place)]
+        index.insert(where + 1, slice(None) if channel is None else channel)
+        seeds[tuple(index)] = True
+    return seeds
+
+
+def _lengths(value: Value, where: int) -> list[int]:
+    return [n for axis, n in enumerate(value.shape) if axis not in (0, where)]
+
+
+def _place(position: Any, value: Value, where: int, layer: str | int) -> tuple[int, ...]:
+    """A unit's place on the axes of positions, by default in the middle of each."""
+    lengths = _lengths(value, where)
+    if position is None:
+        return tuple(n // 2 for n in lengths)
+    given = position.tolist() if hasattr(position, "tolist") else position
+    listed = [given] if isinstance(given, int) else list(given)
+    fits = len(listed) == len(lengths) and all(isinstance(i, int) for i in listed)
+    if not fits or not all(-n <= i < n for i, n in zip(listed, lengths, strict=True)):
+        raise InputError(
+            f"`position` must be a place among the {lengths} of `{layer}`, one number an axis",
+            got=position,
+            hint="Without it the middle is taken; `channel` names the channel.",
+        )
+    return tuple(range(n)[i] for i, n in zip(listed, lengths, strict=True))
+
+
+def _channels_alike(value: Value) -> bool:
+    """Whether surely all channels of a place of a value see the same places of the input."""
+    made = value.producer
+    if made is None or not value.depends:
+        return True
+    if made.name in CONVOLUTIONS and made.argument(8) == 1 and not made.argument(6):
+        return bool((made.slots[1].tensor != 0).all())
+    kept = made.name in CONVOLUTIONS or torch.Tag.pointwise in made.function.tags
+    kept = kept or made.name.startswith(("max_pool", "avg_pool", "native_batch_norm"))
+    kept = kept or made.name.startswith(
+        ("_native_batch_norm_legit_no", "cudnn_batch_norm", "clone")
+    )
+    shapes = {len(each.shape) for each in made.slots if each.depends}
+    return kept and shapes == {len(value.shape)} and all(map(_channels_alike, made.slots))

@@ -1,0 +1,400 @@
+"""The examples of a data set that a unit, a channel or a class answers most, and where in them."""
+
+import operator
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pellucid.batching import BatchSize
+from pellucid.errors import InputError, show
+from pellucid.explanation import Explanation
+from pellucid.inspect.passes import passes, source_of, stream
+from pellucid.inspect.receptive import unit_boxes
+from pellucid.inspect.top_search import (
+    Ask,
+    Best,
+    By,
+    Held,
+    activations,
+    relevances,
+    strides_of,
+    wanted_of,
+)
+from pellucid.method import Method, explain, named
+from pellucid.options import one_of, whole
+from pellucid.propagate.concepts import at_layer
+from pellucid.propagate.lrp import LRP
+from pellucid.run.described import described
+from pellucid.run.folder import RunFolder, run_folder
+from pellucid.run.samples import Samples, mark_of
+from pellucid.structure import Inputs, leaves
+from pellucid.target import Target, TargetLike
+from pellucid.target.unit import channel_axis, check_axis
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+# The file of a run, and how often it is written, in seconds.
+STATE, EVERY = "best.safetensors", 5.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TopExamples:
+    """The examples of a data set that give a unit, a channel or a class the most, strongest first.
+
+    `amounts` are their relevances, activations or scores and `index` their places in the data set
+    of `seen` samples, both of shape (example,). `place` (example, axis) is where in the layer the
+    strongest unit of the channel is, and for patches `box` (example, axis, 2) the part of the input
+    that it can see. `explanation` has as values where in the `inputs` the channel sees what it
+    stands for: by activation a projection from that unit. A class has the layer `None`.
+    """
+
+    layer: str | None
+    channel: int
+    by: str
+    amounts: Tensor
+    index: Tensor
+    place: Tensor
+    box: Tensor | None
+    seen: int
+    inputs: Any
+    explanation: Explanation | None
+
+    def __len__(self) -> int:
+        return len(self.amounts)
+
+    @property
+    def patches(self) -> list[Tensor]:
+        """What of each example the unit can see, cut out: each (channel, height, width)."""
+        return self._cut(self.inputs)
+
+    @property
+    def reconstructions(self) -> list[Tensor]:
+        """The values of the explanation in each patch: of a deconvnet, what it draws there."""
+        if self.explanation is None:
+            raise InputError("Examples must have an explanation", found="a search with method=None")
+        return self._cut(self.explanation.values)
+
+    def _cut(self, given: Any) -> list[Tensor]:
+        """A part of the first tensor of each example."""
+        first = next(leaf for _, leaf in leaves(given))
+        if self.box is None:
+            return list(first)
+        return [
+            each[(..., *(slice(start, stop) for start, stop in box))]
+            for each, box in zip(first, self.box.tolist(), strict=True)
+        ]
+
+    def to_frame(self) -> "pd.DataFrame":
+        """One row an example; of patches, with the box of each."""
+        import pandas as pd
+
+        columns = {
+            "rank": range(1, len(self) + 1),
+            "index": self.index.tolist(),
+            self.by: self.amounts.tolist(),
+        }
+        if self.box is not None:
+            for axis in range(self.box.shape[1]):
+                columns[f"start_{axis}"] = self.box[:, axis, 0].tolist()
+                columns[f"stop_{axis}"] = self.box[:, axis, 1].tolist()
+        return pd.DataFrame(columns)
+
+    def plot(self, **options: Any) -> "Figure":
+        """Draw the patches, if there are, or the whole examples, and below them what is seen."""
+        from pellucid.plot.examples import examples
+        from pellucid.plot.units import patches
+
+        return examples(self, **options) if self.box is None else patches(self, **options)
+
+    def __repr__(self) -> str:
+        what = (
+            f"channel {self.channel} of `{self.layer}`" if self.layer else f"class {self.channel}"
+        )
+        head = f"TopExamples of {what} by {self.by}, of {self.seen} samples"
+        return f"{head}\n{self.to_frame().to_string(index=False)}"
+
+
+def top_examples(
+    model: Callable[..., Any],
+    data: Any,
+    layer: str | None = None,
+    channels: "int | tuple[int, ...] | Sequence[int | tuple[int, ...]] | None" = None,
+    *,
+    classes: "int | Sequence[int] | None" = None,
+    by: By = "relevance",
+    k: int = 9,
+    patches: bool = False,
+    per_image: int | None = 1,
+    method: "str | Method | None" = "auto",
+    target: TargetLike = None,
+    axis: int | None = None,
+    batch_axis: Any = 0,
+    batch_size: BatchSize = "auto",
+    folder: "str | os.PathLike[str] | None" = None,
+) -> list[TopExamples]:
+    """Find the examples that give channels of a layer, or classes, the most.
+
+        relevance   R_c(x) = sum over positions p of R[c, p] when `target` is explained
+        activation  a_c(x) = max over positions p of what the layer returned
+        patches     R[c, p] or a[c, p] of each position for itself, `per_image` of an image at most
+        classes     the score of the class, before a softmax
+
+    One pass over `data`, which is what `passes` takes: tensors, `Samples`, or an iterable of
+    batches, of which the inputs of k examples a channel are kept and no others. Of equals the first
+    wins. `channels` are one or several, by default all; (channel, row, column) is a single unit.
+    `patches` also finds the part of the input that the strongest unit of each example can see.
+    The answer has one entry a channel, and there the map of each example by `method`: by relevance,
+    what of it passes through that channel alone, which takes LRP; by activation, a projection from
+    the strongest unit, by default that of a deconvnet. With `None` there is none, and the search
+    alone costs little more than the forward passes. `folder` keeps what was found so far, and a
+    run that was stopped goes on there; it takes data that can be read at any place. `axis` as for
+    `rank_channels`.
+    Source: Zeiler, Fergus (2014), Visualizing and Understanding Convolutional Networks; Yosinski,
+    Clune, Nguyen, Fuchs, Lipson (2015), Understanding Neural Networks Through Deep Visualization;
+    Achtibat et al. (2023), From Attribution Maps to Human-Understandable Explanations through
+    Concept Relevance Propagation.
+
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))
+    >>> batches = [torch.rand(4, 2), torch.rand(3, 2)]
+    >>> first, second = top_examples(net, batches, "1", [0, 1], by="activation", k=2)
+    >>> first.seen, first.index.shape, second.explanation.values.shape
+    (7, torch.Size([2]), torch.Size([2, 2]))
+    """
+    one_of(by, "`by` of top examples", ("relevance", "activation"))
+    check_axis(axis)
+    ask = Ask(
+        layer=_layer(layer, channels, classes, patches),
+        wanted=wanted_of(channels if classes is None else classes),
+        by=by,
+        k=whole(k, "k"),
+        axis=axis,
+        patches=patches,
+        per_image=None if per_image is None else whole(per_image, "per_image"),
+    )
+    search = _Search(
+        model=model, ask=ask, method=_method(method, ask), target=_target(target),
+        batch_axis=batch_axis, batch_size=batch_size,
+    )  # fmt: skip
+    return search.run(data, folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Search:
+    model: Callable[..., Any]
+    ask: Ask
+    method: Method | None
+    target: TargetLike
+    batch_axis: Any
+    batch_size: BatchSize
+
+    @property
+    def by_relevance(self) -> bool:
+        """Whether batches are explained; classes have scores."""
+        return self.ask.by == "relevance" and bool(self.ask.layer)
+
+    def run(self, data: Any, folder: Any) -> list[TopExamples]:
+        """Look at all of the data, and explain what is best."""
+        source = source_of(data, self.batch_axis)
+        samples = source if isinstance(source, Samples) else None
+        best, held = Best(ask=self.ask), Held(samples=samples)
+        with self._folder(samples, data, folder) if folder is not None else nullcontext() as run:
+            self._look(source, best, held, run)
+        return self._made(best, held)
+
+    def _folder(self, samples: Samples | None, data: Any, folder: Any) -> Any:
+        """The folder of this search; the data and the weights of the model are part of it."""
+        if samples is None:
+            raise InputError(
+                "With a `folder`, `data` must be tensors or Samples, which are read again",
+                found="batches that come one after the other",
+                hint="pellucid.run.samples.Samples(rows=, mark=, read=) reads from files.",
+            )
+        state: Mapping[str, Any] = getattr(self.model, "state_dict", dict)()
+        return run_folder(folder, {
+            "data": samples.mark or mark_of(data),
+            "model": [described(self.model), described(dict(state))],
+            "ask": described(self.ask),
+            "method": described(self.method) if self.by_relevance else None,
+            "target": described(self.target) if self.by_relevance else None,
+        })  # fmt: skip
+
+    def _look(self, source: Any, best: Best, held: Held, run: RunFolder | None) -> None:
+        if run is not None and run.has(STATE):
+            best.resume(run.tensors(STATE))
+        last, news = monotonic(), False
+        try:
+            for start, inputs, maps in self._maps(source, best.seen):
+                best.look(maps, start)
+                held.look(best, inputs, start)
+                news = True
+                del inputs, maps
+                if run is not None and monotonic() - last > EVERY:
+                    run.write_tensors(STATE, best.state())
+                    last, news = monotonic(), False
+        finally:
+            if run is not None and news:
+                run.write_tensors(STATE, best.state())
+        if not best.units:  # a run that had ended
+            self._begin(source, best, held)
+
+    def _begin(self, samples: Samples, best: Best, held: Held) -> None:
+        """Learn from one sample what the layer is like, where all of them were looked at before."""
+        for _, inputs, maps in self._maps(replace(samples, rows=1), 0):
+            best.begin(maps)
+            held.like = inputs
+
+    def _maps(self, source: Any, start: int) -> Any:
+        """What is measured of each batch: the number of its first sample, its inputs, the maps."""
+        what = "top examples"
+        if self.by_relevance:
+            lrp: Any = self.method
+            way = at_layer(lrp, self.ask.layer)
+            measured = relevances(self.ask, self.model, way, self.target)
+
+            def work(first: int, inputs: Inputs, labels: Any) -> tuple[int, Inputs, Tensor]:
+                return first, inputs, measured(inputs)
+
+            return stream(
+                source, work, batch_size=self.batch_size, batch_axis=self.batch_axis, what=what,
+                start=start,
+            )  # fmt: skip
+        measure = activations(self.ask)
+        parts = passes(
+            self.model, source, self.ask.layer or (), batch_size=self.batch_size,
+            batch_axis=self.batch_axis, what=what, start=start,
+        )  # fmt: skip
+        return ((part.start, part.taken, measure(part)) for part in parts)
+
+    def _made(self, best: Best, held: Held) -> list[TopExamples]:
+        found = [best.of(unit) for unit in range(len(best.units))]
+        numbers = [each[1].tolist() for each in found]
+        inputs = held.of([number for each in numbers for number in each])
+        ends = torch.tensor([0, *map(len, numbers)]).cumsum(0).tolist()
+        boxes = self._boxes(best, found, inputs) if self.ask.patches else None
+        maps = self._explained(best, found, inputs, ends)
+        made = []
+        for unit, (amounts, index, places) in enumerate(found):
+            rows = slice(ends[unit], ends[unit + 1])
+            own = inputs.select(rows)
+            made.append(TopExamples(
+                layer=self.ask.layer or None,
+                channel=best.units[unit][0],
+                by=self.ask.by if self.ask.layer else "score",
+                amounts=amounts,
+                index=index,
+                place=places,
+                box=None if boxes is None else boxes[rows],
+                seen=best.seen,
+                inputs=own.pack([leaf.clone() for leaf in own.leaves]),
+                explanation=maps[unit],
+            ))  # fmt: skip
+        return made
+
+    def _boxes(self, best: Best, found: list[Any], inputs: Inputs) -> Tensor:
+        units = [
+            (channel, tuple(place))
+            for (channel, _), (_, _, places) in zip(best.units, found, strict=True)
+            for place in places.tolist()
+        ]
+        return unit_boxes(self.model, inputs, self.ask.layer, units, self.ask.axis)
+
+    def _explained(
+        self, best: Best, found: list[Any], inputs: Inputs, ends: list[int]
+    ) -> "list[Explanation | None]":
+        """The maps of all examples, a unit after the other."""
+        if self.method is None:
+            return [None] * len(found)
+        rows = [slice(a, b) for a, b in pairwise(ends)]
+        if self.by_relevance:
+            pairs = zip(best.units, rows, strict=True)
+            return [self._alone(channel, inputs.select(each)) for (channel, _), each in pairs]
+        target = self._targets(best, found)
+        whole_ = explain(
+            self.model, inputs, self.method, target=target, on_incomplete="ignore",
+            batch_size=self.batch_size,
+        )  # fmt: skip
+        return [whole_[each] for each in rows]
+
+    def _targets(self, best: Best, found: list[Any]) -> Target:
+        """The unit of each example, by its number among all of the layer; or the class of each."""
+        units = [
+            (channel, *place)
+            for (channel, _), (_, _, places) in zip(best.units, found, strict=True)
+            for place in places.tolist()
+        ]
+        if not self.ask.layer:
+            return Target.of([channel for channel, *_ in units])
+        where = channel_axis((0,) * (len(best.lengths) + 2), self.ask.axis) - 1
+        strides = strides_of([*best.lengths[:where], best.channels, *best.lengths[where:]])
+        order = [strides[where], *strides[:where], *strides[where + 1 :]]
+        classes = tuple(sum(map(operator.mul, unit, order)) for unit in units)
+        unit = Target.unit(self.ask.layer, axis=self.ask.axis)
+        return replace(unit, kind="index", classes=classes)
+
+    def _alone(self, channel: int, inputs: Inputs) -> Explanation:
+        """What passes through one channel alone."""
+        lrp: Any = self.method
+        through = (*(lrp.through or ()), (self.ask.layer, (channel,)))
+        way = replace(lrp, through=through, axis=self.ask.axis)
+        return explain(
+            self.model, inputs, way, target=self.target, on_incomplete="ignore",
+            batch_size=self.batch_size,
+        )  # fmt: skip
+
+
+def _layer(layer: Any, channels: Any, classes: Any, patches: bool) -> str:
+    """The layer that is looked at, empty for the classes of the output."""
+    if classes is not None and (layer is not None or channels is not None):
+        raise InputError(
+            "Top examples must be of channels of a layer, or of classes",
+            found="both",
+            hint="Ask for each in turn.",
+        )
+    if layer is None:
+        if channels is not None or classes is None:
+            raise InputError("Top examples must be of a `layer`, or of `classes`", found="neither")
+        if patches:
+            raise InputError(
+                "Patches must be of units of a layer", found="classes, which see all of an image"
+            )
+        return ""
+    if not isinstance(layer, str) or not layer:
+        raise InputError("`layer` must be the path of a layer", got=layer)
+    return layer
+
+
+def _method(method: Any, ask: Ask) -> Method | None:
+    """The method of the maps; by relevance, also of what is measured."""
+    by_relevance = ask.by == "relevance" and bool(ask.layer)
+    if by_relevance:
+        made = None if method is None else named("lrp" if method == "auto" else method)
+        if not isinstance(made, LRP):
+            raise InputError(
+                "`method` must be LRP for examples by relevance, which passes single channels",
+                found=show(made),
+                hint='Take by="activation", or method=pellucid.LRP(...).',
+            )
+        return replace(made, at=None)
+    if ask.layer and ":" in ask.layer:
+        raise InputError(
+            "`layer` must be the path of a module for examples by activation",
+            got=ask.layer,
+            hint='An operation of the tape can be named with by="relevance".',
+        )
+    default = "deconvnet" if ask.layer else "lrp"
+    return None if method is None else named(default if method == "auto" else method)
+
+
+def _target(target: TargetLike) -> TargetLike:
+    if len(Target.of(target).classes) > 1:
+        raise InputError("`target` must be one for all samples of a data set, or None", got=target)
+    return target

@@ -1,0 +1,167 @@
+"""Draw a data set as points of the plane, or as small pictures at their places."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.patheffects import Normal, Stroke
+
+from pellucid.inspect.representation import taken
+from pellucid.options import whole
+from pellucid.plot.axes import axes_for, finish, new_axes
+from pellucid.plot.color import Floats
+from pellucid.plot.leaderboard import BESIDE, SHAPES
+from pellucid.plot.legend import INK, PAPER
+from pellucid.plot.sweep import COLORS, FAINT
+from pellucid.plot.thumbnails import Pictures, samples_of, thumbnail
+
+if TYPE_CHECKING:
+    from pellucid.inspect.embedding import Embedding
+
+# Inches of a picture, and of the axes.
+PICTURE, WIDE, HIGH = 0.22, 7.6, 6.4
+# Errors are ringed in a color that no class has.
+WRONG = "#c1121f"
+
+
+def draw_embedding(
+    found: "Embedding",
+    ax: Axes | None = None,
+    *,
+    images: int = 0,
+    pictures: Pictures = None,
+    names: Sequence[str] | None = None,
+    dark: bool = False,
+    title: str | None = None,
+) -> Axes:
+    """Draw every sample as a point in the color and shape of its class; errors have a red ring.
+
+    `images` is how many samples are shown as pictures, as far as they do not hide each other,
+    errors first, with the color of the class around them. `pictures` makes an array of an input of
+    shape (1, ...); images need none. `names` are those of classes that are numbers.
+
+    >>> import torch
+    >>> import pellucid as pl
+    >>> found = pl.inspect.embed(None, torch.rand(30, 1, 4, 4), labels=[0, 1] * 15)
+    >>> found.plot(images=10).get_title()
+    'PCA of 30 samples'
+    """
+    whole(images, "images", least=0)
+    ax = axes_for(ax) or new_axes(WIDE, HIGH, dark)
+    points = found.points.detach().cpu().double().numpy()
+    colors = _points(found, points, names, ax, dark, faint=images > 0)
+    wrong = np.zeros(len(points), bool) if found.errors is None else found.errors.numpy()
+    if images:
+        _images(found, points, wrong, images, pictures, colors, ax)
+    elif wrong.any():
+        ring: dict[str, Any] = {"facecolors": "none", "edgecolors": WRONG, "linewidths": 1.2}
+        ax.scatter(points[wrong, 0], points[wrong, 1], s=50, **ring)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.set_aspect("equal", adjustable="datalim")
+    said = {"pca": "PCA", "tsne": "t-SNE", "opentsne": "t-SNE (openTSNE)"}[found.how]
+    caption = [found.evidence]
+    if found.errors is not None:
+        caption.append(f"red: {int(wrong.sum())} of {len(wrong)} that the model gets wrong")
+    title = f"{said} of {len(points)} samples" if title is None else title
+    return finish(ax, dark, title=title, caption=caption)
+
+
+def _points(
+    found: "Embedding",
+    points: Floats,
+    names: Sequence[str] | None,
+    ax: Axes,
+    dark: bool,
+    *,
+    faint: bool,
+) -> list[str]:
+    """Draw the points class by class, with a key; return the color of each."""
+    look: dict[str, Any] = {"s": 14, "linewidths": 0, "alpha": 0.35 if faint else 0.85}
+    if found.labels is None:
+        ax.scatter(points[:, 0], points[:, 1], color=COLORS[0], **look)
+        return [FAINT] * len(points)
+    labels = np.array(found.labels, dtype=object)
+    colors = [FAINT] * len(points)
+    for place, label in enumerate(sorted(set(found.labels))):
+        rows = np.flatnonzero(labels == label)
+        color = COLORS[place % len(COLORS)]
+        said = str(label) if names is None else names[place if isinstance(label, str) else label]
+        shape = SHAPES[place // len(COLORS) % len(SHAPES)]
+        ax.scatter(points[rows, 0], points[rows, 1], color=color, marker=shape, label=said, **look)
+        for row in rows:
+            colors[row] = color
+        if not faint:
+            _name(ax, np.median(points[rows], axis=0), said, dark)
+    key = ax.legend(fontsize=8, frameon=False, labelcolor=INK[dark], **BESIDE)
+    for handle in key.legend_handles:
+        if handle is not None:
+            handle.set_alpha(1)
+    for word in key.get_texts():
+        word.set_parse_math(False)
+    return colors
+
+
+def _name(ax: Axes, place: Floats, name: str, dark: bool) -> None:
+    """Write the name of a class in its middle, with paper around it."""
+    words = ax.text(
+        float(place[0]), float(place[1]), name,
+        ha="center", va="center", fontsize=9, color=INK[dark], parse_math=False,
+    )  # fmt: skip
+    words.set_path_effects([Stroke(linewidth=2.5, foreground=PAPER[dark]), Normal()])
+
+
+def _images(
+    found: "Embedding",
+    points: Floats,
+    wrong: Any,
+    most: int,
+    pictures: Pictures,
+    colors: list[str],
+    ax: Axes,
+) -> None:
+    """Draw pictures of samples that do not hide each other, errors first."""
+    rows = apart(points, most, first=np.flatnonzero(wrong), cells=_cells(ax, points))
+    shown = samples_of(taken(found.data, torch.tensor(rows)), len(rows), "samples")
+    for row, sample in zip(rows, shown, strict=True):
+        picture = thumbnail(sample, pictures)
+        if picture is None:
+            picture = samples_of(None, 1, "pictures of samples")[0]
+        zoom = 72 * PICTURE / max(picture.shape[:2])
+        edge = WRONG if wrong[row] else colors[row]
+        box = AnnotationBbox(
+            OffsetImage(picture, zoom=zoom, interpolation="bilinear"),
+            (float(points[row, 0]), float(points[row, 1])),
+            pad=0.1,
+            bboxprops={"edgecolor": edge, "linewidth": 1.6 if wrong[row] else 0.9},
+        )
+        ax.add_artist(box)
+
+
+def _cells(ax: Axes, points: Floats) -> Floats:
+    """The size of a picture in the units of the points."""
+    figure = ax.get_figure(root=True)
+    size = figure.get_size_inches() if figure is not None else (WIDE, HIGH)
+    if figure is not None:
+        figure.draw_without_rendering()  # so that the axes have the place they will have
+    box = ax.get_position()
+    inches = min(size[0] * box.width, size[1] * box.height)
+    span = np.ptp(points, axis=0).max() or 1.0
+    return np.full(2, 1.2 * PICTURE * span / inches)
+
+
+def apart(points: Floats, most: int, *, first: Any, cells: Floats) -> list[int]:
+    """Points that are at least a cell apart on one axis: some come first, then by their order.
+
+    >>> apart(np.array([[0.0, 0], [0.1, 0], [5, 0]]), 3, first=[1], cells=np.ones(2))
+    [1, 2]
+    """
+    kept: list[int] = []
+    for row in [*first, *range(len(points))]:
+        near = np.abs(points[kept] - points[row]) < cells
+        if len(kept) < most and not near.all(1).any():
+            kept.append(int(row))
+    return kept

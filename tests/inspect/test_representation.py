@@ -1,0 +1,137 @@
+"""Samples as features: what a layer returned, pooled by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from pellucid.errors import InputError, UnknownNameError
+from pellucid.inspect import represent
+from pellucid.inspect.representation import represented, taken
+from pellucid.run.samples import Samples
+
+
+def conv():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(27, 4))
+
+
+class Reader(nn.Module):
+    """Tokens with a mask, as text models take them."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.head = nn.Embedding(9, 5), nn.Linear(5, 2)
+
+    def forward(self, input_ids, attention_mask):
+        found = self.table(input_ids)
+        return {"logits": self.head((found * attention_mask[..., None]).mean(1)), "hidden": found}
+
+
+def test_maps_by_channel():
+    net, x = conv(), torch.rand(7, 2, 5, 5)
+    with torch.no_grad():
+        maps = net[:2](x)
+    torch.testing.assert_close(represent(net, x, "1"), maps.mean((2, 3)))
+    torch.testing.assert_close(represent(net, x, "1", "max"), maps.amax((2, 3)))
+    torch.testing.assert_close(represent(net, x, "1", "flatten", batch_size=2), maps.flatten(1))
+    by_hand = represent(net, x, "1", lambda v: v[:, 0, 0])
+    torch.testing.assert_close(by_hand, maps[:, 0, 0])
+    torch.testing.assert_close(represent(net, x), net(x).detach())
+    assert not represent(net, x).requires_grad
+
+
+def test_tokens_without_padding():
+    torch.manual_seed(0)
+    model, ids = Reader(), torch.randint(9, (4, 6))
+    mask = (torch.arange(6) < torch.tensor([[2], [6], [3], [1]])).long()
+    data = {"input_ids": ids, "attention_mask": mask}
+    rows = model.table(ids).detach()
+    wanted = torch.stack([row[: int(m.sum())].mean(0) for row, m in zip(rows, mask, strict=True)])
+    torch.testing.assert_close(represent(model, data, "table", batch_size=3), wanted)
+    torch.testing.assert_close(represent(model, data, "table", "first"), rows[:, 0])
+    scores = represented(model, data, "table", "auto").scores
+    torch.testing.assert_close(scores, model(ids, mask)["logits"].detach())
+
+
+def test_signals_and_sequences_are_not_guessed():
+    net = nn.Conv1d(2, 3, 3)
+    x = torch.rand(4, 2, 8)
+    with pytest.raises(InputError, match='`pool` must say .* pool="mean" for a signal'):
+        represent(nn.Sequential(net), x, "0")
+    found = represent(nn.Sequential(net), x, "0", "mean")
+    torch.testing.assert_close(found, net(x).mean(2).detach())
+    torch.testing.assert_close(
+        represent(nn.Sequential(net), x, "0", "tokens"), net(x).mean(1).detach()
+    )
+
+
+def test_data_in_every_form():
+    net, x, labels = conv(), torch.rand(5, 2, 5, 5), torch.tensor([1, 0, 1, 1, 0])
+    wanted = represent(net, x, "1")
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, labels), batch_size=2)
+    found = represented(net, loader, "1", "auto")
+    torch.testing.assert_close(found.features, wanted)
+    assert found.labels == labels.tolist()
+    torch.testing.assert_close(found.predicted, net(x).argmax(1))
+    parts = Samples(rows=5, mark="x", read=lambda a, b: x[a:b])
+    torch.testing.assert_close(represent(net, parts, "1", batch_size=3), wanted)
+    frame = pd.DataFrame({"a": [1.0, 2, 3], "b": [0, 1, 0]})
+    assert represent(None, frame).tolist() == frame.to_numpy().tolist()
+    assert represent(None, frame.to_numpy(np.float32)).dtype is torch.float32
+    assert represent(None, (x, labels)).shape == (5, 50), "labels are no features"
+
+
+def test_estimators_are_represented_by_their_answers():
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    model = LogisticRegression().fit(x, (x[:, 0] > 0).astype(int))
+    np.testing.assert_allclose(represent(model, x).numpy(), model.predict_proba(x))
+    with pytest.raises(InputError, match="`layer` must be one of a torch model"):
+        represent(model, x, "1")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_features_follow_the_model(dtype):
+    net, x = conv().to(dtype), torch.rand(3, 2, 5, 5).to(dtype)
+    wide = torch.float64 if dtype is torch.float64 else torch.float32
+    assert represent(net, x, "1").dtype is wide
+
+
+def test_the_model_is_left_as_it_was():
+    net, x = conv().append(nn.BatchNorm1d(4)), torch.rand(3, 2, 5, 5)
+    before, state = {k: v.clone() for k, v in net.state_dict().items()}, torch.get_rng_state()
+    with pytest.warns(match="training mode"):
+        represent(net, x, "1")
+    with pytest.warns(match="training mode"), pytest.raises(ZeroDivisionError):
+        represent(net, x, "1", lambda v: 1 / 0)
+    assert net.training
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+
+
+def test_what_cannot_be_used():
+    net, x = conv(), torch.rand(3, 2, 5, 5)
+    with pytest.raises(UnknownNameError, match="Did you mean 'mean'"):
+        represent(net, x, "1", "meen")
+    with pytest.raises(
+        InputError, match=r"`pool` must make \(sample, feature\) .*; got float32\[3\]"
+    ):
+        represent(net, x, "1", lambda v: v.sum((1, 2, 3)))
+    with pytest.raises(UnknownNameError, match="'9'"):
+        represent(net, x, "9")
+    with pytest.raises(InputError, match="must return one row for each sample"):
+        represent(nn.Sequential(nn.Flatten(0), nn.Linear(150, 2)), x, "0")
+    with pytest.raises(InputError, match="Data without a model must be numbers to have features"):
+        represent(None, pd.DataFrame({"town": ["a", "b"]}))
+
+
+def test_some_of_the_data_to_be_shown():
+    x, rows = torch.rand(5, 2), torch.tensor([3, 0])
+    assert torch.equal(taken(x, rows), x[rows])
+    assert torch.equal(taken((x, torch.arange(5)), rows), x[rows])
+    assert taken(["a", "b", "c", "d"], rows) == ["d", "a"]
+    assert taken(pd.DataFrame({"a": range(5)}), rows)["a"].tolist() == [3, 0]
+    assert taken([x[:2], x[2:]], rows) is None, "batches are not read twice"
