@@ -1,0 +1,361 @@
+"""A space made of constraints, the inputs and data."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pellucid.border.schema import Schema
+from pellucid.errors import InputError, UnknownNameError, show
+from pellucid.exemplar.counterfactual.columns import Columns
+from pellucid.exemplar.counterfactual.constraints import Constraints
+from pellucid.exemplar.counterfactual.space import Choice, Space
+
+# Types in which a number cannot be as exact as a search is.
+COARSE = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Table:
+    """The rows of inputs (sample, element) and of data in float64, and what the elements are.
+
+    `dtypes` name the type of each element, or one for all. `names` are those of columns; there are
+    none of images.
+    """
+
+    rows: Tensor
+    shape: tuple[int, ...]
+    data: Tensor | None = None
+    names: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ("float64",)
+    schema: Schema | None = None
+
+
+def space_of(table: Table, constraints: Constraints) -> Space:
+    """Where each of the inputs may go; what no row can hold to becomes its problem."""
+    columns = Columns.of(table.names, constraints)
+    if not table.names and isinstance(constraints.ranges, Mapping) and constraints.ranges:
+        raise InputError(
+            "`ranges` must be one pair of numbers where elements have no names",
+            got=constraints.ranges,
+            hint="For pixels: Constraints(ranges=(0, 1)).",
+        )
+    return _Builder(table=table, constraints=constraints, columns=columns).space()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Builder:
+    """What is put together to a space."""
+
+    table: Table
+    constraints: Constraints
+    columns: Columns
+
+    def space(self) -> Space:
+        rows = self.table.rows
+        count = rows.shape[1]
+        low, high = self._bounds()
+        steps, immutable = self._steps(), self._immutable()
+        stay = (rows >= low) & (rows <= high)
+        low, high = _on_grid(low, high, steps)
+        for dtype, elements in self._precision():
+            low = torch.where(elements, _inward(low, dtype, up=True), low)
+            high = torch.where(elements, _inward(high, dtype, up=False), high)
+        choices, variable = self._choices(immutable)
+        chosen = torch.zeros(count, dtype=torch.bool)
+        for each in choices:
+            chosen[each.columns] = True
+        missing = rows.isnan()
+        fixed = immutable | missing
+        for each in choices:  # the categories that are missing
+            absent = ~each.allowed.any(1)
+            fixed[:, each.columns] |= (absent & self._is_missing(each))[:, None]
+        # Where nothing on the grid is within the bounds, a number that may stay does.
+        empty = (low > high) & stay & ~chosen
+        return Space(
+            names=self.table.names,
+            shape=self.table.shape,
+            origin=rows,
+            low=low,
+            high=high,
+            steps=steps,
+            fixed=fixed | empty,
+            stay=stay | chosen | missing,
+            precision=tuple(self._precision()),
+            choices=tuple(choices),
+            variable=variable,
+            problems=self._problems(low, high, stay | missing, immutable, fixed, choices, chosen),
+        )
+
+    def _bounds(self) -> tuple[Tensor, Tensor]:
+        """From where to where each number goes, of shape (sample, element)."""
+        rows, data, given = self.table.rows, self.table.data, self.constraints.ranges
+        low, high = torch.full_like(rows, -torch.inf), torch.full_like(rows, torch.inf)
+        if data is not None:
+            least, most = _extremes(data if self.table.names else data.reshape(-1, 1))
+            low = torch.minimum(least, rows.nan_to_num(torch.inf))
+            high = torch.maximum(most, rows.nan_to_num(-torch.inf))
+        low, high = low.clone(), high.clone()
+        if not isinstance(given, Mapping):
+            bounds = _pair(given, "ranges")
+            low[:], high[:] = bounds
+        else:
+            for column, each in given.items():
+                if self._names_options(column):
+                    continue
+                place = self.columns.place(column, "ranges")
+                bounds = _pair(each, f"ranges[{column!r}]")
+                low[:, place] = bounds[0] if each[0] is not None else low[:, place]
+                high[:, place] = bounds[1] if each[1] is not None else high[:, place]
+        for dtype, elements in self._whole():
+            low[:, elements] = low[:, elements].clamp(min=float(np.iinfo(dtype).min))
+            high[:, elements] = high[:, elements].clamp(max=float(np.iinfo(dtype).max))
+        for place, way in self._ways():
+            if way == "increase":
+                low[:, place] = torch.maximum(low[:, place], rows[:, place])
+            else:
+                high[:, place] = torch.minimum(high[:, place], rows[:, place])
+        return low, high
+
+    def _steps(self) -> Tensor:
+        """The grid of each element, zero where there is none."""
+        steps = torch.zeros(self.table.rows.shape[1], dtype=torch.float64)
+        for _, elements in self._whole():
+            steps[elements] = 1.0
+        if self.table.schema is not None and self.table.data is not None:
+            both = torch.cat([self.table.rows, self.table.data])
+            steps[((both == both.round()) | both.isnan()).all(0)] = 1.0
+        steps[self.columns.places(self.constraints.integers, "integers")] = 1.0
+        for column, step in self.constraints.steps.items():
+            steps[self.columns.place(column, "steps")] = float(step)
+        return steps
+
+    def _immutable(self) -> Tensor:
+        """What stays, of shape (sample, element)."""
+        found = self.columns.mask(self.constraints.immutable, self.table.shape, "immutable")
+        return found.expand(self.table.rows.shape).clone()
+
+    def _whole(self) -> list[tuple[np.dtype, Tensor]]:
+        """The elements of each type of whole numbers."""
+        found = []
+        for name in dict.fromkeys(self.table.dtypes):
+            plain = name.removeprefix("torch.").lower()
+            if plain.startswith(("int", "uint")):
+                found.append((np.dtype(plain), self._of_type(name)))
+        return found
+
+    def _precision(self) -> list[tuple[torch.dtype, Tensor]]:
+        """The elements of each type that is coarser than float64."""
+        names = dict.fromkeys(self.table.dtypes)
+        plain = {name: COARSE.get(name.removeprefix("torch.").lower()) for name in names}
+        return [(dtype, self._of_type(name)) for name, dtype in plain.items() if dtype is not None]
+
+    def _of_type(self, name: str) -> Tensor:
+        given = self.table.dtypes
+        same = [each == name for each in given]
+        return torch.tensor(same).expand(self.table.rows.shape[1])
+
+    def _ways(self) -> list[tuple[int, str]]:
+        """The columns of numbers that go one way."""
+        pairs = self.constraints.monotone.items()
+        return [
+            (self.columns.place(column, "monotone"), way)
+            for column, way in pairs
+            if not self._names_options(column)
+        ]
+
+    def _names_options(self, column: Any) -> bool:
+        """Whether a column is one of categories, or a group."""
+        if isinstance(column, str) and column in self.columns.groups:
+            return True
+        schema = self.table.schema
+        place = self.columns.place(column, "ranges")
+        return schema is not None and schema.kinds[place] == "categorical"
+
+    def _choices(self, immutable: Tensor) -> tuple[list[Choice], Tensor]:
+        """The choices, and the number of the variable that each element is of."""
+        made = [self._group(name, places) for name, places in self.columns.groups.items()]
+        grouped = {place for places in self.columns.groups.values() for place in places}
+        kinds = self.table.schema.kinds if self.table.schema is not None else ()
+        codes = [i for i, kind in enumerate(kinds) if kind == "categorical" and i not in grouped]
+        made += [self._codes(place) for place in codes]
+        variable = torch.arange(self.table.rows.shape[1])
+        for choice in made:
+            variable[choice.columns] = variable[choice.columns[0]].clone()
+        _, variable = variable.unique(return_inverse=True)
+        frozen = [each.freeze(immutable[:, each.columns].any(1)) for each in made]
+        return frozen, variable
+
+    def _group(self, name: str, places: tuple[int, ...]) -> Choice:
+        columns = torch.tensor(places)
+        options, given = torch.eye(len(places), dtype=torch.float64), self.table.rows[:, columns]
+        labels = _short([self.table.names[place] for place in places])
+        data = given if self.table.data is None else torch.cat([given, self.table.data[:, columns]])
+        if (data == 0).all(1).any():  # the one that has no column of its own
+            options = torch.cat([options, torch.zeros(1, len(places), dtype=torch.float64)])
+            labels = (*labels, "none of them")
+        match = (given[:, None] == options).all(2)
+        if not match.any(1).all():
+            row = int((~match.any(1)).nonzero()[0])
+            raise InputError(
+                f"The columns of the one-hot group {name!r} must hold one 1, and 0 else",
+                found=f"{given[row].tolist()} in row {row}",
+                hint="If they are standardised, pass the table as it was before, and "
+                "scaling=scaler.",
+            )
+        return self._choice(name, columns, options, labels, match.byte().argmax(1), [])
+
+    def _codes(self, place: int) -> Choice:
+        schema = self.table.schema
+        categories = schema.categories[place] if schema is not None else ()
+        options = torch.arange(len(categories), dtype=torch.float64)[:, None]
+        missing = [i for i, each in enumerate(categories) if each is None]
+        own = self.table.rows[:, place].long()
+        labels = tuple("missing" if each is None else str(each) for each in categories)
+        name = self.table.names[place]
+        return self._choice(name, torch.tensor([place]), options, labels, own, missing)
+
+    def _choice(
+        self,
+        name: str,
+        columns: Tensor,
+        options: Tensor,
+        labels: tuple[str, ...],
+        own: Tensor,
+        missing: list[int],
+    ) -> Choice:
+        allowed = torch.ones(len(own), len(options), dtype=torch.bool)
+        allowed[:, missing] = False
+        ranges = self.constraints.ranges
+        for column, given in ranges.items() if isinstance(ranges, Mapping) else ():
+            if self._is_it(column, name):
+                allowed &= torch.tensor(_among(given, labels, name))
+        for column, way in self.constraints.monotone.items():
+            if self._is_it(column, name):
+                self._check_ordered(name)
+                place = torch.arange(len(options))
+                allowed &= place >= own[:, None] if way == "increase" else place <= own[:, None]
+        allowed[torch.isin(own, torch.tensor(missing, dtype=torch.long))] = False
+        return Choice(
+            name=name, columns=columns, options=options, labels=labels, allowed=allowed, own=own
+        )
+
+    def _is_missing(self, choice: Choice) -> Tensor:
+        """The inputs that have no category there, of shape (sample,)."""
+        return torch.tensor([choice.labels[i] == "missing" for i in choice.own.tolist()])
+
+    def _is_it(self, column: Any, name: str) -> bool:
+        """Whether a name, or a number, is that of a choice."""
+        if column == name:
+            return True
+        if isinstance(column, str) and column in self.columns.groups:
+            return False
+        return self.table.names[self.columns.place(column, "ranges")] == name
+
+    def _check_ordered(self, name: str) -> None:
+        schema = self.table.schema
+        if name in self.columns.groups or schema is None:
+            ordered = False
+        else:
+            place = self.table.names.index(name)
+            ordered = schema.ordered[place] or schema.dtypes[place] == "bool"
+        if not ordered:
+            raise InputError(
+                "`monotone` must name columns of numbers, or of ordered categories",
+                found=f"{name!r}, whose categories have no order",
+                hint=f"Name what it may become: ranges={{{name!r}: [...]}}.",
+            )
+
+    def _problems(
+        self,
+        low: Tensor,
+        high: Tensor,
+        stay: Tensor,
+        immutable: Tensor,
+        fixed: Tensor,
+        choices: Sequence[Choice],
+        chosen: Tensor,
+    ) -> tuple[str, ...]:
+        """What no row can hold to, one sentence for each input; empty where there is none."""
+        stuck = ~stay & (immutable | (low > high)) & ~chosen
+        said = ["" for _ in range(len(stuck))]
+        for row, element in stuck.nonzero().tolist():
+            name = self.table.names[element] if self.table.names else f"element {element}"
+            value = float(self.table.rows[row, element])
+            why = "is immutable" if immutable[row, element] else "can go to no value that is both"
+            said[row] = said[row] or f"{name} is {value:.6g}, out of its range, and {why}"
+        for choice in choices:
+            none = ~choice.allowed.any(1) & ~self._is_missing(choice)
+            for row in none.nonzero().flatten().tolist():
+                label = choice.labels[int(choice.own[row])]
+                said[row] = said[row] or f"{choice.name} is {label}, and no category is allowed"
+        free = (~fixed & (low < high) & ~chosen).any(1)
+        for choice in choices:
+            free |= choice.allowed.sum(1) > 1
+        start = "its columns" if self.table.names else "its elements"
+        return tuple(
+            each or ("" if moves else f"none of {start} may change")
+            for each, moves in zip(said, free.tolist(), strict=True)
+        )
+
+
+def _pair(given: Any, what: str) -> tuple[float, float]:
+    """A lower and an upper bound."""
+    pair = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else []
+    numbers = [-math.inf, math.inf]
+    good = len(pair) == 2 and all(
+        each is None or (isinstance(each, int | float) and not math.isnan(each)) for each in pair
+    )
+    if good:
+        numbers = [
+            none if each is None else float(each) for each, none in zip(pair, numbers, strict=True)
+        ]
+    if not good or numbers[0] > numbers[1]:
+        raise InputError(
+            f"`{what}` must be a lower and an upper bound",
+            got=given,
+            hint="With None where there is no bound: (0, None).",
+        )
+    return numbers[0], numbers[1]
+
+
+def _among(given: Any, labels: tuple[str, ...], name: str) -> list[bool]:
+    """Which categories are named."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        raise InputError(f"`ranges[{name!r}]` must be a list of categories", found=show(given))
+    wanted = list(map(str, given))
+    for each in wanted:
+        if each not in labels:
+            raise UnknownNameError(f"A category that `ranges[{name!r}]` names", each, labels)
+    return [label in wanted for label in labels]
+
+
+def _short(names: list[str]) -> tuple[str, ...]:
+    """Names without what they all begin with, up to a sign that ends it."""
+    ends = [i + 1 for i, sign in enumerate(names[0]) if sign in "_=:.- "]
+    cut = max([i for i in ends if all(name[:i] == names[0][:i] for name in names)], default=0)
+    return tuple(name[cut:] or name for name in names)
+
+
+def _extremes(data: Tensor) -> tuple[Tensor, Tensor]:
+    """The least and the largest number of each column that are not missing."""
+    return data.nan_to_num(torch.inf).amin(0), data.nan_to_num(-torch.inf).amax(0)
+
+
+def _on_grid(low: Tensor, high: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+    """Bounds moved inward to multiples of the steps."""
+    grid = torch.where(steps > 0, steps, 1.0)
+    up, down = (low / grid - 1e-9).ceil() * grid, (high / grid + 1e-9).floor() * grid
+    return torch.where(steps > 0, up, low), torch.where(steps > 0, down, high)
+
+
+def _inward(bound: Tensor, dtype: torch.dtype, *, up: bool) -> Tensor:
+    """The nearest number of a coarse type that is not beyond a bound."""
+    near = bound.to(dtype)
+    beyond = near.double() < bound if up else near.double() > bound
+    side = torch.full_like(near, torch.inf if up else -torch.inf)
+    return torch.where(beyond, torch.nextafter(near, side), near).double()

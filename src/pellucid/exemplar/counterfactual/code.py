@@ -1,0 +1,119 @@
+"""Search in the codes of a generator: only what it can make is an answer."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import InputError, show
+from pellucid.exemplar.counterfactual.build import Table
+from pellucid.exemplar.counterfactual.take import Taken, flat
+from pellucid.structure import Inputs
+
+Generator = Callable[[Tensor], Tensor]
+# Steps of the search for the code of an input, and their size.
+STEPS, RATE = 300, 0.05
+
+
+def take_code(
+    model: Any,
+    inputs: Any,
+    target: Any,
+    generator: Generator,
+    code: Any,
+    prior: float,
+    others: tuple[Any, ...],
+) -> Taken:
+    """The model of codes, and the codes of the inputs as the rows that are changed."""
+    if not isinstance(inputs, Tensor):
+        raise InputError("`inputs` must be a tensor, as the generator makes one", got=inputs)
+    if any(each is not None for each in others):
+        raise InputError(
+            "`data`, `scaling`, `names` and `constraints` must be left out with a `generator`",
+            found=", ".join(show(each) for each in others if each is not None),
+            hint="What the generator makes is what holds there; `prior` keeps codes likely.",
+        )
+    start = _codes(generator, inputs, code)
+    made = _made(generator, start, inputs)
+    error = float((made - inputs).square().mean().sqrt())
+
+    def decode(rows: Tensor) -> Tensor:
+        codes = rows.reshape(-1, *start.shape[1:]).to(start)
+        return generator(codes).to(inputs)
+
+    return Taken(
+        model=model,
+        inputs=Inputs.of(inputs),
+        target=target,
+        # The squares of both distances have their least sum about here.
+        table=Table(
+            rows=flat(start) / (1 + prior),
+            shape=tuple(start.shape[1:]),
+            dtypes=(str(start.dtype),),
+        ),
+        write=lambda rows, samples: _written(decode, rows),
+        reread=None,
+        decode=decode,
+        notes=(
+            f"Answers are made of codes; those of the inputs themselves make them with a root mean "
+            f"square error of {error:.3g}.",
+        ),
+    )
+
+
+def _written(decode: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+    with torch.no_grad():
+        return decode(rows)
+
+
+def _made(generator: Generator, codes: Tensor, inputs: Tensor) -> Tensor:
+    """What the generator makes of codes, if that is like the inputs."""
+    with torch.no_grad():
+        made = generator(codes)
+    if not isinstance(made, Tensor) or made.shape != inputs.shape:
+        raise InputError(
+            f"The generator must make inputs of shape {list(inputs.shape)}",
+            found=f"{show(made)} for codes {show(codes)}",
+        )
+    return made
+
+
+def _codes(generator: Generator, inputs: Tensor, code: Any) -> Tensor:
+    """The codes of the inputs: given, made by an encoder, or sought from zero."""
+    code = getattr(generator, "encode", None) if code is None else code
+    if isinstance(code, Tensor):
+        found = code
+    elif callable(code):
+        with torch.no_grad():
+            found = code(inputs)
+    elif code is not None:
+        size = (code,) if isinstance(code, int) else tuple(code)
+        found = _sought(generator, inputs, size)
+    else:
+        raise InputError(
+            "`code` must say what the codes of the inputs are",
+            found="none, and a generator without `encode`",
+            hint="Give the codes (sample, ...), a callable that makes them of inputs, or the size "
+            "of one, as in code=16.",
+        )
+    if not isinstance(found, Tensor) or found.ndim < 2 or len(found) != len(inputs):
+        raise InputError(
+            f"There must be one code for each of the {len(inputs)} inputs", found=show(found)
+        )
+    return found.detach()
+
+
+def _sought(generator: Generator, inputs: Tensor, size: tuple[int, ...]) -> Tensor:
+    """The codes whose inputs are nearest, by gradient steps from zero."""
+    with torch.inference_mode(False), torch.enable_grad():
+        codes = inputs.new_zeros(len(inputs), *size)
+        _made(generator, codes, inputs)
+        codes.requires_grad_()
+        wanted = inputs.detach().clone()
+        steps = torch.optim.Adam([codes], lr=RATE)
+        for _ in range(STEPS):
+            error = (generator(codes) - wanted).square().flatten(1).sum(1).sum()
+            (codes.grad,) = torch.autograd.grad(error, codes)
+            steps.step()
+    return codes.detach()

@@ -1,0 +1,230 @@
+"""What a user has, taken apart: the model on tensors, rows of numbers, and the way back."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pellucid.border import Schema, asked
+from pellucid.border.models import Called
+from pellucid.border.tables import encode_array, encode_frame, of_frames
+from pellucid.errors import InputError, show
+from pellucid.exemplar.counterfactual.build import Table
+from pellucid.exemplar.counterfactual.scaling import Scaling
+from pellucid.structure import Inputs
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Taken:
+    """A model on tensors, its inputs as it gets them, and what they are as rows of numbers.
+
+    `decode` makes what the model is called with of rows (row, element). `write` makes what the user
+    has (a frame, an array, a tensor) of rows and the number of the input that each is for; `reread`
+    takes that for rows again. What is `called` has no gradient.
+    """
+
+    model: Callable[..., Any]
+    inputs: Inputs
+    target: Any
+    table: Table
+    decode: Callable[[Tensor], Tensor]
+    write: Callable[[Tensor, list[int]], Any]
+    reread: Callable[[Any], Tensor] | None
+    called: bool = False
+    classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Data:
+    """Data that come in the columns of the inputs, as the border takes those of methods."""
+
+    agnostic: ClassVar[bool] = True
+    name: ClassVar[str] = "counterfactual"
+    data: Any = None
+
+
+def take(
+    model: Any, inputs: Any, data: Any, target: Any, scaling: Any, names: Sequence[str] | None
+) -> Taken:
+    """Take a model and inputs of any kind."""
+    if isinstance(model, nn.Module) and _is_frame(inputs):
+        return _of_module_and_frame(model, inputs, data, target, scaling)
+    question = asked(model, inputs, [_Data(data=data)], [target], 0)  # type: ignore[list-item]
+    leaf = _only(question.inputs)
+    schema = question.inputs.schema
+    if schema is not None and schema.is_text:
+        raise InputError(
+            "`inputs` of a counterfactual must be a table, images or signals",
+            found="texts",
+            hint="Which words carry a decision: pellucid.explain(model, texts, 'kernel_shap').",
+        )
+    given: Any = question.methods[0]
+    rows, shape = flat(leaf), tuple(leaf.shape[1:])
+    titles = tuple(map(str, schema.names)) if schema is not None else ()
+    if len(shape) == 1:
+        titles = _titles(names, titles or tuple(map(str, range(shape[0]))), shape[0])
+    elif names is not None:
+        raise InputError("`names` must be those of the columns of a table", got=names)
+    table = Table(
+        rows=rows,
+        shape=shape,
+        data=_data(given.data, shape),
+        names=titles,
+        dtypes=_dtypes(schema, inputs, leaf),
+        schema=schema if len(shape) == 1 and schema is not None else None,
+    )
+    if schema is None:
+        scale = Scaling.of(scaling, shape, titles)
+    else:
+        _check_unscaled(scaling)
+        scale = Scaling.of(None, shape, titles)
+    write, reread = _ways(schema, inputs, leaf)
+    decode = _decoder(scale, leaf)
+    return Taken(
+        model=question.model,
+        inputs=question.inputs.replace([decode(rows)]),
+        target=question.targets[0],
+        table=table,
+        decode=decode,
+        write=write,
+        reread=reread,
+        called=schema is not None,
+        classes=question.model.schema.classes if isinstance(question.model, Called) else (),
+    )
+
+
+def _of_module_and_frame(
+    model: nn.Module, frame: Any, data: Any, target: Any, scaling: Any
+) -> Taken:
+    """A torch module that gets the columns of a frame as a tensor (sample, feature)."""
+    if data is not None and not _is_frame(data):
+        raise InputError("`data` must be a data frame of the columns of the inputs", got=data)
+    schema = of_frames([frame] if data is None else [frame, data])
+    words = [
+        name
+        for name, categories in zip(schema.names, schema.categories, strict=True)
+        if not set(categories) <= {False, True}
+    ]
+    if words:
+        raise InputError(
+            "A data frame for a torch module must hold numbers",
+            found=f"columns of categories: {words!r}",
+            hint="One-hot them (pandas.get_dummies) and name the groups: Constraints(one_hot=...); "
+            "or pass a function of the frame.",
+        )
+    rows = encode_frame(schema, frame)
+    found = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(0))
+    leaf = rows.to(device=found.device, dtype=found.dtype)
+    names = tuple(map(str, schema.names))
+    write, reread = _ways(schema, frame, rows)
+    decode = _decoder(Scaling.of(scaling, (len(names),), names), leaf)
+    return Taken(
+        model=model,
+        inputs=Inputs.of(decode(rows)),
+        target=target,
+        table=Table(
+            rows=rows,
+            shape=(len(names),),
+            data=None if data is None else encode_frame(schema, data, what="data"),
+            names=names,
+            dtypes=schema.dtypes,
+            schema=schema,
+        ),
+        decode=decode,
+        write=write,
+        reread=reread,
+    )
+
+
+def _decoder(scaling: Scaling, leaf: Tensor) -> Callable[[Tensor], Tensor]:
+    """What makes the tensor that the model is called with of rows (row, element)."""
+    shape, device, dtype = leaf.shape[1:], leaf.device, leaf.dtype
+    return lambda rows: scaling.apply(rows).reshape(-1, *shape).to(device=device, dtype=dtype)
+
+
+def _is_frame(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "columns")
+
+
+def _only(inputs: Inputs) -> Tensor:
+    """The one tensor that there is."""
+    if not isinstance(inputs.tree, Tensor):
+        raise InputError(
+            "`inputs` of a counterfactual must be one tensor, array or data frame",
+            found=f"{len(inputs.leaves)} tensors",
+            hint="Bind the others: lambda x: model(x, other).",
+        )
+    return inputs.leaves[0]
+
+
+def flat(tensor: Tensor) -> Tensor:
+    """A tensor as rows (row, element), in float64."""
+    return tensor.detach().cpu().double().flatten(1)
+
+
+def _data(given: Any, shape: tuple[int, ...]) -> Tensor | None:
+    """Rows of data, flat, of the shape of the inputs."""
+    if given is None:
+        return None
+    if not isinstance(given, Tensor) or tuple(given.shape[1:]) != shape or not len(given):
+        raise InputError(
+            f"`data` must be rows of the shape of a sample, {['row', *shape]}", found=show(given)
+        )
+    return flat(given)
+
+
+def _titles(names: Sequence[str] | None, known: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """Names of columns, given or known."""
+    if names is None:
+        return known
+    found = tuple(map(str, names))
+    if isinstance(names, str) or len(found) != count or len(set(found)) != count:
+        raise InputError(f"`names` must name each of the {count} columns once", got=names)
+    return found
+
+
+def _dtypes(schema: Schema | None, inputs: Any, leaf: Tensor) -> tuple[str, ...]:
+    """The types in which the user gets the numbers of each element."""
+    if schema is None or isinstance(inputs, Tensor):
+        return (str((inputs if isinstance(inputs, Tensor) else leaf).dtype),)
+    return schema.dtypes if len(schema.dtypes) == len(schema.names) else schema.dtypes[:1]
+
+
+def _check_unscaled(scaling: Any) -> None:
+    if scaling is not None:
+        raise InputError(
+            "`scaling` must be left out where the model is no torch module on tensors",
+            found=show(scaling),
+            hint="Such a model scales its columns by itself: a pipeline, or a function.",
+        )
+
+
+def _ways(
+    schema: Schema | None, inputs: Any, leaf: Tensor
+) -> tuple[Callable[[Tensor, list[int]], Any], Callable[[Any], Tensor]]:
+    """The way to what the user has, and back."""
+    shape = leaf.shape[1:]
+    if isinstance(inputs, Tensor):
+
+        def tensor(rows: Tensor, samples: list[int]) -> Tensor:
+            return rows.reshape(-1, *shape).to(device=inputs.device, dtype=inputs.dtype)
+
+        return tensor, flat
+    if schema is not None and schema.layout == "frame":
+
+        def frame(rows: Tensor, samples: list[int]) -> Any:
+            made = schema.decode(rows)
+            made.index = inputs.index[samples]
+            return made
+
+        return frame, lambda made: encode_frame(schema, made)
+    known = schema if schema is not None else Schema(layout="array", dtypes=(str(inputs.dtype),))
+
+    def array(rows: Tensor, samples: list[int]) -> np.ndarray:
+        return known.decode(rows.reshape(-1, *shape).to(leaf.dtype))
+
+    return array, lambda made: flat(encode_array(known, made))

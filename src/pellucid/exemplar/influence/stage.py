@@ -1,0 +1,212 @@
+"""The work at one set of weights: what tests pull at, undone, times what each example pulls at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+import torch
+from torch import Tensor
+
+from pellucid.exemplar.influence import head as heads
+from pellucid.exemplar.influence.data import Labelled
+from pellucid.exemplar.influence.fitted import Fitted
+from pellucid.exemplar.influence.objective import Batch, Objective
+from pellucid.exemplar.influence.result import Convergence
+from pellucid.exemplar.influence.solver import Inverse, Keep, Solved, Solver
+from pellucid.inside import inside
+from pellucid.program import Program
+from pellucid.run.folder import RunFolder
+from pellucid.structure import Inputs
+from pellucid.target import Target
+
+# Training examples whose values are stored together, in a folder.
+STORED = 2048
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Part:
+    """What one stage has found; values are not divided by anything yet."""
+
+    values: Tensor
+    losses: Tensor
+    tested: Tensor
+    convergence: Convergence
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stage:
+    """The work at one set of weights."""
+
+    solver: Solver
+    objective: Objective
+    tested: Labelled | None
+    target: Target | None
+    damping: float | None
+    scale: float
+    what: str
+    place: str = ""
+
+    @cached_property
+    def asked(self) -> tuple[Objective, Labelled | None]:
+        """The objective and the test data: where it can be, of the last layer on its features."""
+        objective, tested = self.objective, self.tested
+        inner = self.target is not None and bool(self.target.layer)
+        head = None if inner else heads.head_of(objective.fitted, objective.data)
+        if head is None:
+            return objective, tested
+        work = (objective.fitted, head)
+        size = objective.batch_size
+        data = heads.features(*work, objective.data, size, "features")
+        alone = replace(objective, fitted=heads.alone(*work), data=data)
+        return alone, tested and heads.features(*work, tested, size, "features to test")
+
+    def keeper(self, store: RunFolder | None) -> Keep:
+        """What is computed once, or found in the folder."""
+
+        def keep(name: str, compute: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+            file = f"{self.place}{name}.safetensors"
+            if store is None:
+                return compute()
+            if not store.has(file):
+                store.write_tensors(file, dict(compute()))
+            return store.tensors(file)
+
+        return keep
+
+    def influence(self, store: RunFolder | None) -> Part:
+        """The values of all training examples for all test examples."""
+        objective, tested = self.asked
+        keep = self.keeper(store)
+        inverse = self.solver.prepare(objective, self.damping, keep)
+        made = keep("solved", lambda: self._solved(inverse, objective, tested))
+        like = objective.theta
+        solved = Solved(made["vectors"].to(like), made["residual"].to(like), int(made["steps"]))
+
+        def work(batch: Batch) -> tuple[Tensor, Tensor]:
+            pulls = inverse.gradients(batch)
+            return solved.vectors @ pulls.T, pulls
+
+        values, losses, slope = self._over_train(objective, keep, work)
+        return Part(
+            values=values,
+            losses=losses,
+            tested=made["tested"].to(like),
+            convergence=Convergence(
+                damping=inverse.damping, steps=solved.steps, residual=solved.residual, slope=slope
+            ),
+        )
+
+    def own(self, store: RunFolder | None) -> Part:
+        """The self-influence of all training examples."""
+        objective, _ = self.asked
+        keep = self.keeper(store)
+        inverse = self.solver.prepare(objective, self.damping, keep)
+
+        def work(batch: Batch) -> tuple[Tensor, Tensor]:
+            return inverse.own(batch).unsqueeze(0), objective.gradients(batch)
+
+        values, losses, slope = self._over_train(objective, keep, work)
+        none = values.new_full((1,), math.nan)
+        convergence = Convergence(damping=inverse.damping, steps=0, residual=none, slope=slope)
+        return Part(values=values[0], losses=losses, tested=losses, convergence=convergence)
+
+    def _solved(
+        self, inverse: Inverse, objective: Objective, tested: Labelled | None
+    ) -> dict[str, Tensor]:
+        """The test gradients, pointing to where the test gets worse, with the curvature undone."""
+        data = tested if tested is not None else objective.data
+        rows = range(0, data.rows, objective.rows)
+        target = self.target
+        parts = []
+        for start in rows:
+            some = range(start, min(start + objective.rows, data.rows))
+            batch = objective.batch(some, data)
+            if target is None:
+                with torch.no_grad():
+                    now = objective.losses(objective.theta, batch.inputs, batch.labels)
+                parts.append((objective.gradients(batch), now))
+            else:
+                pulls, now = _of_target(objective.fitted, batch, target.check_rows(data.rows))
+                parts.append((-pulls, now))
+        found = inverse.solve(torch.cat([pulls for pulls, _ in parts]))
+        return {
+            "vectors": found.vectors,
+            "residual": found.residual,
+            "steps": torch.tensor(found.steps),
+            "tested": torch.cat([now for _, now in parts]),
+        }
+
+    def _over_train(
+        self,
+        objective: Objective,
+        keep: Keep,
+        work: Callable[[Batch], tuple[Tensor, Tensor]],
+    ) -> tuple[Tensor, Tensor, float]:
+        """Values (..., train), losses (train,) and the slope, kept part by part."""
+        total = objective.data.rows
+        done = [
+            keep(f"values-{start}", partial(self._block, objective, start, work))
+            for start in range(0, total, STORED)
+        ]
+        mean = torch.stack([each["pull"] for each in done]).sum(0) / total
+        ends = [mean, mean + (self.damping or 0) * objective.theta.to(mean)]
+        length = float(torch.stack([each["length"] for each in done]).sum()) / total
+        slope = min(float(end.norm()) for end in ends) / length if length else 0.0
+        values = torch.cat([each["values"] for each in done], 1).to(objective.theta)
+        return values, torch.cat([each["losses"] for each in done]).to(objective.theta), slope
+
+    def _block(
+        self, objective: Objective, start: int, work: Callable[[Batch], tuple[Tensor, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Some of the training examples, in batches."""
+        stop = min(start + STORED, objective.data.rows)
+        read = objective.data.read
+        some = Labelled(
+            rows=stop - start,
+            read=lambda rows: read(_moved(rows, start)),
+            mark="",
+        )
+        values, losses = [], []
+        pull, length = torch.zeros_like(objective.theta), torch.zeros_like(objective.theta[0])
+        for batch in replace(objective, data=some).batches(self.what, alone=True):
+            found, pulls = work(batch)
+            values.append(found)
+            with torch.no_grad():
+                losses.append(objective.losses(objective.theta, batch.inputs, batch.labels))
+            pull, length = pull + pulls.sum(0), length + pulls.norm(dim=1).sum()
+        return {
+            "values": torch.cat(values, 1),
+            "losses": torch.cat(losses),
+            "pull": pull,
+            "length": length,
+        }
+
+
+def _moved(rows: Sequence[int], start: int) -> Sequence[int]:
+    """Rows of a part as those of the whole."""
+    if isinstance(rows, range):
+        return range(rows.start + start, rows.stop + start)
+    return [row + start for row in rows]
+
+
+def _of_target(fitted_: Fitted, batch: Batch, target: Target) -> tuple[Tensor, Tensor]:
+    """The gradients of scores (sample, parameter), and the scores (sample,)."""
+    found = [
+        _of_row(fitted_, batch.inputs.select(slice(k, k + 1)), target.select(torch.tensor([row])))
+        for k, row in enumerate(batch.rows)
+    ]
+    return torch.stack([pull for pull, _ in found]), torch.stack([now for _, now in found])
+
+
+def _of_row(fitted_: Fitted, inputs: Inputs, target: Target) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        theta = fitted_.theta.clone().requires_grad_()
+        program = Program(inside(fitted_.function(theta), target.layer))
+        raw, scores = program.run(inputs)
+        output = target.before_softmax(raw, scores)
+        score = target.resolve(output, 1).score(output, raw)[0]
+        (pull,) = torch.autograd.grad(score, theta, allow_unused=True, materialize_grads=True)
+    return pull, score.detach()

@@ -1,0 +1,122 @@
+"""Growing data sets: the loop beside the same by hand, and what picking gains on digits."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from pellucid.errors import InputError, UnknownNameError
+from pellucid.evaluate.retrain import Examples, Trainer
+from pellucid.evaluate.retrain.curves import estimate
+from pellucid.exemplar import choose_to_label, grow
+
+
+def data(seed, samples=60):
+    draw = np.random.default_rng(seed)
+    y = draw.integers(0, 3, samples)
+    return (draw.normal(size=(samples, 2)) + 2 * np.eye(3)[y][:, :2]), y
+
+
+def centers():
+    """The simplest classifier: the class whose mean is nearest."""
+    from sklearn.neighbors import NearestCentroid
+
+    return NearestCentroid()
+
+
+(X, Y), TEST = data(0), data(1)
+
+
+def test_the_loop_is_that_by_hand():
+    found = grow(centers(), X, Y, test=TEST, how="coverage", start=6, step=4, rounds=2, seeds=2)
+    assert found.sizes == (6, 10, 14)
+    for seed in range(2):
+        rows = found.picks["coverage"][seed].tolist()
+        assert len(set(rows)) == 14
+        assert rows[:6] == found.picks["random"][seed, :6].tolist(), "all begin alike"
+        for turn, size in enumerate(found.sizes):
+            model = centers().fit(X[rows[:size]], Y[rows[:size]])
+            right = (model.predict(TEST[0]) == TEST[1]).mean()
+            assert float(found.accuracy["coverage"][seed, turn]) == pytest.approx(right)
+            if turn < 2:
+                left = [i for i in range(60) if i not in rows[:size]]
+                picked = choose_to_label(model, X[rows[:size]], X[left], 4)
+                assert [left[i] for i in picked.index] == rows[size : size + 4]
+    assert found.trainings == 12
+
+
+def test_features_of_the_inputs_need_no_model():
+    options = {"start": 6, "step": 4, "rounds": 1, "seeds": 1}
+    found = grow(centers(), X, Y, test=TEST, features="inputs", **options)
+    rows = found.picks["coverage"][0].tolist()
+    left = [i for i in range(60) if i not in rows[:6]]
+    picked = choose_to_label(None, X[rows[:6]], X[left], 4)
+    assert [left[i] for i in picked.index] == rows[6:]
+
+
+def test_gains_are_paired_and_over_all_rounds():
+    found = grow(centers(), X, Y, test=TEST, how="coverage", start=6, step=4, rounds=2, seeds=3)
+    drops = found.accuracy["coverage"] - found.accuracy["random"]
+    assert found.gain("coverage").mean == pytest.approx(float(drops[:, 1:].mean()))
+    assert found.gain("coverage", 10).mean == pytest.approx(float(drops[:, 1].mean()))
+    wanted = estimate(drops[:, 1:].mean(1).tolist(), 1 / 60 / 12**0.5)
+    assert found.gain("coverage").low == pytest.approx(wanted.low)
+    assert found.gain("random").mean == 0
+    assert len(found.to_frame()) == 6
+    ax = found.plot()
+    assert [line.get_label().partition(" ")[0] for line in ax.get_lines()] == ["coverage", "random"]
+    assert "points over random on average" in repr(found)
+
+
+def test_of_torch_models():
+    x, y = torch.from_numpy(X).float(), torch.from_numpy(Y)
+    test = (torch.from_numpy(TEST[0]).float(), torch.from_numpy(TEST[1]))
+    net = lambda: nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 3))  # noqa: E731
+    trainer, state = Trainer(epochs=2, learning_rate=0.05), torch.get_rng_state()
+    ways = ["uncertainty", "explanation"]
+    options = {"how": ways, "start": 6, "step": 3, "rounds": 1, "fit": trainer, "layer": "1"}
+    found = grow(net, x, y, test=test, seeds=[4], **options)
+    assert list(found.accuracy) == [*ways, "random"]
+    assert torch.equal(state, torch.get_rng_state())
+    again = grow(net, x, y, test=test, seeds=[4], **options)
+    assert all(torch.equal(found.picks[way], again.picks[way]) for way in ways)
+    model = Trainer(epochs=2, learning_rate=0.05, seed=4)(
+        net, Examples(x[found.picks["random"][0]], y[found.picks["random"][0]])
+    )
+    right = (model(test[0]).argmax(1) == test[1]).double().mean()
+    assert found.accuracy["random"][0, 1] == pytest.approx(float(right))
+
+
+def test_what_cannot_be_used():
+    with pytest.raises(
+        InputError, match="must be at most the 60 samples there are; got 50 and 2 x"
+    ):
+        grow(centers(), X, Y, test=TEST, start=50, step=6, rounds=2)
+    with pytest.raises(UnknownNameError, match="Did you mean 'coverage'"):
+        grow(centers(), X, Y, test=TEST, how=["coverages"])
+    with pytest.raises(InputError, match="`model_factory` must make a new model each time"):
+        grow(nn.Linear(2, 3), X, Y, test=TEST)
+    found = grow(centers(), X, Y, test=TEST, start=6, step=4, rounds=1, seeds=1)
+    with pytest.raises(UnknownNameError, match="A way to pick must be one that exists"):
+        found.gain("unlike")
+    with pytest.raises(UnknownNameError, match="A size of the data set"):
+        found.gain("coverage", 7)
+
+
+@pytest.mark.slow
+def test_on_digits_coverage_gains_over_random_picks():
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(y))
+    x, y = x[order] / 16, y[order]
+    found = grow(
+        LogisticRegression(max_iter=1000), x[:1200], y[:1200], test=(x[1200:], y[1200:]),
+        how=("coverage", "unlike"), start=20, step=20, rounds=4, seeds=8,
+    )  # fmt: skip
+    gain = found.gain("coverage")
+    assert gain.low > 0, "more accurate than with random picks, beyond chance"
+    assert gain.mean > 0.01
+    # Outliers that are alike teach the same thing twice.
+    assert found.gain("unlike").mean < gain.mean
