@@ -14,8 +14,8 @@ SOURCE = Path(pl.__file__).parent
 
 # From the top to the bottom: a module imports, when it is loaded, only from lines above its own.
 LAYERS = [
-    ["errors"],
-    ["options", "remarks", "seeding", "bootstrap"],
+    ["errors", "lazy"],
+    ["options", "remarks", "registry", "seeding", "bootstrap"],
     ["structure"],
     ["pooling", "inpainting"],
     ["background"],
@@ -41,13 +41,13 @@ LAYERS = [
     ["inspect"],
     ["exemplar"],
     ["diagnose"],
+    ["survey"],
     ["zoo"],
     ["plot"],
     ["report"],
     ["choices"],
     ["subjects"],
     ["datasets"],
-    ["commands"],
     ["cli"],
     ["__main__"],
     ["pytest_plugin"],

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pellucid.gradient.smooth import SmoothGrad
     from pellucid.gradient.taylor import SimpleTaylor
     from pellucid.inspect.surrogate import Surrogate, fit_surrogate
+    from pellucid.inspect.top import top_examples
     from pellucid.lime import LIME, submodular_pick, sweep_width
     from pellucid.method import Method, compare, explain, methods, register
     from pellucid.perturb.extremal import ExtremalPerturbation
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from pellucid.perturb.rise import RISE
     from pellucid.propagate import rules
     from pellucid.propagate.composites import Composite
-    from pellucid.propagate.concepts import rank_channels, top_examples
+    from pellucid.propagate.concepts import rank_channels
     from pellucid.propagate.deep_taylor import DeepTaylor
     from pellucid.propagate.deeplift import DeepLIFT, DeepSHAP
     from pellucid.propagate.lrp import LRP
@@ -121,7 +122,7 @@ _HOMES = {
     "shapley_interactions": "shapley",
     "submodular_pick": "lime",
     "sweep_width": "lime",
-    "top_examples": "propagate.concepts",
+    "top_examples": "inspect.top",
 }
 _MODULES = {
     "cam": "cam",
