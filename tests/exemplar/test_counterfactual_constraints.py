@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -128,8 +129,11 @@ def search(held: Constraints, seed: int, count: int = 1) -> list[str]:
     table, score = people(24, seed), scorer(seed)
     level = float(np.median(score(table)))
     data = table if seed % 2 else None
+    if data is None and "home" in held.ranges:  # only those that are known are a word
+        homes = [each for each in held.ranges["home"] if each in set(table["home"][:3])]
+        held = replace(held, ranges={**held.ranges, "home": homes})
     found = counterfactual(
-        score, table[:3], threshold=level, data=data, constraints=held, count=count, budget=200
+        score, table[:3], threshold=level, data=data, constraints=held, count=count, budget=130
     )
     assert set(found.status) <= {"found", "not_found"}
     assert all(bool(why) == (each == "not_found")
@@ -141,9 +145,19 @@ def search(held: Constraints, seed: int, count: int = 1) -> list[str]:
     return [each for i, row in pairs for each in broken(table.iloc[i], row, held)]
 
 
-@settings(max_examples=9, deadline=None, suppress_health_check=list(HealthCheck))
-@given(held=constraints(), seed=st.integers(0, 99), count=st.sampled_from([1, 2]))
+ASKED = {"held": constraints(), "seed": st.integers(0, 99), "count": st.sampled_from([1, 2])}
+
+
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@given(**ASKED)
 def test_no_constraint_is_broken(held, seed, count):
+    assert search(held, seed, count) == []
+
+
+@pytest.mark.slow
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(**ASKED)
+def test_no_constraint_is_broken_by_many(held, seed, count):
     assert search(held, seed, count) == []
 
 
@@ -171,10 +185,10 @@ def test_a_projection_that_does_nothing_is_noticed(part, monkeypatch):
         monkeypatch.setattr(space, "holds", lambda self, rows, chain: torch.ones(len(rows)) > 0)
         assert any(search(HELD, seed) for seed in range(1, 12, 2))
     else:
-        assert not any(search(HELD, seed) for seed in range(1, 6, 2))
+        assert not any(search(HELD, seed) for seed in (1, 3))
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 999), low=st.floats(-2, 0), width=st.floats(0, 2))
 def test_no_constraint_is_broken_along_gradients(seed, low, width):
     rows = normal(4, 5, seed=seed).float()
@@ -186,7 +200,7 @@ def test_no_constraint_is_broken_along_gradients(seed, low, width):
         immutable=[0], ranges={1: (low, low + width)}, one_hot=[[5, 6, 7]],
         monotone={2: "increase", 3: "decrease"}, integers=[4],
     )  # fmt: skip
-    found = counterfactual(model, rows, constraints=held, how="gradient", budget=300)
+    found = counterfactual(model, rows, constraints=held, how="gradient", budget=120)
     made, old = found.counterfactuals, rows[found.samples]
     assert torch.equal(made[:, 0], old[:, 0])
     assert ((made[:, 1].double() >= low) & (made[:, 1].double() <= low + width)).all()
@@ -215,6 +229,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "way": ({"monotone": {"age": "up"}}, UnknownNameError, "increase, decrease"),
     "order": ({"monotone": {"home": "increase"}}, InputError, "no order"),
     "category": ({"ranges": {"home": ["rented"]}}, UnknownNameError, "Did you mean 'rent'"),
+    "gap": ({"ranges": {"home": ["missing"]}}, UnknownNameError, "Others are known from rows"),
     "bounds": ({"ranges": {"age": (5, 1)}}, InputError, "a lower and an upper bound"),
     "pair": ({"ranges": {"age": 5}}, InputError, "With None where there is no bound"),
     "step": ({"steps": {"age": 0}}, InputError, "a positive number"),

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from pellucid.errors import InputError, UnknownNameError
-from pellucid.evaluate.retrain import Examples, Trainer
+from pellucid.evaluate.retrain import Examples
 from pellucid.evaluate.retrain.curves import estimate
 from pellucid.exemplar import choose_to_label, grow
 
@@ -41,14 +41,14 @@ def test_the_loop_is_that_by_hand():
             assert float(found.accuracy["coverage"][seed, turn]) == pytest.approx(right)
             if turn < 2:
                 left = [i for i in range(60) if i not in rows[:size]]
-                picked = choose_to_label(model, X[rows[:size]], X[left], 4)
+                picked = choose_to_label(model, X[rows[:size]], X[left], 4, "coverage")
                 assert [left[i] for i in picked.index] == rows[size : size + 4]
     assert found.trainings == 12
 
 
 def test_features_of_the_inputs_need_no_model():
     options = {"start": 6, "step": 4, "rounds": 1, "seeds": 1}
-    found = grow(centers(), X, Y, test=TEST, features="inputs", **options)
+    found = grow(centers(), X, Y, test=TEST, how="coverage", features="inputs", **options)
     rows = found.picks["coverage"][0].tolist()
     left = [i for i in range(60) if i not in rows[:6]]
     picked = choose_to_label(None, X[rows[:6]], X[left], 4)
@@ -69,21 +69,32 @@ def test_gains_are_paired_and_over_all_rounds():
     assert "points over random on average" in repr(found)
 
 
+def solved(factory, examples):
+    """A training without steps: the last layer fits the classes by least squares."""
+    net = factory()
+    with torch.no_grad():
+        hidden = net[:2](examples.inputs)
+        wanted = nn.functional.one_hot(examples.labels, 3).float()
+        net[2].weight.copy_(torch.linalg.lstsq(hidden, wanted, driver="gelsd").solution.T)
+        net[2].bias.zero_()
+    return net
+
+
 def test_of_torch_models():
     x, y = torch.from_numpy(X).float(), torch.from_numpy(Y)
     test = (torch.from_numpy(TEST[0]).float(), torch.from_numpy(TEST[1]))
     net = lambda: nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 3))  # noqa: E731
-    trainer, state = Trainer(epochs=2, learning_rate=0.05), torch.get_rng_state()
-    ways = ["uncertainty", "explanation"]
-    options = {"how": ways, "start": 6, "step": 3, "rounds": 1, "fit": trainer, "layer": "1"}
+    state, ways = torch.get_rng_state(), ["diverse", "uncertainty", "explanation"]
+    options = {"how": ways, "start": 6, "step": 3, "rounds": 1, "fit": solved, "layer": "1"}
     found = grow(net, x, y, test=test, seeds=[4], **options)
     assert list(found.accuracy) == [*ways, "random"]
     assert torch.equal(state, torch.get_rng_state())
     again = grow(net, x, y, test=test, seeds=[4], **options)
     assert all(torch.equal(found.picks[way], again.picks[way]) for way in ways)
-    model = Trainer(epochs=2, learning_rate=0.05, seed=4)(
-        net, Examples(x[found.picks["random"][0]], y[found.picks["random"][0]])
-    )
+    kept = found.picks["random"][0]
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        model = solved(net, Examples(x[kept], y[kept]))
     right = (model(test[0]).argmax(1) == test[1]).double().mean()
     assert found.accuracy["random"][0, 1] == pytest.approx(float(right))
 
@@ -95,9 +106,11 @@ def test_what_cannot_be_used():
         grow(centers(), X, Y, test=TEST, start=50, step=6, rounds=2)
     with pytest.raises(UnknownNameError, match="Did you mean 'coverage'"):
         grow(centers(), X, Y, test=TEST, how=["coverages"])
+    with pytest.raises(InputError, match="`seeds` must be their number, or at least one"):
+        grow(centers(), X, Y, test=TEST, seeds=[])
     with pytest.raises(InputError, match="`model_factory` must make a new model each time"):
         grow(nn.Linear(2, 3), X, Y, test=TEST)
-    found = grow(centers(), X, Y, test=TEST, start=6, step=4, rounds=1, seeds=1)
+    found = grow(centers(), X, Y, test=TEST, how="coverage", start=6, step=4, rounds=1, seeds=1)
     with pytest.raises(UnknownNameError, match="A way to pick must be one that exists"):
         found.gain("unlike")
     with pytest.raises(UnknownNameError, match="A size of the data set"):
@@ -105,7 +118,7 @@ def test_what_cannot_be_used():
 
 
 @pytest.mark.slow
-def test_on_digits_coverage_gains_over_random_picks():
+def test_on_digits_what_is_uncertain_and_diverse_gains_over_random_picks():
     from sklearn.datasets import load_digits
 
     x, y = load_digits(return_X_y=True)
@@ -113,10 +126,14 @@ def test_on_digits_coverage_gains_over_random_picks():
     x, y = x[order] / 16, y[order]
     found = grow(
         LogisticRegression(max_iter=1000), x[:1200], y[:1200], test=(x[1200:], y[1200:]),
-        how=("coverage", "unlike"), start=20, step=20, rounds=4, seeds=8,
+        how=("diverse", "coverage", "unlike", "uncertainty"), features="inputs",
+        start=20, step=20, rounds=4, seeds=8,
     )  # fmt: skip
     gain = found.gain("coverage")
     assert gain.low > 0, "more accurate than with random picks, beyond chance"
-    assert gain.mean > 0.01
+    assert found.gain("diverse").low > 0.02
+    assert found.gain("diverse").mean > gain.mean
+    # What a young model mixes up teaches it little.
+    assert found.gain("uncertainty").high < 0
     # Outliers that are alike teach the same thing twice.
     assert found.gain("unlike").mean < gain.mean

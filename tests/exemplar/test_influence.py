@@ -717,7 +717,7 @@ def mutated(found, change):
 
 MUTANTS = {
     "solutions a little too long": (
-        exact.Factored, "_solved", lambda v: 1.001 * v,
+        exact.Factored, "undone", lambda v: 1.001 * v,
         test_influence_functions_leave_out_the_leverage,
     ),
     "no leverage": (

@@ -1,7 +1,6 @@
 """What is published of influence, measured again on digits, against training again."""
 
 import gzip
-import math
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pellucid.exemplar import EKFAC, LiSSA, influence, self_influence
+from pellucid.exemplar import EKFAC, Exact, LiSSA, influence, self_influence
 from pellucid.zoo.package import find_file
 
 DECAY = 0.01
@@ -113,10 +112,11 @@ def test_wrong_labels_are_found_three_times_as_fast(how):
 
 
 def test_ekfac_against_the_whole_gauss_newton_of_a_network():
-    """Grosse et al. (2023), figure 4: near the solution by conjugate gradients, and nearer than
-    plain products of gradients."""
-    from pellucid.exemplar import CG
+    """Grosse et al. (2023), figure 4: nearer the solution than plain products of gradients.
 
+    What is left is its approximation: it is near the curvature of each layer alone, written out
+    (a correlation of 0.84), whose own correlation with the whole is 0.87; together 0.61.
+    """
     x, y, tests, wanted = (each[::10] for each in digits())
     torch.manual_seed(0)
     net = nn.Sequential(
@@ -131,16 +131,17 @@ def test_ekfac_against_the_whole_gauss_newton_of_a_network():
             step.step()
     asked = {"train": (x, y), "test": (tests[:6], wanted[:6]), "damping": 0.01}
     net.eval()
-    whole = influence(
-        net, how=CG(curvature="gauss_newton", tolerance=1e-3), parameters="all", **asked
-    )
-    near = influence(net, how=EKFAC(draws="all"), **asked)
-    drawn = influence(net, how="ekfac", **asked)
-    plain = influence(net, how="tracin", **{**asked, "damping": None})
-    found = [
-        np.mean([correlation(each.values[t], whole.values[t]) for t in range(6)])
-        for each in (near, drawn, plain)
-    ]
-    assert not any(map(math.isnan, found))
-    assert min(found[:2]) > 0.5
-    assert min(found[:2]) > found[2] + 0.1
+    gauss_newton = Exact(curvature="gauss_newton")
+    whole = influence(net, how=gauss_newton, parameters="all", **asked).values
+    layers = sum(influence(net, how=gauss_newton, parameters=k, **asked).values for k in "035")
+    near = influence(net, how=EKFAC(draws="all"), **asked).values
+    drawn = influence(net, how="ekfac", **asked).values
+    plain = influence(net, how="tracin", **{**asked, "damping": None}).values
+
+    def alike(found: Tensor, other: Tensor) -> float:
+        return float(np.mean([correlation(found[t], other[t]) for t in range(6)]))
+
+    assert alike(layers, whole) > 0.8
+    for found in (near, drawn):
+        assert alike(found, layers) > 0.75
+        assert alike(found, whole) > max(0.5, alike(plain, whole) + 0.1)

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import entropy
@@ -9,7 +10,7 @@ from torch import nn
 
 import pellucid as pl
 from pellucid.errors import InputError, UnknownNameError
-from pellucid.exemplar import coverage
+from pellucid.exemplar import coverage, uncertainty
 from pellucid.exemplar.labelling import choose_to_label
 from pellucid.inspect import distances
 
@@ -98,6 +99,74 @@ def test_uncertain_samples_have_the_largest_entropy():
         torch.testing.assert_close(found.score, slow[found.index])
 
 
+def test_small_margins():
+    torch.manual_seed(0)
+    model, x = nn.Linear(3, 4).double(), points(1, 20)
+    with torch.no_grad():
+        best = model(x).softmax(1).sort(1, descending=True).values
+    slow = 1 - (best[:, 0] - best[:, 1])
+    found = choose_to_label(model, points(2, 4), x, 5, "margin")
+    assert found.index.tolist() == slow.argsort(descending=True)[:5].tolist()
+    torch.testing.assert_close(found.score, slow[found.index])
+
+
+def check_diverse():
+    """Four heaps between two classes, of which the most uncertain lie in one: one from each."""
+    heaps = torch.tensor([[0.0, 0.0], [0.3, 9.0], [0.3, -9.0], [0.3, 18.0]]).double()
+    x = torch.cat([points(i, 10, 2) * 0.01 + heap for i, heap in enumerate(heaps)])
+    sure = torch.cat([points(9, 40, 2) + torch.tensor([40.0, 0.0])] * 1)
+    model = nn.Linear(2, 1).double()
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, 0.0]]))
+        model.bias.zero_()
+    data = torch.cat([sure, x])
+    found = choose_to_label(model, x[:1], data, 4, features="inputs")
+    assert found.how == "diverse", "where there is a model"
+    assert sorted((found.index - 40).div(10, rounding_mode="floor").tolist()) == [0, 1, 2, 3]
+    slow = 1 - (2 * model(data).sigmoid() - 1).abs().flatten()
+    torch.testing.assert_close(found.score, slow[found.index].detach())
+    assert found.score.tolist() == sorted(found.score.tolist(), reverse=True)
+    plain = choose_to_label(model, x[:1], data, 4, "margin")
+    assert all(40 <= row < 50 for row in plain.index), "margins alone take one heap"
+
+
+def test_diverse_picks_are_uncertain_and_unlike_each_other():
+    check_diverse()
+
+
+@pytest.mark.parametrize("name", ["doubts", "centers"])
+def test_broken_diversity_is_noticed(name, monkeypatch):
+    broken = {
+        "doubts": lambda scores: -_DOUBTS(scores),
+        "centers": lambda x, count, seed, weights: x[:count],
+    }
+    monkeypatch.setattr(uncertainty, name, broken[name])
+    with pytest.raises(AssertionError):
+        check_diverse()
+
+
+_DOUBTS = uncertainty.doubts
+
+
+def test_what_is_chosen_where_nothing_is_said():
+    x = points(0, 30)
+    assert choose_to_label(None, x[:3], x, 2).how == "coverage"
+    assert choose_to_label(nn.Linear(3, 2).double(), x[:3], x, 2).how == "diverse"
+    maps = nn.Sequential(nn.Linear(3, 8), nn.Unflatten(1, (2, 2, 2))).double()
+    assert choose_to_label(maps, x[:3], x, 2).how == "coverage", "it has no scores of classes"
+    first = choose_to_label(nn.Linear(3, 2).double(), x[:3], x, 30)
+    assert sorted(first.index.tolist()) == list(range(30))
+
+
+def test_explanations_of_what_comes_in_batches():
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(3, 6), nn.ReLU(), nn.Linear(6, 2)).double(), points(1, 15)
+    wanted = choose_to_label(net, x[:5], x, 4, "explanation").index.tolist()
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, torch.arange(15)), 4)
+    for data in (loader, (x, torch.arange(15)), [x[:9], x[9:]]):
+        assert choose_to_label(net, x[:5], data, 4, "explanation").index.tolist() == wanted
+
+
 def test_those_unlike_the_labelled_ones():
     labelled, x = points(0, 8), points(1, 20)
     far = torch.cdist(x, labelled).sort(1).values[:, :5].mean(1)
@@ -142,6 +211,11 @@ def test_what_cannot_be_used():
         choose_to_label(None, None, x, 2, "unlike")
     with pytest.raises(InputError, match="There must be a model to be explained"):
         choose_to_label(None, x, x, 2, "explanation")
+    with pytest.raises(InputError, match="must be less sure of some .* of 0 and 1 alone for 6"):
+        choose_to_label(lambda rows: np.eye(2)[(rows[:, 0] > 0).astype(int)], None, x.numpy(), 2,
+                        "margin")  # fmt: skip
+    with pytest.raises(InputError, match='`layer` must be left out with features="inputs"'):
+        choose_to_label(nn.Linear(3, 2).double(), x, x, 2, features="inputs", layer="0")
 
 
 def test_pictures_of_what_each_adds():

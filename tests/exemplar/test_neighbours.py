@@ -76,6 +76,22 @@ def test_the_class_is_what_the_model_says():
     assert net[0].weight.grad is None
 
 
+def test_copies_are_at_no_distance():
+    known = data() * 1e4 + 1e7
+    found = neighbours(None, known[:3], torch.cat([known, known[:1]]), k=2, labels=[0] * 30 + [1],
+                       classes=[0] * 3)  # fmt: skip
+    assert found.nearest.distance[:, 0].tolist() == [0, 0, 0]
+    assert float(found.margin[0]) == 1, "as near to one class as to the other"
+
+
+def test_labels_that_come_with_the_inputs():
+    x, labels = data(), [i % 2 for i in range(30)]
+    found = neighbours(None, (x[:4], torch.tensor(labels[:4])), (x, torch.tensor(labels)), k=2)
+    assert found.classes == (0, 1, 0, 1)
+    with pytest.raises(InputError, match="must both be numbers, or both words; got"):
+        neighbours(None, x[:1], x, labels=labels, classes=["a"])
+
+
 def test_where_there_are_fewer_than_wanted():
     found = neighbours(None, data(1, 1), data(0, 6), labels=[0, 0, 1, 1, 1, 1], classes=[0], k=3)
     assert (found.same.index >= 0).sum() == 2

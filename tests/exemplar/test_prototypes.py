@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -68,6 +69,7 @@ def slow_criticisms(kernel, chosen, count, side):
     C = []
     for _ in range(count):
         free = [i for i in range(len(K)) if i not in C and i not in chosen.rows]
+        free = [i for i in free if far[i] > 1e-10] or free
         C.append(
             max(free, key=lambda i: far[i] + np.linalg.slogdet(K[np.ix_([*C, i], [*C, i])])[1])
         )
@@ -241,17 +243,44 @@ def test_criticisms_of_what_has_too_few_prototypes():
     x, lone = torch.randn(30, 2, generator=torch.Generator().manual_seed(0)), torch.ones(1, 2) * 3
     data = torch.cat([x, lone])
     missing = prototypes(data, count=2, criticisms=1, diversity=0, side="missing")
-    assert float(missing.witness[0]) > 0
-    both = prototypes(data, count=2, criticisms=1, diversity=0)
+    for diversity in (1, 9):
+        found = prototypes(data, count=2, criticisms=5, diversity=diversity)
+        assert bool((found.witness > 0).all())
+        assert not found.notes
+    assert (
+        missing.criticisms.tolist() == prototypes(data, count=2, criticisms=1).criticisms.tolist()
+    )
+    both = prototypes(data, count=2, criticisms=1, diversity=0, side="both")
     assert abs(float(both.witness[0])) >= float(missing.witness[0])
+
+
+def test_the_size_of_the_witness_takes_what_looks_typical():
+    """Why `side` is not the one of the paper: few prototypes weigh too much where they are."""
+    x = torch.cat([points(0, 40), points(1, 6) * 0.1 + 4])
+    near = {}
+    for side in ("missing", "both"):
+        found = prototypes(x, count=1, criticisms=1, side=side, gamma=0.5)
+        near[side] = float(torch.cdist(x[found.criticisms], x[found.index]).min())
+    assert near["missing"] > 4, "among those far off"
+    assert near["both"] < 0.5, "next to the prototype"
+
+
+def test_labels_of_several_kinds_have_an_order():
+    labels = np.array(["b", 1, "a"] * 10, dtype=object)
+    assert list(prototypes(points(0, 30), labels=labels, count=1).mmd) == [1, "a", "b"]
 
 
 def test_copies_are_no_criticisms():
     x = torch.tensor([[0.0]] * 6 + [[1.0]] * 6)
-    found = prototypes(x, count=2, criticisms=3)
+    found = prototypes(x, count=2, criticisms=3, side="both")
     assert sorted(x[found.index].flatten().tolist()) == [0, 1]
     assert len(found.criticisms) == 2, "one of each, for a third is a copy"
     assert any("copies" in note for note in found.notes)
+    assert "lack no prototypes" in prototypes(x, count=2, criticisms=1).notes[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows = prototypes(x, count=4, criticisms=0, how="kmedoids").index.tolist()
+    assert len(set(rows)) == 4
     dash = prototypes(x, count=4, criticisms=0, how="protodash")
     assert len(dash) == 2
     assert any("no other gets a weight" in note for note in dash.notes)
@@ -279,7 +308,7 @@ def test_what_cannot_be_used():
     with pytest.raises(InputError, match="`gamma` must be a number above 0"):
         prototypes(x, gamma=0)
     with pytest.raises(InputError, match="The prototypes must be at hand to be drawn"):
-        prototypes([x]).plot()
+        prototypes(iter([x])).plot()
 
 
 def test_pictures_of_them():
@@ -288,6 +317,18 @@ def test_pictures_of_them():
     assert len(figure.axes) == 4, "of two classes one prototype and one criticism"
     flat = prototypes(x.flatten(1), count=2, criticisms=0)
     drawn = flat.plot(pictures=lambda row: row.reshape(4, 4), dark=True)
+    assert [len(ax.images) for ax in drawn.axes] == [1, 1]
+
+
+def test_samples_of_several_tensors_are_drawn_as_pictures_or_words():
+    data = {"ids": torch.randint(9, (12, 5)), "x": torch.rand(12, 3)}
+    found = prototypes(data, count=2, criticisms=0)
+    with pytest.raises(InputError, match="`pictures` must say how a sample of several tensors"):
+        found.plot()
+    said = found.plot(pictures=lambda inputs: " ".join(map(str, inputs["ids"][0].tolist())))
+    words = [ax.texts[0].get_text() for ax in said.axes]
+    assert words == [" ".join(map(str, data["ids"][i].tolist())) for i in found.index]
+    drawn = found.plot(pictures=lambda inputs: inputs["x"])
     assert [len(ax.images) for ax in drawn.axes] == [1, 1]
 
 

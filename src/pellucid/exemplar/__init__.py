@@ -9,7 +9,7 @@ from pellucid.lazy import lazily
 if TYPE_CHECKING:
     from pellucid.exemplar.counterfactual import Constraints, Counterfactuals, counterfactual
     from pellucid.exemplar.growing import Growth, grow
-    from pellucid.exemplar.influence import (  # type: ignore[no-redef]
+    from pellucid.exemplar.influence import (
         CG,
         EKFAC,
         Checkpoint,
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
         Representer,
         SelfInfluence,
         TracIn,
-        influence,
         self_influence,
     )
+    from pellucid.exemplar.influence.influence import influence
     from pellucid.exemplar.labelling import Picks, choose_to_label
     from pellucid.exemplar.neighbours import Neighbours, neighbours
     from pellucid.exemplar.prototypes import Prototypes, prototypes

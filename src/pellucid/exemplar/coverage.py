@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from pellucid.batching import wide
 from pellucid.inspect.distances import blocks, nearest
 
 
@@ -15,10 +16,8 @@ def distance_to(labelled: Tensor, samples: Tensor) -> Tensor:
 
 def closer(far: Tensor, samples: Tensor, row: int) -> Tensor:
     """Distances (sample,) to the nearest, once a sample is among the labelled ones."""
-    found = torch.cat([block for _, block in blocks(samples, samples[row : row + 1])])
-    near = torch.minimum(far, found[:, 0].sqrt())
-    near[row] = 0
-    return near
+    moved = samples.to(wide(samples)) - samples[row]
+    return torch.minimum(far, moved.square().sum(1).sqrt())
 
 
 def middle(samples: Tensor) -> int:

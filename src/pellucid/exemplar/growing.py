@@ -1,8 +1,9 @@
 """Growing a data set: label, train, pick, and what picking gains over chance."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from pellucid.evaluate.retrain.chance import chance
 from pellucid.evaluate.retrain.curves import Estimate, estimate
 from pellucid.evaluate.retrain.data import Examples, Taken, packed
 from pellucid.evaluate.retrain.trainer import EstimatorFit, Fit, Trainer, factory_of, fit_of
-from pellucid.exemplar.labelling import WAYS, drawn, picked
+from pellucid.exemplar.labelling import WAYS, Space, drawn, picked
 from pellucid.inspect.representation import Pool
 from pellucid.method import Method
 from pellucid.options import one_of, whole
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 RANDOM = "random"
-# Ways that need distances alone, so that they can do without a model.
-DISTANT = ("coverage", "unlike")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,13 +115,13 @@ def grow(
     labels: Any,
     *,
     test: tuple[Any, Any],
-    how: str | Sequence[str] = "coverage",
+    how: str | Sequence[str] = "diverse",
     start: int = 20,
     step: int = 20,
     rounds: int = 5,
     seeds: int | Sequence[int] = 5,
     fit: Fit | None = None,
-    features: Literal["model", "inputs"] = "model",
+    features: Space = "model",
     layer: str | None = None,
     method: "str | Method" = "gradient_x_input",
     pool: Pool = "auto",
@@ -136,8 +135,8 @@ def grow(
     with the same `start` samples, trainings of one seed draw the same initial weights, and random
     picks are always measured. `model_factory` makes a new model, torch module or estimator, and
     `fit` trains it: a `Trainer` or any function of the factory and `Examples`. `test` are inputs
-    and labels of other samples. Coverage and unlikeness are those of the `features` that the model
-    of the round has at the `layer`, or of the inputs themselves. The other options are those of
+    and labels of other samples. Distances are those of the `features` that the model of the round
+    has at the `layer`, or of the inputs themselves. The other options are those of
     `choose_to_label`.
 
     >>> from sklearn.linear_model import LogisticRegression
@@ -148,23 +147,21 @@ def grow(
     >>> found.sizes, found.accuracy["uncertainty"].shape
     ((8, 12, 16), torch.Size([2, 3]))
     """
-    ways = _ways(how)
+    ways, numbers = _ways(how), _numbers(seeds)
     factory = factory_of(model_factory)
     data = Taken.of((Examples(inputs, labels), Examples(*test)), sorts=is_estimator(model_factory))
     start, step, rounds = whole(start, "start"), whole(step, "step"), whole(rounds, "rounds")
     _check_sizes(start, step, rounds, len(data.train))
-    numbers = range(whole(seeds, "seeds")) if not isinstance(seeds, Sequence) else seeds
-    options = {"layer": layer, "method": method, "pool": pool, "batch_size": batch_size}
-    plain = one_of(features, "`features` to grow by", ("model", "inputs")) == "inputs"
+    one_of(features, "`features` to grow by", get_args(Space))
+    options = {"features": features, "layer": layer, "method": method, "pool": pool,
+               "batch_size": batch_size}  # fmt: skip
     trainer = fit_of(fit, factory, data.train.inputs)
     runs: dict[str, list[tuple[list[float], list[int]]]] = {way: [] for way in ways}
     with tqdm(total=len(ways) * len(numbers), desc="grow", leave=False, disable=None) as bar:
-        for seed in numbers:
-            for way in ways:
-                own = _reseeded(trainer, seed)
-                run = _Run(data=data, factory=factory, fit=own, seed=seed, plain=plain)
-                runs[way].append(run.all(way, start, step, rounds, options))
-                bar.update()
+        for seed, way in itertools.product(numbers, ways):
+            run = _Run(data=data, factory=factory, fit=_reseeded(trainer, seed), seed=seed)
+            runs[way].append(run.all(way, start, step, rounds, options))
+            bar.update()
     return Growth(
         sizes=tuple(start + step * each for each in range(rounds + 1)),
         accuracy={way: torch.tensor([a for a, _ in found]) for way, found in runs.items()},
@@ -172,6 +169,15 @@ def grow(
         samples=len(data.test),
         trainings=len(ways) * len(numbers) * (rounds + 1),
     )
+
+
+def _numbers(seeds: int | Sequence[int]) -> list[int]:
+    """The seeds themselves, of which there is at least one."""
+    if not isinstance(seeds, Sequence):
+        return list(range(whole(seeds, "seeds")))
+    if not len(seeds):
+        raise InputError("`seeds` must be their number, or at least one of them", got=seeds)
+    return [whole(seed, "seed", least=None) for seed in seeds]
 
 
 def _ways(how: str | Sequence[str]) -> list[str]:
@@ -197,7 +203,6 @@ class _Run:
     factory: Any
     fit: Fit
     seed: int
-    plain: bool
 
     def all(
         self, way: str, start: int, step: int, rounds: int, options: dict[str, Any]
@@ -236,8 +241,6 @@ class _Run:
         if way == RANDOM:
             return left[drawn(len(left), step, seed)].tolist()
         labelled, others = (packed(inputs.select(each)) for each in (torch.tensor(rows), left))
-        if self.plain and way in DISTANT:
-            model, options = None, options | {"layer": None}
         picks = picked(model, labelled, others, step, way, seed=seed, **options)
         return left[picks.rows].tolist()
 

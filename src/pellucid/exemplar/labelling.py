@@ -12,8 +12,11 @@ from torch.nn.functional import normalize
 from pellucid.batching import BatchSize
 from pellucid.errors import InputError
 from pellucid.exemplar.coverage import cover, covered
+from pellucid.exemplar.uncertainty import diverse, doubts, entropies
 from pellucid.inspect.distances import nearest
-from pellucid.inspect.representation import Pool, represent, represented, taken
+from pellucid.inspect.passes import stream
+from pellucid.inspect.representation import Pool, Represented, represented
+from pellucid.inspect.shown import is_table, taken, unpaired
 from pellucid.method import Method, explain, named
 from pellucid.options import one_of, whole
 from pellucid.run.samples import Samples
@@ -25,12 +28,17 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-How: TypeAlias = Literal["coverage", "uncertainty", "unlike", "explanation", "random"]
+How: TypeAlias = Literal[
+    "diverse", "coverage", "margin", "uncertainty", "unlike", "explanation", "random"
+]
 WAYS = get_args(How)
+Space: TypeAlias = Literal["model", "inputs"]
+# Ways that need scores (sample, class) of the model.
+SCORED = ("diverse", "margin", "uncertainty")
 
 # How unlike the labelled samples one is, is its mean distance to so many of them.
 NEAREST = 5
-# So many samples are explained at a time, of which features are kept.
+# So many rows of a table are explained at a time, of which features are kept.
 ROWS = 512
 
 
@@ -90,8 +98,9 @@ def choose_to_label(
     labelled: Any,
     unlabelled: Any,
     count: int,
-    how: How = "coverage",
+    how: How | Literal["auto"] = "auto",
     *,
+    features: Space = "model",
     layer: str | None = None,
     method: "str | Method" = "gradient_x_input",
     pool: Pool = "auto",
@@ -102,32 +111,41 @@ def choose_to_label(
 
     | how | picks |
     |---|---|
+    | `"auto"` | "diverse", where there is a model with scores of classes, or else "coverage" |
+    | `"diverse"` | of the 10 x count smallest margins one from each of `count` groups (k-means) |
     | `"coverage"` | each time the sample farthest from all labelled and picked ones |
+    | `"margin"` | those whose two largest probabilities differ least |
     | `"uncertainty"` | those with the largest entropy of the model's probabilities |
     | `"unlike"` | those with the largest mean distance to the 5 nearest labelled ones |
     | `"explanation"` | as "coverage", where the samples are their explanations, of length one |
     | `"random"` | any, what others have to beat |
 
-    Distances are those of `represent(model, data, layer, pool)`; `model=None` takes the inputs. An
-    explanation is what the `method` says of the predicted class, at the `layer` as sums of its
-    channels, if one is given. `labelled` are inputs, or `None` where nothing has a label.
+    Distances are those of `represent(model, data, layer, pool)`, or with `features="inputs"`, and
+    without a model, of the inputs. An explanation is what the `method` says of the predicted class,
+    at the `layer` as sums of its channels, if one is given. `labelled` are inputs, or `None` where
+    nothing has a label. Coverage goes to outliers first, and entropy to what a young model mixes up
+    anyway: both can teach less than random picks, as `grow` measures.
     Source: Lewis, Gale (1994), A Sequential Algorithm for Training Text Classifiers; Sener,
-    Savarese (2018), Active Learning for Convolutional Neural Networks: A Core-Set Approach.
+    Savarese (2018), Active Learning for Convolutional Neural Networks: A Core-Set Approach;
+    Zhdanov (2019), Diverse Mini-Batch Active Learning.
 
     >>> x = torch.tensor([[1.0], [2.0], [5.0], [9.0]])
     >>> picks = choose_to_label(None, torch.tensor([[0.0]]), x, 2)
     >>> picks.index.tolist(), picks.covered.tolist()
     ([3, 2], [4.25, 1.75, 0.75])
     """
-    one_of(how, "`how` to choose", WAYS)
+    one_of(how, "`how` to choose", ("auto", *WAYS))
+    one_of(features, "`features` to choose by", get_args(Space))
+    if features == "inputs" and layer is not None and how != "explanation":
+        raise InputError('`layer` must be left out with features="inputs"', got=layer)
     found = picked(
-        model, labelled, unlabelled, whole(count, "count"), how, layer=layer, method=method,
-        pool=pool, seed=whole(seed, "seed", least=None), batch_size=batch_size,
+        model, labelled, unlabelled, whole(count, "count"), how, features=features, layer=layer,
+        method=method, pool=pool, seed=whole(seed, "seed", least=None), batch_size=batch_size,
     )  # fmt: skip
     index = torch.tensor(found.rows)
     far, near = _nearest(found.known, found.samples[found.rows])
     return Picks(
-        how=how, index=index, score=found.score.cpu(), nearest=near, distance=far,
+        how=found.how, index=index, score=found.score.cpu(), nearest=near, distance=far,
         covered=covered(found.known, found.samples, found.rows).cpu(),
         inputs=taken(unlabelled, index),
         nearest_inputs=None if labelled is None else taken(labelled, near),
@@ -137,6 +155,7 @@ def choose_to_label(
 class Picked(NamedTuple):
     """The rows to label, what each was picked for, and labelled and other samples as features."""
 
+    how: str
     rows: list[int]
     score: Tensor
     known: Tensor
@@ -150,6 +169,7 @@ def picked(
     count: int,
     how: str,
     *,
+    features: str,
     layer: str | None,
     method: "str | Method",
     pool: Pool,
@@ -160,23 +180,46 @@ def picked(
     scores = None
     if how == "explanation":
         read = _explainer(model, layer, method, batch_size)
-        samples = read(unlabelled)
     else:
-        read = partial(represent, model, layer=layer, pool=pool, batch_size=batch_size)
-        seen = represented(model, unlabelled, layer, pool, batch_size=batch_size)
-        samples, scores = seen.features, seen.scores
-    known = samples.new_zeros(0, samples.shape[1]) if labelled is None else read(labelled)
+        own, place = (model, layer) if features == "model" else (None, None)
+        read = partial(represented, own, layer=place, pool=pool, batch_size=batch_size)
+    seen = read(unlabelled)
+    samples, scores = seen.features, seen.scores
+    if features == "inputs" and model is not None and how in ("auto", *SCORED):
+        scores = represented(model, unlabelled, None, pool, batch_size=batch_size).scores
     if count > len(samples):
         raise InputError(f"`count` must be at most the {len(samples)} samples there are", got=count)
+    known = samples.new_zeros(0, samples.shape[1])
+    if labelled is not None:
+        known = read(labelled).features
+    if how == "auto":
+        how = "coverage" if scores is None else "diverse"
+    rows, score = _ranked(how, scores, model, known, samples, count, seed)
+    return Picked(how, rows, score, known, samples)
+
+
+def _ranked(
+    how: str,
+    scores: Tensor | None,
+    model: Any,
+    known: Tensor,
+    samples: Tensor,
+    count: int,
+    seed: int,
+) -> tuple[list[int], Tensor]:
+    """The rows that are picked, and what each was picked for."""
     if how in ("coverage", "explanation"):
-        rows, score = cover(known, samples, count)
-        return Picked(rows, score, known, samples)
+        return cover(known, samples, count)
     if how == "random":
-        rows = drawn(len(samples), count, seed)
-        return Picked(rows, torch.zeros(count, dtype=torch.float64), known, samples)
-    values = _unlike(known, samples) if how == "unlike" else _uncertain(scores, model)
+        return drawn(len(samples), count, seed), torch.zeros(count, dtype=torch.float64)
+    if how == "diverse":
+        return diverse(_known(scores, model), samples, count, seed)
+    if how == "unlike":
+        values = _unlike(known, samples)
+    else:
+        values = (doubts if how == "margin" else entropies)(_known(scores, model))
     best = values.sort(descending=True, stable=True)
-    return Picked(best.indices[:count].tolist(), best.values[:count], known, samples)
+    return best.indices[:count].tolist(), best.values[:count]
 
 
 def drawn(total: int, count: int, seed: int) -> list[int]:
@@ -185,31 +228,14 @@ def drawn(total: int, count: int, seed: int) -> list[int]:
     return found
 
 
-def _uncertain(scores: Tensor | None, model: Any) -> Tensor:
+def _known(scores: Tensor | None, model: Any) -> Tensor:
     if scores is None:
         raise InputError(
             "A model must return scores (sample, class) to be uncertain",
-            found="no model" if model is None else "something else",
+            found="no model" if model is None else f"something else of {type(model).__name__}",
             hint='Take how="coverage", which needs none.',
         )
-    return entropies(scores)
-
-
-def entropies(scores: Tensor) -> Tensor:
-    """The entropy of the probabilities of scores (sample, class), in nats: (sample,).
-
-    H = -sum_k p_k log p_k,   p = softmax(scores); of one score, of its sigmoid
-
-    >>> entropies(torch.tensor([[0.0, 0.0], [1.0, 0.0]]))
-    tensor([0.6931, 0.5822], dtype=torch.float64)
-    """
-    scores = scores.double()
-    if scores.shape[1] == 1:
-        scores = torch.cat([torch.zeros_like(scores), scores], 1)
-    sums = scores.sum(1)
-    given = bool((scores >= 0).all()) and bool(((sums - 1).abs() < 1e-4).all())
-    chances = scores if given else scores.softmax(1)
-    return -torch.xlogy(chances, chances).sum(1)
+    return scores
 
 
 def _unlike(known: Tensor, samples: Tensor) -> Tensor:
@@ -233,23 +259,28 @@ def _nearest(known: Tensor, picked: Tensor) -> tuple[Tensor, Tensor]:
 
 def _explainer(
     model: Any, layer: str | None, method: "str | Method", batch_size: BatchSize
-) -> Callable[[Any], Tensor]:
+) -> Callable[[Any], Represented]:
     """What makes rows (sample, feature) of length one of explanations."""
     if model is None:
         raise InputError("There must be a model to be explained", got=model)
     chosen = named(method, **({} if layer is None else {"at": layer}))
 
-    def read(data: Any) -> Tensor:
-        samples, found = Samples.of(data), []
-        for start in range(0, samples.rows, ROWS):
-            part = samples.read(start, min(start + ROWS, samples.rows))
-            values = explain(
-                model, part, chosen, batch_size=batch_size, on_incomplete="ignore"
-            ).values
-            if layer is not None:
-                values = channel_sums(values)
-            rows = torch.cat([leaf.flatten(1) for _, leaf in leaves(values)], 1)
-            found.append(normalize(rows.to(torch.promote_types(rows.dtype, torch.float32))))
-        return torch.cat(found)
+    def directions(part: Any) -> Tensor:
+        values = explain(model, part, chosen, batch_size=batch_size, on_incomplete="ignore").values
+        if layer is not None:
+            values = channel_sums(values)
+        rows = torch.cat([leaf.flatten(1) for _, leaf in leaves(values)], 1)
+        return normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)))
+
+    def read(data: Any) -> Represented:
+        data = unpaired(data)[0]
+        if is_table(data):
+            samples = Samples.of(data)
+            starts = range(0, samples.rows, ROWS)
+            found = [directions(samples.read(a, min(a + ROWS, samples.rows))) for a in starts]
+        else:
+            run = lambda start, inputs, labels: directions(inputs.pack(inputs.leaves))  # noqa: E731
+            found = list(stream(data, run, batch_size=batch_size))
+        return Represented(features=torch.cat(found))
 
     return read

@@ -9,16 +9,17 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pellucid.batching import BatchSize, wide
-from pellucid.errors import InputError
-from pellucid.inspect.distances import nearest
+from pellucid.errors import InputError, show
+from pellucid.inspect.distances import Allowed, nearest
+from pellucid.inspect.labels import in_order, label_list
 from pellucid.inspect.representation import (
     Pool,
     Represented,
-    label_list,
+    known_labels,
     predicted_labels,
     represented,
-    taken,
 )
+from pellucid.inspect.shown import taken
 from pellucid.options import one_of, whole
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ class Neighbours:
         """
         if self.same is None or self.other is None:
             return None
-        return self.other.distance[:, 0] / self.same.distance[:, 0]
+        margin = self.other.distance[:, 0] / self.same.distance[:, 0]
+        return margin.nan_to_num(nan=1.0, posinf=torch.inf)  # of two at zero, or none of either
 
     def to_frame(self) -> "pd.DataFrame":
         """One row for each neighbour of each input."""
@@ -123,9 +125,9 @@ def neighbours(
 
     With `labels` of the data there are also the nearest of the same and of other classes. `classes`
     are those of the inputs; by default what the model says: the number of the largest score, where
-    words are classes in the order of the alphabet. `rows` (sample,) are the places of the inputs in
-    the data, where they come from there: no input is then its own neighbour. `model=None` compares
-    the inputs themselves.
+    words are classes in the order of the alphabet; without a model, labels that came with them.
+    `rows` (sample,) are the places of the inputs in the data, where they come from there: no input
+    is then its own neighbour. `model=None` compares the inputs themselves.
     Source: Caruana et al. (1999), Case-Based Explanation of Non-Case-Based Learning Methods.
 
     >>> data = torch.tensor([[0.0], [1.0], [5.0], [6.0]])
@@ -137,20 +139,16 @@ def neighbours(
     one_of(metric, "`metric` of neighbours", ("euclidean", "cosine"))
     read = partial(represented, model, layer=layer, pool=pool, batch_size=batch_size)
     of_inputs, of_data = read(inputs), read(data)
-    labels = of_data.labels if labels is None else labels
+    known = known_labels(labels, of_data, data)
     queries, features = _comparable(of_inputs.features, of_data.features, metric)
-    allowed = _allowed(rows, len(queries), features, k)
-    known = None if labels is None else label_list(labels, len(features))
+    total, places = len(features), _own_rows(rows, len(queries), features, k)
     own = _classes(classes, of_inputs, known, len(queries))
-    same = other = None
-    if known is not None and own is not None:
-        alike = torch.tensor([[a == b for b in known] for a in own]).to(allowed.device)
-        same = _found(queries, features, k, allowed & alike, metric)
-        other = _found(queries, features, k, allowed & ~alike, metric)
+    search = partial(_found, queries, features, k, metric)
+    alike = None if known is None or own is None else _codes(own, known, features.device)
     return Neighbours(
-        nearest=_found(queries, features, k, allowed, metric),
-        same=same,
-        other=other,
+        nearest=search(None if places is None else _Others(total, places)),
+        same=None if alike is None else search(_Others(total, places, alike, same=True)),
+        other=None if alike is None else search(_Others(total, places, alike, same=False)),
         classes=own,
         labels=None if known is None else tuple(known),
         metric=metric,
@@ -173,29 +171,55 @@ def _comparable(queries: Tensor, features: Tensor, metric: str) -> tuple[Tensor,
     )
 
 
-def _found(queries: Tensor, features: Tensor, k: int, allowed: Tensor, metric: str) -> Near:
+def _found(queries: Tensor, features: Tensor, k: int, metric: str, allowed: Allowed | None) -> Near:
     distance, index = nearest(queries, features, k, allowed=allowed)
     if metric == "cosine":  # |a - b|^2 = 2 - 2 cos, of what has length one
         distance = distance**2 / 2
     return Near(index=index.cpu(), distance=distance.cpu())
 
 
-def _allowed(rows: Any, total: int, features: Tensor, k: int) -> Tensor:
-    """Which samples may be neighbours of which inputs: all but the inputs themselves."""
+def _own_rows(rows: Any, total: int, features: Tensor, k: int) -> Tensor | None:
+    """The places of the inputs in the data, if they come from there."""
     most = len(features) - (rows is not None)
     if k > most:
         raise InputError(f"`k` must be at most {most}, the samples there are", got=k)
-    allowed = torch.ones(total, len(features), dtype=torch.bool, device=features.device)
     if rows is None:
-        return allowed
+        return None
     own = torch.as_tensor(rows).long().to(features.device)
     if own.shape != (total,) or not bool(((own >= 0) & (own < len(features))).all()):
         raise InputError(
             f"`rows` must be the places of the {total} inputs in the data, from 0 on",
             found=f"{list(own.shape)} numbers for {len(features)} samples",
         )
-    allowed[torch.arange(total, device=own.device), own] = False
-    return allowed
+    return own
+
+
+def _codes(own: tuple[Any, ...], known: list[Any], device: torch.device) -> tuple[Tensor, Tensor]:
+    """The classes of the inputs and of the data as numbers that are equal where these are."""
+    numbers = {label: place for place, label in enumerate(dict.fromkeys((*own, *known)))}
+    first, second = (torch.tensor([numbers[each] for each in some]) for some in (own, known))
+    return first.to(device), second.to(device)
+
+
+@dataclass(frozen=True, eq=False)
+class _Others:
+    """Which samples may be neighbours: not the inputs themselves, and of their class or not."""
+
+    total: int
+    rows: Tensor | None
+    codes: tuple[Tensor, Tensor] | None = None
+    same: bool = True
+
+    def __call__(self, start: int, count: int) -> Tensor:
+        part = slice(start, start + count)
+        found = torch.ones(count, self.total, dtype=torch.bool)
+        if self.rows is not None:
+            own = self.rows[part, None]
+            found = own != torch.arange(self.total, device=own.device)
+        if self.codes is not None:
+            inputs, data = self.codes
+            found = found.to(data.device) & ((inputs[part, None] == data) == self.same)
+        return found
 
 
 def _classes(
@@ -203,8 +227,17 @@ def _classes(
 ) -> tuple[Any, ...] | None:
     """The classes of the inputs, as they are given or as the model says."""
     if classes is not None:
-        return tuple(label_list(classes, total, "classes"))
+        own = label_list(classes, total, "classes")
+        words, others = ({isinstance(each, str) for each in some} for some in (own, labels or own))
+        if words.isdisjoint(others):
+            raise InputError(
+                "`classes` of inputs and labels of data must both be numbers, or both words",
+                found=f"{show(own)} and {show(in_order(labels or own))}",
+            )
+        return tuple(own)
     found = predicted_labels(seen, labels)
+    if found is None and seen.scores is None and seen.labels is not None:
+        return tuple(label_list(seen.labels, total))
     if found is None and seen.scores is not None and labels is not None:
         raise InputError(
             "`classes` of the inputs must be given where labels are not numbers of classes",

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -12,15 +12,19 @@ from torch import Tensor
 from pellucid.batching import BatchSize
 from pellucid.errors import InputError
 from pellucid.exemplar.kernel import Kernel, usual_gamma
-from pellucid.exemplar.selection import SEARCHES, Chosen, criticize, squared_mmd, witness
-from pellucid.inspect.distances import nearest
-from pellucid.inspect.representation import (
-    Pool,
-    label_list,
-    represent,
-    represented,
-    taken,
+from pellucid.exemplar.selection import (
+    SAME,
+    SEARCHES,
+    Chosen,
+    Side,
+    criticize,
+    squared_mmd,
+    witness,
 )
+from pellucid.inspect.distances import nearest
+from pellucid.inspect.labels import in_order, label_list
+from pellucid.inspect.representation import Pool, known_labels, represent, represented
+from pellucid.inspect.shown import taken
 from pellucid.options import number, one_of, whole
 
 if TYPE_CHECKING:
@@ -114,7 +118,7 @@ def prototypes(
     how: How = "mmd",
     gamma: float | None = None,
     diversity: float = 1.0,
-    side: Literal["both", "missing"] = "both",
+    side: Side = "missing",
     pool: Pool = "auto",
     seed: int = 0,
     batch_size: BatchSize = "auto",
@@ -126,9 +130,10 @@ def prototypes(
     `how` they are found: "mmd" adds the sample that makes the MMD smallest (MMD-critic);
     "protodash" also gives them weights from 0 on; "kmedoids" makes distances to the nearest small;
     "random" is what they have to beat. Criticisms are where the witness function, the difference
-    of the two means of k, is far from zero, with `diversity` times log det of their kernel. As in
-    the paper these may be samples that have too many prototypes around them, which look typical;
-    `side="missing"` wants those that have too few.
+    of the two means of k, is above 0, for there the data have more than prototypes say; of these,
+    those with the largest sum of it and of `diversity` times log det of their kernel; the others
+    only where these do not suffice. The paper takes the size of it, `side="both"`: then samples
+    come first that look typical, since few prototypes weigh too much at the places where they are.
 
     Features are those of `represent(model, data, layer)`: without a model the inputs themselves.
     With `labels`, or data that bring theirs, each class has `count` prototypes and so many
@@ -144,10 +149,9 @@ def prototypes(
     ([3, 0], [6])
     """
     options = _checked(count, criticisms, how, gamma, diversity, seed)
-    options["side"] = one_of(side, "`side` of criticisms", ("both", "missing"))
+    options["side"] = one_of(side, "`side` of criticisms", get_args(Side))
     seen = represented(model, data, layer, pool, batch_size=batch_size)
-    features, labels = seen.features, seen.labels if labels is None else labels
-    given = None if labels is None else label_list(labels, len(features))
+    features, given = seen.features, known_labels(labels, seen, data)
     gamma = usual_gamma(features, seed) if gamma is None else options["gamma"]
     parts = [
         _Part.of(name, rows, features, options, gamma)
@@ -201,6 +205,12 @@ class _Part:
         share = torch.bincount(near, minlength=len(chosen.rows)).double() / len(rows)
         short = len(others) < criticisms
         notes = [f"Fewer criticisms{of_class}: all others are copies."] if short else []
+        fine = sum(value <= SAME for value in values)
+        if fine and options["side"] == "missing":
+            notes.append(
+                f"{fine} of {len(others)} criticisms{of_class} lack no prototypes: their witness "
+                "is not above 0, which is so of all where the kernel is wide (`gamma`)."
+            )
         if len(chosen.rows) < count:
             notes.append(
                 f"{len(chosen.rows)} prototypes{of_class}: no other gets a weight above 0."
@@ -239,7 +249,7 @@ def groups(labels: list[Any] | None, total: int) -> list[tuple[Any, Tensor]]:
     found: dict[Any, list[int]] = {}
     for row, label in enumerate(labels):
         found.setdefault(label, []).append(row)
-    return [(label, torch.tensor(found[label])) for label in sorted(found)]
+    return [(label, torch.tensor(found[label])) for label in in_order(found)]
 
 
 def _accuracy(features: Tensor, index: Tensor, classes: tuple[Any, ...], labels: list) -> float:

@@ -1,7 +1,8 @@
 """Few samples that stand for many, and those that they do not stand for: the searches."""
 
+import itertools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from pellucid.exemplar.kernel import Kernel
 from pellucid.inspect.distances import blocks, nearest
 from pellucid.seeding import seeded
 
+# Which samples may be criticisms: those with too few prototypes around them, or with too many too.
+Side: TypeAlias = Literal["missing", "both"]
 # What a sample adds to those that are chosen, below which it is one of them again.
 SAME = 1e-10
 # Rounds of k-medoids, which as a rule ends after some ten.
@@ -85,13 +88,9 @@ def kmedoids(kernel: Kernel, count: int, seed: int = 0) -> Chosen:
     Weights are the shares of the groups.
     Source: Park, Jun (2009), A Simple and Fast Algorithm for K-Medoids Clustering.
     """
-    from sklearn.cluster import KMeans
-
     samples = kernel.samples
-    points = samples.cpu().double().numpy()
-    fit = KMeans(count, n_init=4, random_state=seed % 2**32).fit(points)
-    centers = torch.from_numpy(fit.cluster_centers_).to(samples.device)
-    rows = _without_repeats(nearest(centers, samples, 1)[1].flatten().tolist(), len(samples))
+    middles = centers(samples, count, seed)
+    rows = unrepeated(nearest(middles, samples, 1)[1].flatten().tolist(), count, len(samples))
     for _ in range(ROUNDS):
         group = nearest(samples, samples[rows], 1)[1].flatten()
         group[rows] = torch.arange(len(rows), device=group.device)
@@ -110,15 +109,26 @@ def _medoid(samples: Tensor, members: Tensor) -> int:
     return int(members[sums.argmin()])
 
 
-def _without_repeats(rows: list[int], total: int) -> list[int]:
-    """Different samples: one that is there twice is replaced by the first that is not."""
-    free = (row for row in range(total) if row not in set(rows))
-    seen: set[int] = set()
-    found = []
-    for row in rows:
-        found.append(row if row not in seen else next(free))
-        seen.add(row)
-    return found
+def centers(samples: Tensor, count: int, seed: int = 0, weights: Tensor | None = None) -> Tensor:
+    """The middles of so many groups, (group, feature), by k-means; of copies there are fewer."""
+    from sklearn.cluster import KMeans
+
+    points = samples.cpu().double().numpy()
+    count = min(count, len(np.unique(points, axis=0)))
+    fit = KMeans(count, n_init=4, random_state=seed % 2**32)
+    fit.fit(points, sample_weight=None if weights is None else weights.cpu().double().numpy())
+    return torch.from_numpy(fit.cluster_centers_).to(samples.device)
+
+
+def unrepeated(rows: list[int], count: int, total: int) -> list[int]:
+    """So many different rows: some, each once, and in the place of others the first that are left.
+
+    >>> unrepeated([2, 0, 2], count=4, total=9)
+    [2, 0, 1, 3]
+    """
+    kept = dict.fromkeys(rows)
+    left = (row for row in range(total) if row not in kept)
+    return [*kept, *itertools.islice(left, max(0, count - len(kept)))]
 
 
 def at_random(kernel: Kernel, count: int, seed: int = 0) -> Chosen:
@@ -155,15 +165,14 @@ def witness(kernel: Kernel, chosen: Chosen) -> Tensor:
 
 
 def criticize(
-    kernel: Kernel, chosen: Chosen, count: int, diversity: float = 1.0, side: str = "both"
+    kernel: Kernel, chosen: Chosen, count: int, diversity: float = 1.0, side: str = "missing"
 ) -> list[int]:
     """The samples that the chosen ones stand for worst, one after another, and unlike each other.
 
-        L(C) = sum over C of |w(x)| + diversity log det K_CC
+        L(C) = sum over C of w(x) + diversity log det K_CC,   with |w(x)| if the side is "both"
 
-    The determinant grows by what is left of k(x, x) when C is projected out. With `side="missing"`,
-    w(x) stands in the place of |w(x)|. Fewer are found where all others are copies of those that
-    are there.
+    The determinant grows by what is left of k(x, x) when C is projected out. Unless the side is
+    "both", those with w(x) above 0 come first. Fewer are found where all others are copies.
     Source: Kim, Khanna, Koyejo (2016), Examples Are Not Enough, Learn to Criticize!; Chen, Zhang,
     Zhou (2018), Fast Greedy MAP Inference for Determinantal Point Process.
     """
@@ -175,7 +184,8 @@ def criticize(
         value = far + diversity * left.clamp(min=SAME).log()
         value[left <= SAME] = -torch.inf
         value[chosen.rows + rows] = -torch.inf
-        best = int(value.argmax())
+        lacking = value.where(far > SAME, -torch.inf)
+        best = int((lacking if bool(lacking.isfinite().any()) else value).argmax())
         if not bool(value[best].isfinite()):
             break
         row = (kernel.columns([best])[:, 0] - known[:, best] @ known) / left[best].sqrt()

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from pellucid.border.schema import Schema
 from pellucid.errors import InputError, UnknownNameError, show
-from pellucid.exemplar.counterfactual.columns import Columns
-from pellucid.exemplar.counterfactual.constraints import Constraints
+from pellucid.exemplar.counterfactual.constraints import Columns, Constraints
 from pellucid.exemplar.counterfactual.space import Choice, Space
 
 # Types in which a number cannot be as exact as a search is.
@@ -111,9 +110,9 @@ class _Builder:
                 bounds = _pair(each, f"ranges[{column!r}]")
                 low[:, place] = bounds[0] if each[0] is not None else low[:, place]
                 high[:, place] = bounds[1] if each[1] is not None else high[:, place]
-        for dtype, elements in self._whole():
-            low[:, elements] = low[:, elements].clamp(min=float(np.iinfo(dtype).min))
-            high[:, elements] = high[:, elements].clamp(max=float(np.iinfo(dtype).max))
+        for ends, elements in self._whole():
+            low[:, elements] = low[:, elements].clamp(min=ends[0])
+            high[:, elements] = high[:, elements].clamp(max=ends[1])
         for place, way in self._ways():
             if way == "increase":
                 low[:, place] = torch.maximum(low[:, place], rows[:, place])
@@ -139,13 +138,16 @@ class _Builder:
         found = self.columns.mask(self.constraints.immutable, self.table.shape, "immutable")
         return found.expand(self.table.rows.shape).clone()
 
-    def _whole(self) -> list[tuple[np.dtype, Tensor]]:
-        """The elements of each type of whole numbers."""
+    def _whole(self) -> list[tuple[tuple[float, float], Tensor]]:
+        """The least and the largest number of each type of whole numbers, and its elements."""
         found = []
         for name in dict.fromkeys(self.table.dtypes):
             plain = name.removeprefix("torch.").lower()
             if plain.startswith(("int", "uint")):
-                found.append((np.dtype(plain), self._of_type(name)))
+                bounds = np.iinfo(np.dtype(plain))
+                found.append(((float(bounds.min), float(bounds.max)), self._of_type(name)))
+            if plain == "bool":
+                found.append(((0.0, 1.0), self._of_type(name)))
         return found
 
     def _precision(self) -> list[tuple[torch.dtype, Tensor]]:
@@ -233,7 +235,9 @@ class _Builder:
         ranges = self.constraints.ranges
         for column, given in ranges.items() if isinstance(ranges, Mapping) else ():
             if self._is_it(column, name):
-                allowed &= torch.tensor(_among(given, labels, name))
+                known = {i: each for i, each in enumerate(labels) if i not in missing}
+                named = _among(given, known, name, hint=self._hint())
+                allowed[:, [i for i in known if i not in named]] = False
         for column, way in self.constraints.monotone.items():
             if self._is_it(column, name):
                 self._check_ordered(name)
@@ -246,7 +250,10 @@ class _Builder:
 
     def _is_missing(self, choice: Choice) -> Tensor:
         """The inputs that have no category there, of shape (sample,)."""
-        return torch.tensor([choice.labels[i] == "missing" for i in choice.own.tolist()])
+        schema, place = self.table.schema, int(choice.columns[0])
+        known = schema.categories[place] if schema is not None else ()
+        gaps = [i for i, each in enumerate(known) if each is None]
+        return torch.isin(choice.own, torch.tensor(gaps, dtype=torch.long))
 
     def _is_it(self, column: Any, name: str) -> bool:
         """Whether a name, or a number, is that of a choice."""
@@ -255,6 +262,12 @@ class _Builder:
         if isinstance(column, str) and column in self.columns.groups:
             return False
         return self.table.names[self.columns.place(column, "ranges")] == name
+
+    def _hint(self) -> str:
+        """Where other categories come from."""
+        if self.table.data is not None:
+            return ""
+        return "Others are known from rows that have them: data=table."
 
     def _check_ordered(self, name: str) -> None:
         schema = self.table.schema
@@ -323,15 +336,16 @@ def _pair(given: Any, what: str) -> tuple[float, float]:
     return numbers[0], numbers[1]
 
 
-def _among(given: Any, labels: tuple[str, ...], name: str) -> list[bool]:
-    """Which categories are named."""
+def _among(given: Any, known: Mapping[int, str], name: str, *, hint: str) -> list[int]:
+    """Which of the known categories are named."""
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise InputError(f"`ranges[{name!r}]` must be a list of categories", found=show(given))
     wanted = list(map(str, given))
     for each in wanted:
-        if each not in labels:
-            raise UnknownNameError(f"A category that `ranges[{name!r}]` names", each, labels)
-    return [label in wanted for label in labels]
+        if each not in known.values():
+            what = f"A category that `ranges[{name!r}]` names"
+            raise UnknownNameError(what, each, known.values(), hint=hint)
+    return [i for i, label in known.items() if label in wanted]
 
 
 def _short(names: list[str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from pellucid.errors import InputError, show
 from pellucid.exemplar.counterfactual.build import Table
 from pellucid.exemplar.counterfactual.take import Taken, flat
+from pellucid.options import number
 from pellucid.structure import Inputs
 
 Generator = Callable[[Tensor], Tensor]
@@ -26,21 +27,17 @@ def take_code(
     others: tuple[Any, ...],
 ) -> Taken:
     """The model of codes, and the codes of the inputs as the rows that are changed."""
-    if not isinstance(inputs, Tensor):
-        raise InputError("`inputs` must be a tensor, as the generator makes one", got=inputs)
-    if any(each is not None for each in others):
-        raise InputError(
-            "`data`, `scaling`, `names` and `constraints` must be left out with a `generator`",
-            found=", ".join(show(each) for each in others if each is not None),
-            hint="What the generator makes is what holds there; `prior` keeps codes likely.",
-        )
+    _check_alone(inputs, others)
+    prior = number(prior, "prior", "a number of at least 0", least=0)
+    inputs = inputs.clone() if inputs.is_inference() else inputs
     start = _codes(generator, inputs, code)
     made = _made(generator, start, inputs)
     error = float((made - inputs).square().mean().sqrt())
 
     def decode(rows: Tensor) -> Tensor:
         codes = rows.reshape(-1, *start.shape[1:]).to(start)
-        return generator(codes).to(inputs)
+        made: Tensor = _ask(generator, codes)
+        return made.to(inputs)
 
     return Taken(
         model=model,
@@ -62,6 +59,17 @@ def take_code(
     )
 
 
+def _check_alone(inputs: Any, others: tuple[Any, ...]) -> None:
+    if not isinstance(inputs, Tensor):
+        raise InputError("`inputs` must be a tensor, as the generator makes one", got=inputs)
+    if any(each is not None for each in others):
+        raise InputError(
+            "`data`, `scaling`, `names` and `constraints` must be left out with a `generator`",
+            found=", ".join(show(each) for each in others if each is not None),
+            hint="What the generator makes is what holds there; `prior` keeps codes likely.",
+        )
+
+
 def _written(decode: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
     with torch.no_grad():
         return decode(rows)
@@ -69,14 +77,23 @@ def _written(decode: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
 
 def _made(generator: Generator, codes: Tensor, inputs: Tensor) -> Tensor:
     """What the generator makes of codes, if that is like the inputs."""
+    must = f"The generator must make finite inputs of shape {list(inputs.shape)}"
     with torch.no_grad():
-        made = generator(codes)
-    if not isinstance(made, Tensor) or made.shape != inputs.shape:
-        raise InputError(
-            f"The generator must make inputs of shape {list(inputs.shape)}",
-            found=f"{show(made)} for codes {show(codes)}",
-        )
+        made = _ask(generator, codes)
+    if not isinstance(made, Tensor) or made.shape != inputs.shape or not made.isfinite().all():
+        raise InputError(must, found=f"{show(made)} for codes {show(codes)}")
     return made
+
+
+def _ask(generator: Generator, codes: Tensor) -> Any:
+    try:
+        return generator(codes)
+    except (RuntimeError, TypeError, ValueError, LookupError) as error:
+        raise InputError(
+            "The generator must take codes as `code` has them, also a single one",
+            found=f"{type(error).__name__} for codes {show(codes)}",
+            hint=f"It said: {str(error).strip().rstrip('.')}.",
+        ) from error
 
 
 def _codes(generator: Generator, inputs: Tensor, code: Any) -> Tensor:
@@ -113,7 +130,7 @@ def _sought(generator: Generator, inputs: Tensor, size: tuple[int, ...]) -> Tens
         wanted = inputs.detach().clone()
         steps = torch.optim.Adam([codes], lr=RATE)
         for _ in range(STEPS):
-            error = (generator(codes) - wanted).square().flatten(1).sum(1).sum()
+            error = (_ask(generator, codes) - wanted).square().flatten(1).sum(1).sum()
             (codes.grad,) = torch.autograd.grad(error, codes)
             steps.step()
     return codes.detach()

@@ -1,4 +1,4 @@
-"""How far a changed input is from the one it was."""
+"""How far changes go, the nearest row so far, and whether real data are near."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -76,3 +76,52 @@ def unit_of(how: Named, data: Tensor | None, elements: int) -> Tensor:
     wide = (data - mean).square().nanmean(0).sqrt()
     found = torch.where(spread > 0, spread, wide)
     return torch.where(found.isfinite() & (found > 0), found, one)
+
+
+class Best:
+    """The nearest row that was found for each chain, so far.
+
+    `rows` have shape (chain, element), `distance` (chain,) is infinite while there is none.
+    """
+
+    def __init__(self, distance: Distance) -> None:
+        self.measure = distance
+        self.rows = distance.space.origin.clone()
+        self.distance = torch.full((len(self.rows),), torch.inf, dtype=torch.float64)
+
+    @property
+    def found(self) -> Tensor:
+        """Which chains have one, of shape (chain,)."""
+        return self.distance.isfinite()
+
+    def offer(self, rows: Tensor, chain: Tensor, gains: Tensor) -> Tensor:
+        """Keep the nearest of rows that decide; which were (row,) says if one was better."""
+        far = torch.where(gains > 0, self.measure(rows, chain), torch.inf)
+        least = torch.full_like(self.distance, torch.inf).scatter_reduce(0, chain, far, "amin")
+        better = far.isfinite() & (far == least[chain]) & (far < self.distance[chain])
+        # Of equals the first: written last.
+        for row in better.nonzero().flatten().flip(0).tolist():
+            self.rows[chain[row]] = rows[row]
+            self.distance[chain[row]] = far[row]
+        return better
+
+
+def plausibility(distance: Distance, rows: Tensor, real: Tensor) -> Tensor:
+    """The share of real rows that are at least as far from all others; shape (row,).
+
+    Near 1: it has closer neighbours than real rows have. Near 0: it is further from all data than
+    any real row is from the rest. With so few as no row of data, not a number.
+    """
+    if len(real) < 2:
+        return torch.full((len(rows),), torch.nan, dtype=torch.float64)
+    apart = torch.cat([_alone(distance, real, start) for start in range(0, len(real), 256)])
+    near = distance.table(rows, real).amin(1) if len(rows) else rows.new_zeros(0)
+    return (apart[None, :] >= near[:, None] - 1e-12).double().mean(1)
+
+
+def _alone(distance: Distance, real: Tensor, start: int) -> Tensor:
+    """How far some real rows are from the nearest other one."""
+    part = real[start : start + 256]
+    far = distance.table(part, real)
+    far[torch.arange(len(part)), start + torch.arange(len(part))] = torch.inf
+    return far.amin(1)

@@ -1,6 +1,7 @@
 """The search as a whole: what is asked, who is searched for, and what is returned of it."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -9,22 +10,27 @@ from torch import Tensor
 
 from pellucid.batching import BatchSize
 from pellucid.errors import DisconnectedError, InputError
-from pellucid.exemplar.counterfactual.best import Best
 from pellucid.exemplar.counterfactual.build import space_of
 from pellucid.exemplar.counterfactual.code import take_code
 from pellucid.exemplar.counterfactual.constraints import Constraints
-from pellucid.exemplar.counterfactual.distance import DISTANCES, Distance, Named, unit_of
+from pellucid.exemplar.counterfactual.distance import (
+    DISTANCES,
+    Best,
+    Distance,
+    Named,
+    plausibility,
+    unit_of,
+)
 from pellucid.exemplar.counterfactual.diverse import CHAINS, chosen, frozen
 from pellucid.exemplar.counterfactual.goal import Goal, Side
 from pellucid.exemplar.counterfactual.gradient import climb
 from pellucid.exemplar.counterfactual.growing import breed, grow
 from pellucid.exemplar.counterfactual.oracle import Oracle
-from pellucid.exemplar.counterfactual.plausible import plausibility
-from pellucid.exemplar.counterfactual.polish import MOST_ALONE, polish, tidy
+from pellucid.exemplar.counterfactual.polish import polish, tidy
 from pellucid.exemplar.counterfactual.result import Answers, Counterfactuals, Status
 from pellucid.exemplar.counterfactual.space import Space
 from pellucid.exemplar.counterfactual.take import Taken, take
-from pellucid.options import number, one_of, whole
+from pellucid.options import one_of, whole
 from pellucid.program import Program, untouched
 from pellucid.seeding import seeded
 
@@ -112,29 +118,19 @@ def counterfactual(
     ...     names=["income", "age"], constraints=held).text())
     Sample 0: had age been -2.5 (instead of 1), the score would have been 0.5 (instead of 4).
     """
-    one_of(how, "`how` of a counterfactual", HOWS)
-    if distance is not None:
-        one_of(distance, "`distance` of a counterfactual", DISTANCES)
-    asked = _Asked(
-        constraints=constraints if constraints is not None else Constraints(),
-        how=how,
-        count=whole(count, "count"),
-        distance=distance,
-        budget=whole(budget, "budget"),
-        seed=whole(seed, "seed", least=None),
-    )
-    if generator is None:
-        _check_no_code(code, prior)
-        taken = take(model, inputs, data, target, scaling, names)
-    else:
-        drawn = number(prior, "prior", "a number of at least 0", least=0)
-        given = (data, scaling, names, constraints)
-        taken = take_code(model, inputs, target, generator, code, drawn, given)
-    program = Program(taken.model)
-    with untouched(taken.model) as program.states:
-        oracle = Oracle(program, taken.inputs, taken.decode, batch_size)
-        goal, now = oracle.look(taken.target, threshold, side, margin)
-        return _Search(asked=asked, taken=taken, oracle=oracle, goal=goal).run(inputs, now)
+    asked = _asked(constraints, how, count, distance, budget, seed)
+    with torch.inference_mode(False), _kept(generator):
+        if generator is None:
+            _check_no_code(code, prior)
+            taken = take(model, inputs, data, target, scaling, names)
+        else:
+            given = (data, scaling, names, constraints)
+            taken = take_code(model, inputs, target, generator, code, prior, given)
+        program = Program(taken.model)
+        with untouched(taken.model) as program.states:
+            oracle = Oracle(program, taken.inputs, taken.decode, batch_size)
+            goal, now = oracle.look(taken.target, threshold, side, margin)
+            return _Search(asked=asked, taken=taken, oracle=oracle, goal=goal).run(inputs, now)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -147,6 +143,38 @@ class _Asked:
     distance: Named | None
     budget: int
     seed: int
+
+
+def _asked(
+    constraints: Constraints | None,
+    how: How,
+    count: int,
+    distance: Named | None,
+    budget: int,
+    seed: int,
+) -> _Asked:
+    one_of(how, "`how` of a counterfactual", HOWS)
+    if distance is not None:
+        one_of(distance, "`distance` of a counterfactual", DISTANCES)
+    if constraints is not None and not isinstance(constraints, Constraints):
+        raise InputError(
+            "`constraints` must be Constraints",
+            got=constraints,
+            hint="For example Constraints(immutable=['age']), from pellucid.exemplar.",
+        )
+    return _Asked(
+        constraints=constraints if constraints is not None else Constraints(),
+        how=how,
+        count=whole(count, "count"),
+        distance=distance,
+        budget=whole(budget, "budget"),
+        seed=whole(seed, "seed", least=None),
+    )
+
+
+def _kept(generator: Callable[[Tensor], Tensor] | None) -> AbstractContextManager[Any]:
+    """Give a generator back as it was, too."""
+    return nullcontext() if generator is None else untouched(generator)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -166,7 +194,7 @@ class _Search:
         sought = ((gains <= 0) & open_).nonzero().flatten()
         real = self._real()
         distance = Distance(how=self._how_far(), unit=self._unit(), space=space)
-        found, spent, ways = self._found(space, sought, real)
+        found, spent, short, ways = self._found(space, sought, real)
         answers = self._answers(distance, found, real)
         answered = set(answers.samples)
         limit = self.asked.budget * self.asked.count
@@ -175,7 +203,7 @@ class _Search:
         for i, problem in enumerate(space.problems):
             found_ = i in answered
             status.append("already" if gains[i] > 0 else "found" if found_ else "not_found")
-            why = f"nothing was found in {int(spent[i])} of {limit} evaluations"
+            why = f"nothing was found in {int(spent[i])} of {limit} evaluations{_short(short[i])}"
             why = UNWRITTEN if i in found else why
             reasons.append("" if gains[i] > 0 or found_ else problem or why)
         return Counterfactuals(
@@ -189,14 +217,15 @@ class _Search:
             threshold=None if self.goal.sign is None else self.goal.threshold,
             measure=distance,
             evaluations=self.oracle.cost,
-            notes=(*self.taken.notes, *ways, *self._few(answers, status)),
+            notes=(*self.taken.notes, *ways, *self._said(answers, status)),
         )
 
     def _found(
         self, space: Space, sought: Tensor, real: Tensor | None
-    ) -> tuple[dict[int, Tensor], Tensor, list[str]]:
-        """The rows that were found of each input, what was spent, and how it was sought."""
+    ) -> tuple[dict[int, Tensor], Tensor, Tensor, list[str]]:
+        """The rows that were found of each input, what was spent, how near it came, and notes."""
         spent = torch.zeros(len(space.origin), dtype=torch.long)
+        most = torch.full((len(spent),), torch.nan, dtype=torch.float64)
         pool: dict[int, Tensor] = {}
         said: dict[str, None] = {}
         count = self.asked.count
@@ -217,13 +246,14 @@ class _Search:
             if self.taken.table.schema is not None:
                 tidy(self.oracle, best)
             spent = spent.index_add(0, sample, self.oracle.spent)
+            most = most if turn else most.index_copy(0, sample, self.oracle.most)
             for i in sample[best.found].unique().tolist():
                 known = torch.cat(
                     [pool.get(i, best.rows[:0]), best.rows[(sample == i) & best.found]]
                 )
                 pool[i] = self._chosen(space, i, known, turn + 1)
             sample = torch.tensor(list(pool), dtype=torch.long).repeat_interleave(CHAINS)
-        return pool, spent, list(said)
+        return pool, spent, most, list(said)
 
     def _chosen(self, space: Space, sample: int, rows: Tensor, count: int) -> Tensor:
         """So many of the answers for one input, which differ."""
@@ -258,7 +288,7 @@ class _Search:
             left = ~best.found
             if left.any():
                 grow(self.oracle, best, real, left, self.asked.seed)
-            few = best.measure.space.variables <= MOST_ALONE
+            few = best.measure.space.few
             breed(self.oracle, best, best.found & (left | few), self.asked.seed)
         return ways
 
@@ -307,6 +337,25 @@ class _Search:
         table = self.taken.table
         return unit_of(self._how_far(), table.data, table.rows.shape[1])
 
+    def _said(self, answers: Answers, status: Sequence[str]) -> list[str]:
+        """What a user has to know of the answers."""
+        return [*self._few(answers, status), *self._predicted(answers)]
+
+    def _predicted(self, answers: Answers) -> list[str]:
+        """Say where an estimator's `predict` is at odds with the scores of its classes."""
+        predict, classes = self.taken.predict, self.taken.classes
+        if predict is None or self.goal.sign is not None or not len(answers.rows):
+            return []
+        said = predict(self.taken.write(answers.rows, answers.samples))
+        after = [classes[int(each)] for each in answers.after]
+        odd = sum(str(one) != other for one, other in zip(said, after, strict=True))
+        note = (
+            f"For {odd} of {len(after)} answers `predict` says another class than the one of the "
+            "largest score, which is what was searched for. Search for the score that it decides "
+            "by: target='a class', threshold=..., side='above'."
+        )
+        return [note] if odd else []
+
     def _few(self, answers: Answers, status: Sequence[str]) -> list[str]:
         """Say where fewer answers were found than were asked for."""
         want = self.asked.count
@@ -317,6 +366,12 @@ class _Search:
         ]
         said = f"{len(short)} inputs have fewer than {want} different answers."
         return [said] if short else []
+
+
+def _short(most: Tensor) -> str:
+    """How much the best of what was tried lacked, in units of the score."""
+    lacks = -float(most)
+    return f", of which the best was {lacks:.3g} short of it" if 0 < lacks < torch.inf else ""
 
 
 def _check_no_code(code: Any, prior: float) -> None:

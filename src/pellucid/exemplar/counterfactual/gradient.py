@@ -12,8 +12,7 @@ input again.
 import torch
 from torch import Tensor
 
-from pellucid.exemplar.counterfactual.best import Best
-from pellucid.exemplar.counterfactual.distance import Distance
+from pellucid.exemplar.counterfactual.distance import Best, Distance
 from pellucid.exemplar.counterfactual.linear import nearest
 from pellucid.exemplar.counterfactual.oracle import Oracle
 from pellucid.seeding import seeded

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.batching import Batcher, BatchSize, auto_rows
-from pellucid.errors import DisconnectedError
+from pellucid.errors import DisconnectedError, InputError, ModelError
 from pellucid.exemplar.counterfactual.goal import Goal, Side, goal_of, joined
 from pellucid.explanation import Evaluations
 from pellucid.program import Program
@@ -21,7 +21,8 @@ Decode: TypeAlias = Callable[[Tensor], Tensor]
 class Oracle:
     """Answers for rows of chains, and keeps count of what each chain has spent.
 
-    A row that is looked at costs one evaluation; with its gradient, two.
+    A row that is looked at costs one evaluation; with its gradient, two. `most` (chain,) is the
+    largest gain that a chain has seen.
     """
 
     goal: Goal
@@ -33,6 +34,7 @@ class Oracle:
         self.forward = self.batcher.forward(leaf)
         self.limit = 0
         self.spent = torch.zeros(inputs.rows, dtype=torch.long)
+        self.most = torch.full((inputs.rows,), -torch.inf, dtype=torch.float64)
         self.cost = Evaluations()
 
     def look(
@@ -59,6 +61,7 @@ class Oracle:
         """A search of so many chains, each with a budget of its own."""
         self.goal, self.limit = goal, limit
         self.spent = torch.zeros(chains, dtype=torch.long)
+        self.most = torch.full((chains,), -torch.inf, dtype=torch.float64)
 
     def room(self, need: int) -> Tensor:
         """Which chains can still pay for so many evaluations, of shape (chain,)."""
@@ -75,28 +78,30 @@ class Oracle:
                 raw, scores = self.run(self.decode(rows[start:stop]))
                 return self.goal.gain(raw, scores, chain[start:stop]).double().cpu()
 
-        return self._all(self.forward, work, rows, chain, backward=False, free=free)[0]
+        gains = self._all(self.forward, work, rows, chain, backward=False, free=free)[0]
+        return gains if free else self._seen(gains, chain)
 
     def slopes(self, rows: Tensor, chain: Tensor) -> tuple[Tensor, Tensor]:
         """How far rows are beyond what is wanted, and its gradient (row, element)."""
 
         def work(start: int, stop: int) -> tuple[Tensor, Tensor]:
-            with torch.enable_grad():
+            with torch.enable_grad(), self.program.repeatable():
                 part = rows[start:stop].clone().requires_grad_()
-                raw, scores = self.run(self.decode(part))
+                raw, scores = self.program.once(self._given(self.decode(part)))
                 gain = self.goal.gain(raw, scores, chain[start:stop])
-                if not gain.requires_grad:
+                slope = None
+                if gain.requires_grad:  # perhaps only of the weights
+                    (slope,) = torch.autograd.grad(gain.sum(), part, allow_unused=True)
+                if slope is None:
                     raise DisconnectedError(
                         "A search along gradients must have a model that autograd can follow",
                         found="a score that has no gradient with respect to the input",
                         hint="Search without: how='growing'.",
                     )
-                (slope,) = torch.autograd.grad(gain.sum(), part, allow_unused=True)
-            slope = torch.zeros_like(part) if slope is None else slope
             return gain.detach().double().cpu(), slope.nan_to_num(0.0)
 
         gains, slopes = self._all(self.batcher, work, rows, chain, backward=True, free=False)
-        return gains, slopes
+        return self._seen(gains, chain), slopes
 
     def answers(self, rows: Tensor, chain: Tensor) -> Tensor:
         """What the model says of rows: a class or a score, of shape (row,)."""
@@ -110,7 +115,26 @@ class Oracle:
 
     def run(self, leaf: Tensor) -> tuple[Any, Any]:
         """The output for what the model is called with, and that without its softmax."""
-        return self.program.run(self.inputs.replace([leaf]), fresh=True)
+        try:
+            return self.program.run(self._given(leaf), fresh=True)
+        except ModelError as error:
+            if leaf.is_floating_point() or self.inputs.schema is not None:
+                raise
+            raise InputError(
+                "Whole numbers must be such that may become any other within their range",
+                got=self.inputs.leaves[0],
+                hint="Name the range: Constraints(ranges=(0, 9)). Of token ids, which are no "
+                f"numbers, change the embeddings: a function of these as the model. {error}",
+            ) from error
+
+    def _given(self, leaf: Tensor) -> Inputs:
+        return self.inputs.replace([leaf])
+
+    def _seen(self, gains: Tensor, chain: Tensor) -> Tensor:
+        """Keep the largest gain of each chain."""
+        known = gains.nan_to_num(-torch.inf)
+        self.most = self.most.scatter_reduce(0, chain, known, "amax")
+        return gains
 
     def _all(
         self,

@@ -6,11 +6,9 @@ Every step looks at the model's answer, so that it can only bring a row nearer t
 import torch
 from torch import Tensor
 
-from pellucid.exemplar.counterfactual.best import Best
+from pellucid.exemplar.counterfactual.distance import Best
 from pellucid.exemplar.counterfactual.oracle import Oracle
 
-# Of more variables than this, pixels say, each is not tried alone.
-MOST_ALONE = 100
 # The changes that are made smaller one by one, the largest first.
 MOST_SHRUNK = 8
 # Halvings of a change: of a single one, and of all together in float64 and in coarser types.
@@ -25,7 +23,7 @@ def polish(oracle: Oracle, best: Best, live: Tensor) -> None:
     """Bring what was found for `live` chains (chain,) nearer: less of all, fewer, less of each."""
     space = best.measure.space
     shorten(oracle, best, live, COARSE if space.precision else EXACT)
-    if space.variables <= MOST_ALONE:
+    if space.few:
         sparsify(oracle, best, live)
         shrink(oracle, best, live)
 

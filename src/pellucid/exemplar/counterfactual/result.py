@@ -209,7 +209,7 @@ class Counterfactuals:
     def _had(self, place: int) -> str:
         """What would have had to be different in one answer."""
         if not self.measure.space.names:
-            return f"it been {float(self.distance[place]):.3g} further ({self.measure.how})"
+            return f"it been changed by {float(self.distance[place]):.3g} ({self.measure.how})"
         parts = [
             f"{each['column']} been {_told(each['after'])} (instead of {_told(each['before'])})"
             for each in self._changes(place)

@@ -11,6 +11,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+# Of more variables than this each is not tried alone.
+MOST_ALONE = 100
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Choice:
@@ -72,6 +75,11 @@ class Space:
     def variables(self) -> int:
         """How many there are."""
         return int(self.variable.max()) + 1
+
+    @cached_property
+    def few(self) -> bool:
+        """Whether each of them is tried alone: of columns that are not too many, not of pixels."""
+        return bool(self.names) and self.variables <= MOST_ALONE
 
     @cached_property
     def numeric(self) -> Tensor:

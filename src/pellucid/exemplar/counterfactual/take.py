@@ -23,7 +23,7 @@ class Taken:
 
     `decode` makes what the model is called with of rows (row, element). `write` makes what the user
     has (a frame, an array, a tensor) of rows and the number of the input that each is for; `reread`
-    takes that for rows again. What is `called` has no gradient.
+    takes that for rows again. What is `called` has no gradient. `predict` is that of a classifier.
     """
 
     model: Callable[..., Any]
@@ -35,6 +35,7 @@ class Taken:
     reread: Callable[[Any], Tensor] | None
     called: bool = False
     classes: tuple[str, ...] = ()
+    predict: Callable[[Any], Any] | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -53,37 +54,25 @@ def take(
     """Take a model and inputs of any kind."""
     if isinstance(model, nn.Module) and _is_frame(inputs):
         return _of_module_and_frame(model, inputs, data, target, scaling)
-    question = asked(model, inputs, [_Data(data=data)], [target], 0)  # type: ignore[list-item]
-    leaf = _only(question.inputs)
-    schema = question.inputs.schema
-    if schema is not None and schema.is_text:
-        raise InputError(
-            "`inputs` of a counterfactual must be a table, images or signals",
-            found="texts",
-            hint="Which words carry a decision: pellucid.explain(model, texts, 'kernel_shap').",
-        )
-    given: Any = question.methods[0]
+    carried: list[Any] = [_Data(data=data)]
+    question = asked(model, inputs, carried, [target], 0)
+    leaf, schema = _only(question.inputs), question.inputs.schema
+    if schema is not None:
+        _check_table(schema, scaling)
     rows, shape = flat(leaf), tuple(leaf.shape[1:])
-    titles = tuple(map(str, schema.names)) if schema is not None else ()
-    if len(shape) == 1:
-        titles = _titles(names, titles or tuple(map(str, range(shape[0]))), shape[0])
-    elif names is not None:
-        raise InputError("`names` must be those of the columns of a table", got=names)
+    titles = _titles(names, tuple(map(str, schema.names)) if schema is not None else (), shape)
+    given: Any = question.methods[0]
     table = Table(
         rows=rows,
         shape=shape,
         data=_data(given.data, shape),
         names=titles,
         dtypes=_dtypes(schema, inputs, leaf),
-        schema=schema if len(shape) == 1 and schema is not None else None,
+        schema=schema if len(shape) == 1 else None,
     )
-    if schema is None:
-        scale = Scaling.of(scaling, shape, titles)
-    else:
-        _check_unscaled(scaling)
-        scale = Scaling.of(None, shape, titles)
     write, reread = _ways(schema, inputs, leaf)
-    decode = _decoder(scale, leaf)
+    decode = _decoder(Scaling.of(scaling, shape, titles), leaf)
+    classes = question.model.schema.classes if isinstance(question.model, Called) else ()
     return Taken(
         model=question.model,
         inputs=question.inputs.replace([decode(rows)]),
@@ -93,7 +82,8 @@ def take(
         write=write,
         reread=reread,
         called=schema is not None,
-        classes=question.model.schema.classes if isinstance(question.model, Called) else (),
+        classes=classes,
+        predict=getattr(model, "predict", None) if classes else None,
     )
 
 
@@ -155,15 +145,21 @@ def _only(inputs: Inputs) -> Tensor:
     if not isinstance(inputs.tree, Tensor):
         raise InputError(
             "`inputs` of a counterfactual must be one tensor, array or data frame",
-            found=f"{len(inputs.leaves)} tensors",
-            hint="Bind the others: lambda x: model(x, other).",
+            found=show(inputs.tree),
+            hint="Bind what stays: lambda x: model(x, other), or lambda x: model(name=x).",
+        )
+    if inputs.leaves[0].ndim < 2:
+        raise InputError(
+            "`inputs` must have a batch axis, and at least one more",
+            got=inputs.leaves[0],
+            hint="For one sample add the axis: inputs.unsqueeze(0).",
         )
     return inputs.leaves[0]
 
 
 def flat(tensor: Tensor) -> Tensor:
     """A tensor as rows (row, element), in float64."""
-    return tensor.detach().cpu().double().flatten(1)
+    return tensor.detach().clone().cpu().double().flatten(1)
 
 
 def _data(given: Any, shape: tuple[int, ...]) -> Tensor | None:
@@ -177,10 +173,17 @@ def _data(given: Any, shape: tuple[int, ...]) -> Tensor | None:
     return flat(given)
 
 
-def _titles(names: Sequence[str] | None, known: tuple[str, ...], count: int) -> tuple[str, ...]:
-    """Names of columns, given or known."""
-    if names is None:
+def _titles(
+    names: Sequence[str] | None, known: tuple[str, ...], shape: tuple[int, ...]
+) -> tuple[str, ...]:
+    """Names of columns, given, known or counted; images have none."""
+    if len(shape) > 1:
+        if names is not None:
+            raise InputError("`names` must be those of the columns of a table", got=names)
         return known
+    count = shape[0]
+    if names is None:
+        return known or tuple(map(str, range(count)))
     found = tuple(map(str, names))
     if isinstance(names, str) or len(found) != count or len(set(found)) != count:
         raise InputError(f"`names` must name each of the {count} columns once", got=names)
@@ -194,7 +197,13 @@ def _dtypes(schema: Schema | None, inputs: Any, leaf: Tensor) -> tuple[str, ...]
     return schema.dtypes if len(schema.dtypes) == len(schema.names) else schema.dtypes[:1]
 
 
-def _check_unscaled(scaling: Any) -> None:
+def _check_table(schema: Schema, scaling: Any) -> None:
+    if schema.is_text:
+        raise InputError(
+            "`inputs` of a counterfactual must be a table, images or signals",
+            found="texts",
+            hint="Which words carry a decision: pellucid.explain(model, texts, 'kernel_shap').",
+        )
     if scaling is not None:
         raise InputError(
             "`scaling` must be left out where the model is no torch module on tensors",

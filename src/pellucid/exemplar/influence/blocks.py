@@ -179,13 +179,7 @@ def flows(
             ends = [(objective.of_output(output, batch.labels).sum(), None)]
         else:
             ends = [(objective.read(output), pull) for pull in draws]
-    missing = set(range(len(blocks))) - {place for place, _ in ins}
-    if missing:
-        raise ModelError(
-            "The layers that influence is asked about must run",
-            found=f"{blocks[min(missing)].layer!r}, which did not",
-            hint="Name the parameters of layers that do: parameters=[...].",
-        )
+    _check(blocks, ins, batch.inputs.rows)
     inward = [blocks[place].inward(x) for place, x in ins]
     for end, pull in ends:
         pulled = torch.autograd.grad(
@@ -198,3 +192,22 @@ def flows(
             Flow(torch.cat([a for a, _ in each], 1), torch.cat([b for _, b in each], 1))
             for each in (found[place] for place in range(len(blocks)))
         ]
+
+
+def _check(blocks: Sequence[Block], ins: Sequence[tuple[int, Tensor]], rows: int) -> None:
+    """Raise unless each layer has run, on one row for each sample."""
+    missing = set(range(len(blocks))) - {place for place, _ in ins}
+    if missing:
+        raise ModelError(
+            "The layers that influence is asked about must run",
+            found=f"{blocks[min(missing)].layer!r}, which did not",
+            hint="Name the parameters of layers that do: parameters=[...].",
+        )
+    mixed = [place for place, x in ins if len(x) != rows]
+    if mixed:
+        raise ModelError(
+            "Layers must have one row for each sample along their first axis, for how='ekfac'",
+            found=f"{blocks[mixed[0]].layer!r}, which does not",
+            hint="Batch first (batch_first=True), and no axis of tokens joined to it; or leave out "
+            "the layer: parameters=[...].",
+        )

@@ -13,12 +13,16 @@ from pellucid.errors import InputError
 from pellucid.run.samples import Samples, mark_of, part_of
 from pellucid.structure import Inputs, outline
 
+# Examples of a data set, from its first to its last, by which it is told from others.
+MARKED = 16
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Labelled:
     """So many `rows` of inputs with labels, of which `read(rows)` gives those of these numbers.
 
-    There are no labels (`None`) where only inputs are known. `mark` tells the data from others.
+    There are no labels (`None`) where only inputs are known. `marked` makes a text that tells the
+    data from others; of a data set it is its type, its length and a few of its examples.
 
     >>> data = Labelled.of((torch.zeros(3, 2), torch.tensor([0, 1, 1])), "train")
     >>> data.rows, data.read(range(1, 3))[1]
@@ -27,7 +31,12 @@ class Labelled:
 
     rows: int
     read: Callable[[Sequence[int]], tuple[Any, Tensor | None]]
-    mark: str
+    marked: Callable[[], str]
+
+    @property
+    def mark(self) -> str:
+        """A text that tells the data from others, for which they are read."""
+        return self.marked()
 
     @classmethod
     def of(cls, given: Any, what: str) -> "Labelled":
@@ -43,19 +52,41 @@ class Labelled:
         if not isinstance(given, tuple | list) or len(given) != 2:
             raise _no_pairs(what, given)
         inputs, labels = cls.inputs_of(given[0]), _as_tensor(given[1], what)
+        if not labels.ndim:
+            raise InputError(
+                f"The labels of `{what}` must be one for each of the {inputs.rows} examples",
+                got=labels,
+                hint="Add the axis: labels.unsqueeze(0).",
+            )
         part_of(labels, 0, 1, inputs.rows, f"the labels of {what}")
 
         def read(rows: Sequence[int]) -> tuple[Any, Tensor]:
             return inputs.read(rows)[0], labels[list(rows)]
 
-        return cls(rows=inputs.rows, read=read, mark=f"{inputs.mark} {mark_of(labels)}")
+        return cls(rows=inputs.rows, read=read, marked=lambda: f"{inputs.mark} {mark_of(labels)}")
+
+    @classmethod
+    def asked(cls, given: Any, like: "Labelled") -> "Labelled":
+        """Inputs alone of which scores are asked, as those of other data; labels say nothing."""
+        if isinstance(given, DataLoader | Dataset):
+            return cls.of(given, "test")
+        made = cls.inputs_of(given)
+        if isinstance(given, tuple | list) and not isinstance(like.read([0])[0], tuple | list):
+            raise InputError(
+                "`test` must be inputs alone, like those of `train`, where `of` asks for a score",
+                got=outline(given),
+                hint="Pass the inputs without their labels: test=inputs.",
+            )
+        return made
 
     @classmethod
     def inputs_of(cls, given: Any) -> "Labelled":
         """Inputs alone, as the model takes them."""
         if isinstance(given, Samples):
             return cls(
-                rows=given.rows, read=lambda rows: (_taken(given, rows), None), mark=given.mark
+                rows=given.rows,
+                read=lambda rows: (_taken(given, rows), None),
+                marked=lambda: given.mark,
             )
         inputs = Inputs.of(given)
 
@@ -63,7 +94,7 @@ class Labelled:
             some = slice(rows.start, rows.stop) if isinstance(rows, range) else list(rows)
             return inputs.select(some), None
 
-        return cls(rows=inputs.rows, read=read, mark=mark_of(given))
+        return cls(rows=inputs.rows, read=read, marked=lambda: mark_of(given))
 
     @classmethod
     def _of_dataset(cls, data: Any, collate: Any, what: str) -> "Labelled":
@@ -80,9 +111,11 @@ class Labelled:
                 raise _no_pairs(what, found)
             return found[0], _as_tensor(found[1], what)
 
-        # The content of files is not read to tell data sets apart; their first example is.
-        first = mark_of(list(read([0])))
-        return cls(rows=len(data), read=read, mark=f"{type(data).__name__} {len(data)} {first}")
+        def marked() -> str:
+            rows = sorted({k * (len(data) - 1) // (MARKED - 1) for k in range(MARKED)})
+            return f"{type(data).__name__} {len(data)} {mark_of([list(read([k])) for k in rows])}"
+
+        return cls(rows=len(data), read=read, marked=marked)
 
 
 def _taken(inputs: Samples, rows: Sequence[int]) -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.errors import InputError, ModelError
 from pellucid.exemplar.influence.blocks import Block, Flow, blocks_of, flows, is_known
 from pellucid.exemplar.influence.fitted import Fitted
+from pellucid.exemplar.influence.gradients import Flows, Gradients, square_total, squares
 from pellucid.exemplar.influence.objective import Batch, Objective
 from pellucid.exemplar.influence.solver import SHARE, Inverse, Keep, Solved, Solver
 from pellucid.options import whole
@@ -18,6 +19,9 @@ from pellucid.seeding import seeded
 
 # Of losses whose curvature is taken as a matrix, the most scores of an example.
 SCORES = 512
+# The bytes of an entry of a factor while its eigenvectors are computed: double precision, the
+# vectors, and what the divide and conquer of LAPACK works in, twice as large.
+WORK = 5 * 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,7 @@ class EKFAC(Solver):
     """
 
     last = False
+    written: ClassVar[bool] = False
 
     draws: int | Literal["all"] = 1
     seed: int = 0
@@ -72,15 +77,20 @@ class EKFAC(Solver):
         size = fitted.theta.element_size()
         blocks, _ = blocks_of(fitted)
         found = {
-            f"the factors of {block.layer!r}": 3 * size * sum(n * n for n in block.sizes)
+            f"the factors of {block.layer!r}": 2 * size * sum(n * n for n in block.sizes)
             for block in blocks
         }
-        return found | {"the eigenvalues": size * fitted.count}
+        largest = max(n for block in blocks for n in block.sizes)
+        return found | {
+            "the eigenvalues": 2 * size * fitted.count,
+            "the vectors of the largest factor": WORK * largest**2,
+        }
 
     def prepare(self, objective: Objective, damping: float | None, keep: Keep) -> "Kronecker":
         """Two passes: the factors, and the eigenvalues in their basis."""
         blocks = objective.blocks
         if not blocks:
+            next(flows(blocks_of(objective.fitted)[0], objective, objective.batch([0])))
             raise ModelError(
                 "Parameters must be used by their layers alone, for how='ekfac'",
                 found="gradients that do not come from what goes in and out of "
@@ -134,7 +144,7 @@ class EKFAC(Solver):
             for flow in flows(blocks, objective, batch, self.pulls(objective, batch)):
                 for block, (a, b) in zip(blocks, flow, strict=True):
                     seen = Flow(a @ turned[f"{block.layer}.in"], b @ turned[f"{block.layer}.out"])
-                    found[block.layer] += _squares(seen)
+                    found[block.layer] += square_total(seen)
         return {name: each / objective.data.rows for name, each in found.items()}
 
     def _batches(self, objective: Objective, what: str) -> Iterator[Batch]:
@@ -235,9 +245,10 @@ class Rotated:
         divided = self.turned(matrices) / (self.values + self.amount)
         return self.left @ divided @ self.right.T
 
-    def size(self, matrices: Tensor) -> Tensor:
-        """g^T (H + damping)^-1 g of each row."""
-        return (self.turned(matrices).square() / (self.values + self.amount)).sum((1, 2))
+    def own(self, flow: Flow) -> Tensor:
+        """G^T (H + damping)^-1 G of each example (sample,)."""
+        turned = Flow(flow.a @ self.right, flow.b @ self.left)
+        return squares(turned, 1 / (self.values + self.amount))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -255,11 +266,12 @@ class Kronecker(Inverse):
         found = self.objective.fitted.joined(made)
         return Solved(found, torch.full_like(found[:, 0], torch.nan), 0)
 
-    def own(self, batch: Batch) -> Tensor:
-        """g^T (H + damping)^-1 g of each example (sample,)."""
-        parts = self.objective.fitted.parts(self.objective.gradients(batch))
-        sizes = [each.size(each.block.matrices(parts)) for each in self.blocks]
-        return torch.stack(sizes).sum(0)
+    def own(self, batch: Batch, gradients: Gradients) -> Tensor:
+        """g^T (H + damping)^-1 g of each example (sample,), layer by layer."""
+        if not isinstance(gradients, Flows):
+            return super().own(batch, gradients)
+        pairs = zip(self.blocks, gradients.flows, strict=True)
+        return torch.stack([each.own(flow) for each, flow in pairs]).sum(0)
 
 
 def _unknown(fitted: Fitted, name: str) -> ModelError:
@@ -279,13 +291,6 @@ def _square(rows: Tensor) -> Tensor:
     """The sum over examples and places of x x^T."""
     flat = rows.flatten(0, 1)
     return flat.T @ flat
-
-
-def _squares(flow: Flow) -> Tensor:
-    """The sum over examples of the squares of their gradients (out, in)."""
-    if flow.a.shape[1] == 1:  # a product of two numbers, whose squares come apart
-        return flow.b[:, 0].square().T @ flow.a[:, 0].square()
-    return (flow.b.mT @ flow.a).square().sum(0)
 
 
 def _vectors(factor: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.exemplar.influence.fitted import Fitted
+from pellucid.exemplar.influence.gradients import Gradients, Rows
 from pellucid.exemplar.influence.objective import VECTORS, Batch, Curvature, Objective
 from pellucid.exemplar.influence.solver import (
     Inverse,
@@ -37,32 +38,15 @@ class Exact(Solver):
 
     def bytes(self, fitted: Fitted) -> dict[str, int]:
         """The matrix in double precision, its factor, and a copy while that is made."""
-        return {"the matrix of the curvature": 3 * 8 * fitted.count**2}
+        return {"the matrix of the curvature": matrix_bytes(fitted)}
 
     def prepare(self, objective: Objective, damping: float | None, keep: Keep) -> "Factored":
         """The curvature, and its Cholesky factor in double precision."""
-        found = keep("curvature", lambda: {"matrix": matrix(objective, self.curvature)})["matrix"]
-        found = found.to(objective.theta.device, torch.float64)
-        size = len(found)
-        amount = checked_damping(damping, float(found.diagonal().mean()))
-        damped = found + amount * torch.eye(size, dtype=found.dtype, device=found.device)
-        factor, failed = torch.linalg.cholesky_ex(damped)
-        pivots = factor.diagonal().square()
-        precision = torch.finfo(objective.theta.dtype).eps * math.sqrt(size)
-        if int(failed) or float(pivots.min()) <= precision * float(pivots.max()):
-            ends = torch.linalg.eigvalsh(found)
-            if float(ends[0]) + amount <= precision * float(ends[-1]):
-                raise not_definite(float(ends[0]), float(ends[-1]), amount)
-        return self._made(objective, amount, damped, factor)
-
-    def _made(
-        self, objective: Objective, damping: float, damped: Tensor, factor: Tensor
-    ) -> "Factored":
-        return Factored(objective=objective, damping=damping, damped=damped, factor=factor)
+        return factored(objective, self.curvature, damping, keep)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Newton(Exact):
+class Newton(Solver):
     """What one Newton step without an example changes; for squared losses that is exact.
 
         value = 1/n  g_test^T (H + damping I - H_i / n)^-1 g_i
@@ -73,10 +57,19 @@ class Newton(Exact):
     approximate leave-one-out cross-validation.
     """
 
-    def _made(
-        self, objective: Objective, damping: float, damped: Tensor, factor: Tensor
-    ) -> "Factored":
-        return Without(objective=objective, damping=damping, damped=damped, factor=factor)
+    curvature: Curvature = "hessian"
+
+    def __post_init__(self) -> None:
+        one_of(self.curvature, "`curvature`", ("hessian", "gauss_newton"))
+
+    def bytes(self, fitted: Fitted) -> dict[str, int]:
+        """The matrix in double precision, its factor, and a copy while that is made."""
+        return {"the matrix of the curvature": matrix_bytes(fitted)}
+
+    def prepare(self, objective: Objective, damping: float | None, keep: Keep) -> "Without":
+        """The curvature of all examples, and its factor; those of one alone come later."""
+        made = factored(objective, self.curvature, damping, keep)
+        return Without(objective=objective, damping=made.damping, whole=made)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,29 +82,36 @@ class Factored(Inverse):
     def solve(self, vectors: Tensor) -> Solved:
         """Solve by the factor, and say what is left."""
         given = vectors.to(self.damped)
-        found = self._solved(given)
+        found = self.undone(given)
         left = relative(given - found @ self.damped, given)
         return Solved(found.to(vectors), left.to(vectors), 1)
 
-    def _solved(self, vectors: Tensor) -> Tensor:
+    def undone(self, vectors: Tensor) -> Tensor:
+        """The inverse times vectors (row, parameter) in double precision."""
         return torch.cholesky_solve(vectors.T, self.factor).T
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Without(Factored):
-    """The same, where the curvature is that without the example itself."""
+class Without(Inverse):
+    """The inverse of the `whole`, for gradients by which the example itself is taken out."""
 
-    def gradients(self, batch: Batch) -> Tensor:
+    whole: Factored
+
+    def solve(self, vectors: Tensor) -> Solved:
+        """As of the whole curvature."""
+        return self.whole.solve(vectors)
+
+    def gradients(self, batch: Batch) -> Gradients:
         """J^T (I - A K / n)^-1 r, with the leverage K = J (H + damping)^-1 J^T of the example."""
-        return torch.cat([self._of(each) for each in self._parts(batch)])
+        return Rows(matrix=torch.cat([self._of(each) for each in self._parts(batch)]))
 
     def _of(self, batch: Batch) -> Tensor:
         moved = self.objective.jacobians(batch)
         scores_ = self.objective.scores(self.objective.theta, batch.inputs)
         slope, curved = self.objective.bends(scores_, batch.labels)
         rows, scores, count = moved.shape
-        wide = moved.to(self.damped)
-        solved = self._solved(wide.reshape(rows * scores, count)).reshape(wide.shape)
+        wide = moved.to(self.whole.damped)
+        solved = self.whole.undone(wide.reshape(rows * scores, count)).reshape(wide.shape)
         leverage = wide @ solved.mT  # (sample, score, score)
         system = torch.eye(scores).to(wide) - curved.to(wide) @ leverage / self.objective.data.rows
         right = torch.linalg.solve(system, slope.to(wide).unsqueeze(2))
@@ -132,10 +132,33 @@ class Without(Factored):
             for k in starts
         ]
 
-    def own(self, batch: Batch) -> Tensor:
+    def own(self, batch: Batch, gradients: Gradients) -> Tensor:
         """g^T (H + damping - H_i / n)^-1 g of each example (sample,)."""
-        found = self.objective.gradients(batch)
-        return (found * self.solve(self.gradients(batch)).vectors).sum(1)
+        return (gradients.rows() * self.solve(self.gradients(batch).rows()).vectors).sum(1)
+
+
+def factored(
+    objective: Objective, curvature: Curvature, damping: float | None, keep: Keep
+) -> Factored:
+    """The curvature, damped, and its Cholesky factor in double precision."""
+    found = keep("curvature", lambda: {"matrix": matrix(objective, curvature)})["matrix"]
+    found = found.to(objective.theta.device, torch.float64)
+    size = len(found)
+    amount = checked_damping(damping, float(found.diagonal().mean()))
+    damped = found + amount * torch.eye(size, dtype=found.dtype, device=found.device)
+    factor, failed = torch.linalg.cholesky_ex(damped)
+    pivots = factor.diagonal().square()
+    precision = torch.finfo(objective.theta.dtype).eps * math.sqrt(size)
+    if int(failed) or float(pivots.min()) <= precision * float(pivots.max()):
+        ends = torch.linalg.eigvalsh(found)
+        if float(ends[0]) + amount <= precision * float(ends[-1]):
+            raise not_definite(float(ends[0]), float(ends[-1]), amount)
+    return Factored(objective=objective, damping=amount, damped=damped, factor=factor)
+
+
+def matrix_bytes(fitted: Fitted) -> int:
+    """A matrix of all parameters in double precision, its factor, and a copy on the way."""
+    return 3 * 8 * fitted.count**2
 
 
 def matrix(objective: Objective, curvature: Curvature) -> Tensor:

@@ -68,7 +68,9 @@ class Fitted:
         like, inputs = self.theta, Inputs.of(given)
         kinds = [like.dtype if leaf.is_floating_point() else None for leaf in inputs.leaves]
         pairs = zip(inputs.leaves, kinds, strict=True)
-        return inputs.replace([leaf.detach().to(like.device, kind) for leaf, kind in pairs])
+        moved = [leaf.detach().to(like.device, kind) for leaf, kind in pairs]
+        # What was made under inference_mode cannot be kept for a pass backwards; a copy can.
+        return inputs.replace([leaf.clone() if leaf.is_inference() else leaf for leaf in moved])
 
     def at(self, state: Mapping[str, Tensor]) -> "Fitted":
         """The network with the weights of a checkpoint."""

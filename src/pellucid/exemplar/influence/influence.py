@@ -59,7 +59,10 @@ def influence(
     eigenvalue. A `folder` keeps what is found, and a run that was stopped goes on from there. What
     is held beside the network is planned before it starts to stay below `memory` bytes.
 
-    Values are in double precision where the model is, else in single. The model is not changed.
+    Amounts are right where the model is at a minimum of its loss. Elsewhere values still rank
+    examples, but are too large as amounts, the more the further off: `convergence.slope` says how
+    far, and a note where it is far. Values are in double precision where the model is, else in
+    single. The model is not changed.
     Source: Koh and Liang (2017), Understanding Black-box Predictions via Influence Functions; of
     each way, see its class.
 
@@ -74,9 +77,10 @@ def influence(
     [[3]]
     """
     target = None if isinstance(of, str) and of == "loss" else Target.of(of)
-    tested = Labelled.of(test, "test") if target is None else Labelled.inputs_of(test)
+    data = Labelled.of(train, "train")
+    tested = Labelled.of(test, "test") if target is None else Labelled.asked(test, data)
     task = Task.of(
-        model, train, tested, how=how, loss=loss, parameters=parameters, damping=damping,
+        model, data, tested, how=how, loss=loss, parameters=parameters, damping=damping,
         checkpoints=checkpoints, batch_size=batch_size, memory=memory, target=target,
     )  # fmt: skip
     found = task.total(folder, f"influence {target!r}", Stage.influence)

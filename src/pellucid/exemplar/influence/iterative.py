@@ -27,23 +27,7 @@ LOOKS, MARGIN = 4, 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Iterative(Solver):
-    """What both have: the curvature that is multiplied with."""
-
-    curvature: Curvature = "hessian"
-
-    def __post_init__(self) -> None:
-        one_of(self.curvature, "`curvature`", ("hessian", "gauss_newton"))
-
-    def _damping(self, objective: Objective, damping: float | None, keep: Keep) -> float:
-        if damping is not None:
-            return damping
-        found = keep("trace", lambda: {"mean": _mean_eigenvalue(objective, self.curvature)})
-        return checked_damping(None, float(found["mean"]))
-
-
-@dataclass(frozen=True, kw_only=True)
-class CG(Iterative):
+class CG(Solver):
     """Conjugate gradients: each step runs over the training set, for all test examples at once.
 
     It ends when the relative residual of each is below `tolerance`, or after `steps` steps; the
@@ -51,11 +35,12 @@ class CG(Iterative):
     Source: Martens (2010), Deep learning via Hessian-free optimization; Koh and Liang (2017).
     """
 
+    curvature: Curvature = "hessian"
     tolerance: float = 1e-4
     steps: int = 200
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        one_of(self.curvature, "`curvature`", ("hessian", "gauss_newton"))
         number(
             self.tolerance, "tolerance", "a part of the vector, between 0 and 1", above=0, most=1
         )
@@ -63,7 +48,7 @@ class CG(Iterative):
 
     def prepare(self, objective: Objective, damping: float | None, keep: Keep) -> "Conjugate":
         """Find the damping; there is nothing else to prepare."""
-        amount = self._damping(objective, damping, keep)
+        amount = _damping(objective, self.curvature, damping, keep)
         return Conjugate(objective=objective, damping=amount, options=self)
 
 
@@ -109,7 +94,7 @@ class Conjugate(Inverse):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LiSSA(Iterative):
+class LiSSA(Solver):
     """A series of steps on random batches of `batch` examples, which need not see all of them.
 
         s <- s + (v - (H_batch + damping) s) / scale
@@ -122,6 +107,7 @@ class LiSSA(Iterative):
     Learning in Linear Time.
     """
 
+    curvature: Curvature = "hessian"
     steps: int | None = None
     batch: int = 64
     repeats: int = 1
@@ -129,7 +115,7 @@ class LiSSA(Iterative):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        one_of(self.curvature, "`curvature`", ("hessian", "gauss_newton"))
         for name in ("batch", "repeats"):
             whole(getattr(self, name), name)
         if self.steps is not None:
@@ -140,7 +126,7 @@ class LiSSA(Iterative):
 
     def prepare(self, objective: Objective, damping: float | None, keep: Keep) -> "Series":
         """Find the damping, and a scale at which the series does not diverge."""
-        amount = self._damping(objective, damping, keep)
+        amount = _damping(objective, self.curvature, damping, keep)
         if not amount > 0:
             raise not_definite(0.0, 0.0, amount)
         scale = self.scale
@@ -211,6 +197,16 @@ class Series(Inverse):
             hint=f"Take a larger scale: LiSSA(scale={4 * self.scale:.2g}), or larger batches; "
             "where the loss bends down, more damping or curvature='gauss_newton'; or how='cg'.",
         )
+
+
+def _damping(
+    objective: Objective, curvature: Curvature, damping: float | None, keep: Keep
+) -> float:
+    """The damping that is given, or a tenth of the mean eigenvalue."""
+    if damping is not None:
+        return damping
+    found = keep("trace", lambda: {"mean": _mean_eigenvalue(objective, curvature)})
+    return checked_damping(None, float(found["mean"]))
 
 
 def _mean_eigenvalue(objective: Objective, curvature: Curvature) -> Tensor:

@@ -23,13 +23,14 @@ from pellucid.evaluate.retrain.trainer import check_scores, scores_in
 from pellucid.exemplar.influence.blocks import Block, Flow, blocks_of, flows
 from pellucid.exemplar.influence.data import Labelled
 from pellucid.exemplar.influence.fitted import Fitted
+from pellucid.exemplar.influence.gradients import VECTORS, Flows, Gradients, Rows, bytes_of
 from pellucid.structure import Inputs
 
 LossOf: TypeAlias = Callable[[Any, Tensor], Tensor]
 Curvature: TypeAlias = Literal["hessian", "gauss_newton"]
 
-# So many vectors are multiplied with the curvature at once.
-VECTORS = 32
+# What cross_entropy takes for no label.
+IGNORED = -100
 
 
 class Batch(NamedTuple):
@@ -63,9 +64,21 @@ class Objective:
         inputs, labels = (data or self.data).read(rows)
         placed = self.fitted.placed(inputs)
         given = torch.zeros(placed.rows) if labels is None else labels
+        if self.of_classes and labels is not None:
+            check_labels(given, self.shape)
         if not self.of_classes and given.is_floating_point():
             given = given.to(self.theta.dtype)
         return Batch(rows, placed, given.to(self.theta.device))
+
+    @cached_property
+    def shape(self) -> torch.Size:
+        """The shape of what the network returns for the first example, where there are classes."""
+        with torch.no_grad():
+            return scores_in(self.scores_of(self.data.read([0])[0])).shape
+
+    def scores_of(self, inputs: Any) -> Any:
+        """What the network returns for inputs."""
+        return self.fitted.call(self.theta, self.fitted.placed(inputs))
 
     @property
     def of_classes(self) -> bool:
@@ -128,7 +141,7 @@ class Objective:
                 )
             self.of_output(output, first.labels)
 
-    def gradients(self, batch: Batch) -> Tensor:
+    def gradients(self, batch: Batch) -> Gradients:
         """The gradient of the loss of each example: (sample, parameter)."""
         if self.blocks:
             (flow,) = flows(self.blocks, self, batch)
@@ -138,13 +151,15 @@ class Objective:
             one = batch.inputs.replace([leaf.unsqueeze(0) for leaf in leaves])
             return grad(lambda theta: self.losses(theta, one, label.unsqueeze(0))[0])(self.theta)
 
-        return mapped(of_one, batch.inputs.leaves, batch.labels)
+        return Rows(matrix=mapped(of_one, batch.inputs.leaves, batch.labels))
 
-    def _of_flow(self, flow: list[Flow]) -> Tensor:
-        parts: dict[str, Tensor] = {}
-        for block, (a, b) in zip(self.blocks, flow, strict=True):
-            parts |= block.parts(b.mT @ a)
-        return self.fitted.joined(parts)
+    def flowing(self, vectors: int) -> int:
+        """The bytes that are held for an example, whose gradient is not written out."""
+        (flow,) = flows(self.blocks, self, self.batch([0]))
+        return bytes_of(flow, self.theta.element_size(), vectors)
+
+    def _of_flow(self, flow: list[Flow]) -> Flows:
+        return Flows(fitted=self.fitted, blocks=self.blocks, flows=flow)
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
@@ -161,15 +176,13 @@ class Objective:
             (flow,) = flows(found, self, first)
         except ModelError:
             return ()
-        parts: dict[str, Tensor] = {}
-        for block, (a, b) in zip(found, flow, strict=True):
-            parts |= block.parts(b.mT @ a)
-        made, theta = self.fitted.joined(parts), self.theta.clone().requires_grad_()
+        made = Flows(fitted=self.fitted, blocks=found, flows=flow).total()
+        theta = self.theta.clone().requires_grad_()
         with torch.enable_grad():
             loss = self.losses(theta, first.inputs, first.labels).sum()
         (wanted,) = torch.autograd.grad(loss, theta)
         near = 1e-4 if wanted.dtype == torch.float32 else 1e-9
-        same = float((made[0] - wanted).norm()) <= near * float(wanted.norm())
+        same = float((made - wanted).norm()) <= near * float(wanted.norm())
         return tuple(found) if same else ()
 
     def product(self, vectors: Tensor, curvature: Curvature, batch: Batch) -> Tensor:
@@ -179,6 +192,8 @@ class Objective:
             if curvature == "gauss_newton":
                 return self._gauss_newton(theta, vectors, batch)
             total = self.losses(theta, batch.inputs, batch.labels).sum()
+            if not total.requires_grad:  # parameters that are not used
+                return torch.zeros_like(vectors)
             (slope,) = torch.autograd.grad(total, theta, create_graph=True)
         return pulled(slope, theta, vectors)
 
@@ -188,6 +203,8 @@ class Objective:
         J v is the slope in u of (J^T u) v, so that no forward derivatives are needed.
         """
         scores = self.scores(theta, batch.inputs)
+        if not scores.requires_grad:  # parameters that are not used
+            return torch.zeros_like(vectors)
         u = torch.zeros_like(scores, requires_grad=True)
         (back,) = torch.autograd.grad(scores, theta, u, create_graph=True)
         moved = pulled(back, u, vectors)
@@ -202,9 +219,9 @@ class Objective:
         with torch.enable_grad():
             loss = self.of_output(end, labels).sum()
             (slope,) = torch.autograd.grad(loss, end, create_graph=True)
-            flat = slope.flatten(1)
+            flat = slope.reshape(len(slope), -1)  # a score alone may have no axis of its own
             rows = [
-                torch.autograd.grad(flat[:, c].sum(), end, retain_graph=True)[0].flatten(1)
+                torch.autograd.grad(flat[:, c].sum(), end, retain_graph=True)[0].reshape(flat.shape)
                 for c in range(flat.shape[1])
             ]
         return flat.detach(), torch.stack(rows, 1)
@@ -229,7 +246,7 @@ class Objective:
         like = self.scores(self.theta, batch.inputs)
         units = torch.eye(width).to(like).reshape(width, 1, *like.shape[1:]).expand(-1, *like.shape)
         drawn = flows(self.blocks, self, batch, list(units))
-        return torch.stack([self._of_flow(flow) for flow in drawn], 1)
+        return torch.stack([self._of_flow(flow).rows() for flow in drawn], 1)
 
 
 def pulled(end: Tensor, start: Tensor, vectors: Tensor) -> Tensor:
@@ -278,6 +295,34 @@ def loss_named(loss: Any) -> "str | LossOf":
     raise UnknownNameError(
         "`loss`", loss, known, hint="Or a function(output, labels) -> (sample,)."
     )
+
+
+def check_labels(labels: Tensor, shape: torch.Size) -> None:
+    """Raise unless labels are classes of scores of this shape, one for each place of them.
+
+    >>> check_labels(torch.tensor([0, 2]), torch.Size([1, 3]))
+    >>> check_labels(torch.tensor([0, 3]), torch.Size([1, 3]))
+    Traceback (most recent call last):
+    pellucid.errors.InputError: Labels must be classes of the model, from 0 to 2; got 3.
+    """
+    alone = len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
+    classes = 2 if alone else shape[1]
+    places = torch.Size([]) if alone else shape[2:]
+    if not alone and labels.shape[1:] != places:
+        raise InputError(
+            f"Labels must be one class for each {'place' if places else 'sample'} of the scores",
+            got=labels,
+            hint="Drop the axis: labels.squeeze(1)."
+            if labels.shape[1:] == (1,)
+            else "Number the classes, labels.argmax(1); or pass the loss of several labels as a "
+            "function, loss=lambda output, labels: ....",
+        )
+    known = labels[labels != IGNORED]
+    outside = known[(known < 0) | (known > classes - 1)]
+    if len(outside):
+        raise InputError(
+            f"Labels must be classes of the model, from 0 to {classes - 1}", got=outside[0].item()
+        )
 
 
 def _checked(losses: Any, labels: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import FileError, InputError, ModelError
-from pellucid.exemplar.influence.objective import Objective
+from pellucid.exemplar.influence.gradients import Gradients
+from pellucid.exemplar.influence.objective import Batch, Objective
 from pellucid.exemplar.influence.solver import Inverse, Keep, Solved, Solver
 from pellucid.options import number
 
@@ -87,6 +88,7 @@ class TracIn(Solver):
 
     last = False
     shrinks: ClassVar[bool] = False
+    written: ClassVar[bool] = False
 
     checkpoints: Sequence[Any] = ()
 
@@ -103,6 +105,10 @@ class Same(Inverse):
         """The vectors themselves."""
         return Solved(vectors, torch.full_like(vectors[:, 0], torch.nan), 0)
 
+    def own(self, batch: Batch, gradients: Gradients) -> Tensor:
+        """The square of the length of each gradient (sample,)."""
+        return gradients.lengths().square()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Representer(Solver):
@@ -117,13 +123,15 @@ class Representer(Solver):
     Source: Yeh et al. (2018), Representer Point Selection for Explaining Deep Neural Networks.
     """
 
+    written: ClassVar[bool] = False
+
     def prepare(self, objective: Objective, damping: float | None, keep: Keep) -> "Scaled":
         """Find the weight decay, and how far the layer is from stationary."""
 
         def mean() -> dict[str, Tensor]:
             total = torch.zeros_like(objective.theta)
             for batch in objective.batches("mean gradient", alone=True):
-                total += objective.gradients(batch).sum(0)
+                total += objective.gradients(batch).total()
             return {"gradient": total / objective.data.rows}
 
         theta = objective.theta
@@ -152,3 +160,7 @@ class Scaled(Inverse):
     def solve(self, vectors: Tensor) -> Solved:
         """Divide; what is left of the layer's own gradient stands for the residual."""
         return Solved(vectors / self.damping, torch.full_like(vectors[:, 0], self.left), 0)
+
+    def own(self, batch: Batch, gradients: Gradients) -> Tensor:
+        """The square of the length of each gradient, divided (sample,)."""
+        return gradients.lengths().square() / self.damping

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pellucid.errors import ModelError
 from pellucid.exemplar.influence.fitted import Fitted
+from pellucid.exemplar.influence.gradients import Gradients
 from pellucid.exemplar.influence.objective import Batch, Objective
 
 # Unless damping is given, it is this part of the mean eigenvalue (Grosse et al. 2023).
@@ -41,25 +42,27 @@ class Inverse(ABC):
     def solve(self, vectors: Tensor) -> Solved:
         """The inverse times each of some vectors (row, parameter)."""
 
-    def gradients(self, batch: Batch) -> Tensor:
+    def gradients(self, batch: Batch) -> Gradients:
         """What each example pulls at the parameters with: (sample, parameter)."""
         return self.objective.gradients(batch)
 
-    def own(self, batch: Batch) -> Tensor:
-        """g^T (H + damping)^-1 g of each example (sample,)."""
-        found = self.objective.gradients(batch)
+    def own(self, batch: Batch, gradients: Gradients) -> Tensor:
+        """g^T (H + damping)^-1 g of each example (sample,), of their gradients g."""
+        found = gradients.rows()
         return (found * self.solve(found).vectors).sum(1)
 
 
 class Solver(ABC):
     """One way to undo the curvature; its fields are its options.
 
-    `last` says that it looks at the parameters of the last layer, unless others are asked for, and
-    `shrinks` that values are of leaving one of n examples out, which weighs 1/n.
+    `last` says that it looks at the parameters of the last layer, unless others are asked for,
+    `shrinks` that values are of leaving one of n examples out, which weighs 1/n, and `written` that
+    gradients of training examples are written out, each as long as all parameters.
     """
 
     last: ClassVar[bool] = True
     shrinks: ClassVar[bool] = True
+    written: ClassVar[bool] = True
 
     @abstractmethod
     def prepare(self, objective: Objective, damping: float | None, keep: Keep) -> Inverse:

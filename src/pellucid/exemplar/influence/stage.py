@@ -13,6 +13,7 @@ from torch import Tensor
 from pellucid.exemplar.influence import head as heads
 from pellucid.exemplar.influence.data import Labelled
 from pellucid.exemplar.influence.fitted import Fitted
+from pellucid.exemplar.influence.gradients import Gradients
 from pellucid.exemplar.influence.objective import Batch, Objective
 from pellucid.exemplar.influence.result import Convergence
 from pellucid.exemplar.influence.solver import Inverse, Keep, Solved, Solver
@@ -85,9 +86,9 @@ class Stage:
         like = objective.theta
         solved = Solved(made["vectors"].to(like), made["residual"].to(like), int(made["steps"]))
 
-        def work(batch: Batch) -> tuple[Tensor, Tensor]:
-            pulls = inverse.gradients(batch)
-            return solved.vectors @ pulls.T, pulls
+        def work(batch: Batch) -> tuple[Tensor, Gradients]:
+            gradients = inverse.gradients(batch)
+            return gradients.times(solved.vectors), gradients
 
         values, losses, slope = self._over_train(objective, keep, work)
         return Part(
@@ -105,8 +106,9 @@ class Stage:
         keep = self.keeper(store)
         inverse = self.solver.prepare(objective, self.damping, keep)
 
-        def work(batch: Batch) -> tuple[Tensor, Tensor]:
-            return inverse.own(batch).unsqueeze(0), objective.gradients(batch)
+        def work(batch: Batch) -> tuple[Tensor, Gradients]:
+            gradients = objective.gradients(batch)
+            return inverse.own(batch, gradients).unsqueeze(0), gradients
 
         values, losses, slope = self._over_train(objective, keep, work)
         none = values.new_full((1,), math.nan)
@@ -127,7 +129,7 @@ class Stage:
             if target is None:
                 with torch.no_grad():
                     now = objective.losses(objective.theta, batch.inputs, batch.labels)
-                parts.append((objective.gradients(batch), now))
+                parts.append((objective.gradients(batch).rows(), now))
             else:
                 pulls, now = _of_target(objective.fitted, batch, target.check_rows(data.rows))
                 parts.append((-pulls, now))
@@ -143,7 +145,7 @@ class Stage:
         self,
         objective: Objective,
         keep: Keep,
-        work: Callable[[Batch], tuple[Tensor, Tensor]],
+        work: Callable[[Batch], tuple[Tensor, Gradients]],
     ) -> tuple[Tensor, Tensor, float]:
         """Values (..., train), losses (train,) and the slope, kept part by part."""
         total = objective.data.rows
@@ -159,7 +161,7 @@ class Stage:
         return values, torch.cat([each["losses"] for each in done]).to(objective.theta), slope
 
     def _block(
-        self, objective: Objective, start: int, work: Callable[[Batch], tuple[Tensor, Tensor]]
+        self, objective: Objective, start: int, work: Callable[[Batch], tuple[Tensor, Gradients]]
     ) -> dict[str, Tensor]:
         """Some of the training examples, in batches."""
         stop = min(start + STORED, objective.data.rows)
@@ -167,16 +169,16 @@ class Stage:
         some = Labelled(
             rows=stop - start,
             read=lambda rows: read(_moved(rows, start)),
-            mark="",
+            marked=str,
         )
         values, losses = [], []
         pull, length = torch.zeros_like(objective.theta), torch.zeros_like(objective.theta[0])
         for batch in replace(objective, data=some).batches(self.what, alone=True):
-            found, pulls = work(batch)
+            found, gradients = work(batch)
             values.append(found)
             with torch.no_grad():
                 losses.append(objective.losses(objective.theta, batch.inputs, batch.labels))
-            pull, length = pull + pulls.sum(0), length + pulls.norm(dim=1).sum()
+            pull, length = pull + gradients.total(), length + gradients.lengths().sum()
         return {
             "values": torch.cat(values, 1),
             "losses": torch.cat(losses),

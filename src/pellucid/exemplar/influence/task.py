@@ -15,7 +15,8 @@ from pellucid.errors import InputError, PellucidWarning, UnknownNameError, warn
 from pellucid.exemplar.influence.data import Labelled
 from pellucid.exemplar.influence.ekfac import EKFAC
 from pellucid.exemplar.influence.exact import Exact, Newton
-from pellucid.exemplar.influence.fitted import Chosen, Fitted, check_model, fitted
+from pellucid.exemplar.influence.fitted import Chosen, check_model, fitted
+from pellucid.exemplar.influence.gradients import VECTORS
 from pellucid.exemplar.influence.iterative import CG, LiSSA
 from pellucid.exemplar.influence.objective import Objective, loss_named
 from pellucid.exemplar.influence.result import Convergence
@@ -91,12 +92,13 @@ class Task:
         with untouched(model):
             chosen = fitted(model, parameters, data.read([0])[0], last=solver.last)
             chosen, note = solver.choose(chosen, asked=parameters not in (None, "all"))
-            tests = 1 if tested is None else tested.rows
-            rows, needed = plan(solver, name, chosen, tests, memory)
             objective = Objective(
-                fitted=chosen, loss=loss_named(loss), data=data, rows=rows, batch_size=batch_size
+                fitted=chosen, loss=loss_named(loss), data=data, rows=1, batch_size=batch_size
             )
             objective.check()
+            tests = 0 if tested is None else tested.rows
+            rows, needed = plan(solver, name, objective, tests, memory)
+            objective = replace(objective, rows=rows)
             first = tuple(each for each in (note, _warned(objective)) if each)
         return cls(
             solver=solver, name=name, objective=objective, tested=tested, target=target,
@@ -187,7 +189,8 @@ class Task:
         if steep and found.slope > STEEP:
             made.append(
                 f"The mean gradient is {found.slope:.0%} of the length of single ones: the model "
-                "is not at a minimum of this loss, which influence functions suppose."
+                "is not at a minimum of this loss, which influence functions suppose. Values rank "
+                "examples, and are too large as amounts."
             )
         return tuple(made)
 
@@ -216,14 +219,19 @@ def solver_of(how: Any, checkpoints: Sequence[Any]) -> tuple[Solver, str]:
     return made, name
 
 
-def plan(solver: Solver, name: str, chosen: Fitted, tests: int, memory: int) -> tuple[int, int]:
+def plan(
+    solver: Solver, name: str, objective: Objective, tests: int, memory: int
+) -> tuple[int, int]:
     """How many examples have a gradient of their own at once, and the bytes of all that is held."""
+    chosen = objective.fitted
     item = chosen.theta.element_size()
     held = solver.bytes(chosen) | {
-        f"what is solved for {tests} test examples": 4 * item * tests * chosen.count,
-        "the parameters": 2 * item * chosen.count,
+        f"what is solved for {tests} test examples": 5 * item * tests * chosen.count,
+        "the parameters": 5 * item * chosen.count,  # as they run, and sums of gradients
     }
     each = 3 * item * chosen.count  # of one example, with what is made on the way
+    if objective.blocks and not solver.written:
+        each = min(each, objective.flowing(min(tests, VECTORS)))
     fixed = sum(held.values())
     if fixed + each > memory:
         most = max(held, key=lambda key: held[key])
