@@ -1,11 +1,13 @@
 """A model that also returns what one of its layers did, so that the score can be read there."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pellucid.errors import InputError, UnknownNameError
@@ -62,15 +64,83 @@ class Inside:
         return bool(getattr(self.model, "training", False))
 
 
+class OverwrittenError(Exception):
+    """A model wrote over what was on loan."""
+
+
+@dataclass
+class Loans:
+    """Whether layers may lend what they return, instead of giving a copy.
+
+    The first run finds out, with a copy, whether the model writes over it; later ones tell by its
+    version, and raise `OverwrittenError`. What is on loan is to be read before the next run.
+    """
+
+    trusted: bool | None = None
+    returned: dict[int, tuple[Tensor, int]] = field(default_factory=dict)
+
+    def take(self, key: int, returned: Tensor) -> Tensor:
+        """What a module returned, or a copy of it."""
+        if returned.is_inference():  # which has no version
+            self.trusted = False
+        if self.trusted is False:
+            return returned.clone()
+        self.returned[key] = (returned, returned._version)
+        return returned if self.trusted else returned.clone()
+
+    def check(self, found: "dict[int, Tensor]") -> None:
+        """Look, after a run, at what the model did with it."""
+        held, self.returned = self.returned, {}
+        if self.trusted is None:
+            self.trusted = all(torch.equal(each, found[key]) for key, (each, _) in held.items())
+        elif any(each._version != version for each, version in held.values()):
+            self.trusted = False
+            raise OverwrittenError
+
+
 def run_inside(
-    model: Callable[..., Any], paths: Collection[str], args: Any, kwargs: Any
+    model: Callable[..., Any],
+    paths: Collection[str],
+    args: Any,
+    kwargs: Any,
+    loans: Loans | None = None,
 ) -> tuple[Any, dict[str, Tensor]]:
     """Run a model once: its output, and what each of some layers returned, by path."""
     found: dict[int, Tensor] = {}
     layers = Paths(model)
-    with flags(model), _watching(layers, paths, found):
+    with flags(model), _watching(layers, paths, found, loans=loans):
         output = model(*args, **kwargs)
+    if loans is not None:
+        loans.check(found)
     return output, {path: _returned(path, layers, found) for path in paths}
+
+
+class _EnoughError(BaseException):
+    """Ends a run whose rest nobody asks for; no model takes it for an error of its own."""
+
+
+def run_until(
+    model: Callable[..., Any], paths: Collection[str], args: Any, kwargs: Any, *, once: bool
+) -> tuple[dict[str, Tensor], bool]:
+    """What each of some layers returned, by path, and whether each of them ran once.
+
+    If it is known that they do `once`, the run ends when all have, and leaves out the rest.
+    """
+    found: dict[int, Tensor] = {}
+    times: Counter[int] = Counter()
+    layers = Paths(model)
+
+    def ran_once() -> bool:
+        return all(times[id(layers.layer(path))] == 1 for path in paths)
+
+    def count(module: nn.Module) -> None:
+        times[id(module)] += 1
+        if once and ran_once():
+            raise _EnoughError
+
+    with flags(model), suppress(_EnoughError), _watching(layers, paths, found, count):
+        model(*args, **kwargs)
+    return {path: _returned(path, layers, found) for path in paths}, ran_once()
 
 
 def _returned(path: str, layers: Paths, found: dict[int, Tensor]) -> Tensor:
@@ -88,8 +158,17 @@ def _returned(path: str, layers: Paths, found: dict[int, Tensor]) -> Tensor:
 
 
 @contextmanager
-def _watching(layers: Paths, paths: Collection[str], found: dict[int, Tensor]) -> Iterator[None]:
-    """Keep what modules of these paths return; which are meant is known when all have run."""
+def _watching(
+    layers: Paths,
+    paths: Collection[str],
+    found: dict[int, Tensor],
+    then: Callable[[nn.Module], None] = lambda module: None,
+    loans: Loans | None = None,
+) -> Iterator[None]:
+    """Keep what modules of these paths return; which are meant is known when all have run.
+
+    `then` is called with each of them that has returned.
+    """
     thread = threading.get_ident()
     above = [""]
 
@@ -104,7 +183,9 @@ def _watching(layers: Paths, paths: Collection[str], found: dict[int, Tensor]) -
         if any(layers.has(module, path) for path in paths):
             first = output if isinstance(output, Tensor) else _first(output)
             if first is not None:
-                found[id(module)] = first.clone()
+                key = id(module)
+                found[key] = first.clone() if loans is None else loans.take(key, first)
+            then(module)
 
     with hooked(enter, leave):
         yield

@@ -77,12 +77,19 @@ class Program:
         for this run.
         """
         copied = inputs if fresh else inputs.replace([leaf.clone() for leaf in inputs.leaves])
+        with self.repeatable():
+            return self.once(copied)
+
+    def once(self, inputs: Inputs) -> tuple[Any, Any]:
+        """Run as above, but leave what the run changes of the model until `repeatable` ends.
+
+        So a gradient is taken of a run whose buffers are still those that it had.
+        """
         if self.ends_in_softmax is False:
-            with self.repeatable():
-                raw = call(self.model, copied)
+            raw = call(self.model, inputs)
             return raw, raw
-        with self.repeatable(), Watch() as watch:
-            raw = call(self.model, copied)
+        with Watch() as watch:
+            raw = call(self.model, inputs)
         scores = watch.before(raw)
         self.cuts = watch.cuts
         self.ends_in_softmax = scores is not raw

@@ -1,5 +1,9 @@
 """Activations of any operation, statistics of all of them, and what depth does to them."""
 
+import copy
+from pathlib import Path
+from statistics import mean
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +14,7 @@ import pellucid as pl
 from pellucid.errors import InputError, ModelError, UnknownNameError
 from pellucid.inspect import layer_table
 from pellucid.inspect.activations import edges_of
-from tests.zoo.network import normal, seeded
+from tests.zoo.network import Lambda, normal, seeded
 
 activations, layers = pl.inspect.activations, pl.inspect.layers
 
@@ -76,6 +80,61 @@ def test_units_of_three_axes_are_where_they_are():
     assert [row.units for row in layers(tokens, ids).rows if row.operation == "relu"] == [4]
 
 
+SAME = ["parameters", "mean", "deviation", "zeros", "units", "dead", "norm"]
+
+
+class Tokens(nn.Module):
+    """Patches of an image as tokens, with dense layers on them and attention."""
+
+    def __init__(self, bias: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.cut, self.mix = nn.Conv2d(2, 4, 4, 4), nn.Linear(4, 6, bias=bias)
+        self.look = nn.MultiheadAttention(6, 2, batch_first=True)
+        self.last = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.mix(self.cut(x).flatten(2).transpose(1, 2)) + torch.ones(6)
+        return self.last(self.look(h, h, h)[0]).mean(1)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_dense_layers_on_tokens_are_there(bias):
+    net, x = Tokens(bias).double().eval(), normal(3, 2, 8, 12)
+    mixed = net.mix(net.cut(x).flatten(2).transpose(1, 2)).detach()
+    found = activations(net, x)  # it has no activation function
+    assert {"cut", "mix", "last"} <= set(found)
+    assert found["mix"].operation == "mm"
+    assert_close(found["mix"].values, mixed.transpose(1, 2))
+    whole = layers(net, x).to_frame()
+    for size in (1, 2):  # of 3 samples one is left over
+        assert_frames(layers(net, x, batch_size=size).to_frame()[SAME], whole[SAME])
+    rows = {row.name: row for row in layers(net, x).rows}
+    assert (rows["mix"].shape, rows["mix"].units) == ((6, 6), 6)
+    assert rows["mix"].mean == pytest.approx(float(mixed.double().mean()))
+    assert rows["last"].shape == (6, 5)
+    parameters = sum(row.parameters for row in rows.values())
+    assert parameters == sum(each.numel() for each in net.parameters())
+
+
+def test_a_function_is_not_called_like_what_passes_it_on():
+    class Passing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop = nn.Dropout()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.drop(F.relu(x)).sum(1, keepdim=True)
+
+    assert list(activations(Passing().eval(), torch.ones(2, 3))) == ["relu:0"]
+
+
+def test_dense_layers_with_the_channels_last():
+    net = Lambda(lambda net, x: F.gelu(net(x)).mean((1, 2)), net=seeded(nn.Linear(3, 7)))
+    found = activations(net, normal(2, 4, 5, 3))["gelu:0"]
+    assert found.values.shape == (2, 7, 4, 5)
+
+
 def test_depth_finds_what_is_planted():
     """An operation that finds edges, and one that keeps the picture."""
 
@@ -93,6 +152,39 @@ def test_depth_finds_what_is_planted():
     assert 0.4 < table.loc["relu:0", "zeros"] < 0.6
     ramp = torch.linspace(0, 1, 6).expand(1, 1, 6, 6)
     assert edges_of(ramp)[0, :, 3, 3].argmax() == 0
+
+
+@pytest.mark.slow
+def test_edges_come_first_and_abstraction_and_sparsity_grow():
+    """The three observations, of a trained network; without what it learned two of them are gone.
+
+    Less and less of the picture can be read in both, for pooling alone does that.
+    """
+    entry = pl.zoo.load("efficientnet_lite0")
+    photos = sorted((Path(__file__).parents[2] / "gallery" / "photos").glob("*.png"))
+    inputs = torch.cat([entry.preprocess(path) for path in photos])
+
+    def table(net: nn.Module) -> dict[str, list[float]]:
+        found = activations(net, inputs).by_depth()
+        kept = found[["depth", "edges", "picture", "zeros"]].to_dict("list")
+        return kept | {"ranks": found.corr("spearman", numeric_only=True)["depth"]}
+
+    learned = table(entry.model)
+    blind = copy.deepcopy(entry.model)
+    torch.manual_seed(0)
+    for module in blind.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    nothing = table(blind)
+    third = len(learned["depth"]) // 3
+    first, last = slice(third), slice(-third, None)
+    edges, random = learned["edges"], nothing["edges"]
+    assert learned["edges"].index(max(edges)) < third / 2
+    assert mean(edges[first]) > mean(edges[last]) + 0.05
+    assert mean(edges[first]) > mean(random[first]) + 0.1
+    assert max(learned["ranks"]["picture"], nothing["ranks"]["picture"]) < -0.6
+    assert mean(learned["zeros"][last]) > mean(learned["zeros"][first]) + 0.2
+    assert learned["ranks"]["zeros"] > 0.6 > 0 > nothing["ranks"]["zeros"]
 
 
 def test_they_are_drawn():
@@ -183,6 +275,11 @@ NONE = {
         lambda: activations(NET, X)["relu:0"].pictures(scale="sharde"),
         UnknownNameError,
         "A scale of activations must be one that exists; got 'sharde'. Did you mean 'shared'",
+    ),
+    "row": (
+        lambda: activations(NET, X).plot(row=5),
+        InputError,
+        "`row` must be a sample from 0 to 4; got 5",
     ),
     "no bend": (
         lambda: activations(lambda x: x + 1, X),

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -27,6 +28,11 @@ def rows(count=200, features=2, seed=0):
     x[:, 0] *= 2
     x[: count // 2] += 3
     return x
+
+
+@cache
+def fitted(kind):
+    return fit_density(rows(), kind, **KINDS[kind])
 
 
 def slow_mixture(fitted, x):
@@ -71,7 +77,7 @@ def test_a_machine_is_the_sum_over_its_hidden_states():
 
 def on_a_grid(density):
     """Points of the plane, and the mass of the density about each."""
-    at = torch.linspace(-15, 18, 250, dtype=torch.float64)
+    at = torch.linspace(-15, 18, 160, dtype=torch.float64)
     points = torch.cartesian_prod(at, at)
     return points, density(points).exp() * (at[1] - at[0]) ** 2
 
@@ -82,7 +88,7 @@ def check_integral(density, atol):
 
 @pytest.mark.parametrize(("kind", "atol"), [("mixture", 1e-3), ("rbm", 0.05)])
 def test_a_density_integrates_to_one(kind, atol):
-    check_integral(fit_density(rows(), kind, **KINDS[kind]), atol)
+    check_integral(fitted(kind), atol)
 
 
 def without_volume(z, means, roots):
@@ -101,7 +107,7 @@ def without_gauss(u, weights, biases):
     ],
 )
 def test_the_laws_notice_a_broken_density(monkeypatch, module, name, broken, kind):
-    found = fit_density(rows(), kind, **KINDS[kind])
+    found = fitted(kind)
     monkeypatch.setattr(module, name, broken)
     with pytest.raises(AssertionError):
         check_integral(found, 0.05)
@@ -124,7 +130,7 @@ def machine_density(machine):
 def test_what_a_machine_learns_says_more_of_new_data_than_independent_elements():
     x = rows(400, 6)
     x[:, 1:] += x[:, :1]
-    found = fit_density(x, "rbm", hidden=8, epochs=60)
+    found = fit_density(x, "rbm", hidden=8, epochs=40)
     order = torch.randperm(400, generator=seeded(0))
     held, kept = x[order[:40]], x[order[40:]]
     alone = torch.distributions.Normal(kept.mean(0), kept.std(0)).log_prob(held).sum(1).mean()
@@ -133,8 +139,8 @@ def test_what_a_machine_learns_says_more_of_new_data_than_independent_elements()
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_samples_have_the_moments_of_the_density(kind):
-    found = fit_density(rows(), kind, **KINDS[kind])
-    drawn = found.sample(2000)
+    found = fitted(kind)
+    drawn = found.sample(1000)
     assert torch.equal(found.sample(5), found.sample(5))
     assert not torch.equal(found.sample(5), found.sample(5, seed=1))
     at, mass = on_a_grid(found)
@@ -146,7 +152,7 @@ def test_samples_have_the_moments_of_the_density(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_differentiated_and_follows_the_input(kind):
-    found = fit_density(rows(), kind, **KINDS[kind])
+    found = fitted(kind)
     x = rows(5, seed=3).requires_grad_()
     assert torch.autograd.gradcheck(found, x)
     alone = torch.cat([found(each[None]) for each in x])

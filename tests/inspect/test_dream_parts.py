@@ -160,8 +160,8 @@ def test_terms_that_need_positions_say_so(term, layout):
 
 
 def test_terms_by_name():
-    assert {type(each) for each in terms_of(list(TERMS))} == set(TERMS.values())
-    assert all(issubclass(each, Term) for each in TERMS.values())
+    assert {type(each) for each in terms_of(list(TERMS.all()))} == set(TERMS.all().values())
+    assert all(issubclass(each, Term) for each in TERMS.all().values())
     with pytest.raises(UnknownNameError, match="Did you mean 'jitter'"):
         terms_of(["jiter"])
     with pytest.raises(InputError, match="must be a name, or made of its class"):
@@ -229,7 +229,7 @@ def test_channels_are_correlated_as_asked():
     assert torch.allclose(way.dream(way.numbers(made, IMAGE), IMAGE), made)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", RECIPES.all())
 @pytest.mark.parametrize("layout", [IMAGE, SIGNAL, TOKENS])
 def test_recipes_fit_all_that_has_positions(name, layout):
     found = recipe_of(name, layout)
@@ -252,6 +252,11 @@ def test_objectives_are_written_as_they_are():
     assert pl.inspect.Objective.layer("a").words() == "layer a"
 
 
+def test_names_that_are_too_few():
+    with pytest.raises(InputError, match="`names` must have a name for every class, class 2 too"):
+        pl.inspect.Objective.of((2, 0)).words(["cat", "dog"])
+
+
 @pytest.mark.parametrize(
     "given", [None, [], [None], Target.unit("a"), Target.channel("a"), [[1, 2]], "name"]
 )
@@ -271,6 +276,7 @@ def reshaped(shape):
     return nn.Sequential(nn.Linear(5, int(np.prod(shape))), nn.Unflatten(1, shape))
 
 
+DATA = torch.rand(2, 3, 8, 8)
 CODED = {"shape": (3, 8, 8), "code": 5}
 
 
@@ -290,7 +296,24 @@ CODED = {"shape": (3, 8, 8), "code": 5}
         (0, {"climb": "adams"}, UnknownNameError, "Did you mean 'adam'"),
         (0, {"parameterization": "fourrier"}, UnknownNameError, "Did you mean 'fourier'"),
         (0, {"start": "nois"}, UnknownNameError, "Did you mean 'noise'"),
-        (0, {"start": "mean"}, InputError, "must have data to take the mean of"),
+        (0, {"start": "mean"}, InputError, "A start at the mean of data must have some"),
+        (0, {"start": "class_mean", "data": DATA}, InputError, "must know the class of each"),
+        (3, {"start": "class_mean", "data": DATA, "labels": [0, 1]}, InputError, "none of class 3"),
+        (0, {"start": "class_mean", "data": DATA, "labels": [0]}, InputError, "`labels` must be"),
+        (
+            Target.channel("0", 1),
+            {"start": "class_mean", "data": DATA, "labels": [0, 1]},
+            InputError,
+            "must be used with targets that are classes",
+        ),
+        (0, {"start": "mean", "data": DATA[:, :1]}, InputError, "must have samples of shape"),
+        (0, {"code": 5}, InputError, "`code` must be given with a `generator`"),
+        (
+            0,
+            {"generator": reshaped((3, 8, 8)), "start": "mean", "data": DATA, **CODED},
+            InputError,
+            "`start` in code space must be",
+        ),
         (0, {"start": torch.zeros(2, 3, 8, 8)}, InputError, "`start` must be finite"),
         (0, {"on": "odds"}, UnknownNameError, "`on` of a dream"),
         ((0, 1), {"on": "probability"}, TargetError, "must be used with targets that are classes"),

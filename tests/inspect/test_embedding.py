@@ -130,9 +130,19 @@ def test_drawn_as_points_and_as_pictures():
     assert 0 < len(ax.artists) <= 12
     assert [words.get_text() for words in ax.get_legend().get_texts()] == ["even", "odd"]
     flat = embed(None, x.flatten(1))
-    with pytest.raises(InputError, match="The pictures of samples must be at hand"):
+    with pytest.raises(InputError, match="Samples must be images to be drawn"):
         flat.plot(images=5)
     assert flat.plot(images=5, pictures=lambda row: row.reshape(4, 4)).artists
+
+
+def test_labels_that_are_amounts_have_a_scale():
+    x = points(4)
+    found = embed(None, x, labels=x[:, 0])
+    ax = found.plot()
+    assert ax.get_legend() is None
+    assert [each.get_ylabel() for each in ax.figure.axes] == ["", "label"]
+    np.testing.assert_allclose(ax.collections[0].get_array(), x[:, 0])
+    assert embed(None, x, labels=[0.0, 1.0] * 20).plot().get_legend() is not None
 
 
 def test_what_cannot_be_used():
@@ -143,6 +153,13 @@ def test_what_cannot_be_used():
         embed(None, x, how="tsne", perplexity=30)
     with pytest.raises(InputError, match="There must be at least 12 samples .*; got 8 samples"):
         embed(None, x[:8])
+    for how in ("pca", "tsne"):  # of which scikit-learn's does not come back
+        with pytest.raises(InputError, match="Samples must differ .*; got 20 that are all alike"):
+            embed(None, torch.ones(20, 3), how=how)
+    words = [f"text {i}" for i in range(20)]
+    found = embed(lambda given: np.array([[len(t), int(t[5:])] for t in given]), words)
+    with pytest.raises(InputError, match="Samples must be images to be drawn .*; got 'text 0'"):
+        found.plot(images=3)
     with pytest.raises(InputError, match="`labels` must be one for each of the 40 samples"):
         embed(None, x, labels=[1])
 

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 import pellucid as pl
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.inspect.passes import passes
-from tests.zoo.network import normal, seeded
+from tests.zoo.network import Lambda, normal, seeded
 
 filters = pl.inspect.filters
 ROOM = importlib.import_module("pellucid.inspect.filters")
@@ -76,6 +76,33 @@ def test_functions_dense_layers_and_signals_have_them():
     assert filters(signal).pictures().shape == (4, 1, 5, 1)
 
 
+def test_some_filters_are_those_among_all():
+    net = nn.Sequential(FIRST, nn.ReLU(), SECOND)
+    whole, some = filters(net, "2", X), filters(net, "2", X, channels=[3, -5])
+    assert (some.numbers, len(some)) == ((3, 0), 2)
+    assert torch.equal(some.weights, whole.weights[[3, 0]])
+    assert_close(some.patterns, whole.patterns[[3, 0]])
+    assert torch.equal(some.channels(3), whole.channels(3))
+    assert torch.equal(filters(net, "2", channels=3).channels(3), whole.channels(3))
+    assert [ax.get_title() or ax.get_xlabel() for ax in some.plot().axes]
+    with pytest.raises(InputError, match=r"A filter of `2` must be one of \[3, 0\]; got 1"):
+        some.channels(1)
+
+
+def test_patterns_of_tokens_series_and_second_inputs():
+    net = nn.Sequential(nn.Embedding(9, 4), Lambda(lambda x: x.mT), nn.Conv1d(4, 6, 3)).double()
+    ids = torch.arange(7)[None]
+    found = filters(net, "2", ids)
+    assert found.patterns.shape == (6, 7, 4)  # (filter, token, feature)
+    assert_close(found.patterns[:, 2:5], net[2].weight.detach().mT)
+    assert float(found.patterns[:, :2].abs().sum() + found.patterns[:, 5:].abs().sum()) == 0
+    steps = seeded(nn.Linear(3, 5))
+    both = Lambda(lambda net, a, b: net(b) + 0 * a, net=steps)
+    found = filters(both, "layers.net", (normal(1, 4, 5), normal(1, 4, 3)))
+    assert len(found) == 5
+    assert_close(found.patterns[:, 2], steps.weight.detach())  # of the step in the middle
+
+
 def test_transposed_filters_come_first():
     layer = seeded(nn.ConvTranspose2d(4, 6, 3, groups=2))
     found = filters(nn.Sequential(layer)).weights
@@ -130,6 +157,11 @@ NONE = {
         "for colors; got 4 channels",
     ),
     "filter": (lambda: filters(NET).channels(4), InputError, "A filter of `0` must be from 0 to 3"),
+    "channels": (
+        lambda: filters(NET, channels=[0, 4]),
+        InputError,
+        r"`channels` must be one or more filters of `0`, from 0 to 3; got \[0, 4\]",
+    ),
     "scale": (
         lambda: filters(NET).pictures(scale="al"),
         UnknownNameError,

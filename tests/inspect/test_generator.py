@@ -28,7 +28,7 @@ def images(count=120, seed=0, dtype=torch.float32):
 
 @pytest.fixture(scope="module")
 def fitted():
-    return fit_generator(*images(), code=2, width=32, epochs=100, rate=5e-3, batch_size=16)
+    return fit_generator(*images(), code=2, width=32, epochs=40, rate=1e-2, batch_size=16)
 
 
 def slow_bound(nets, shares, prior, draw):
@@ -133,6 +133,15 @@ def test_training_is_decided_by_its_seed_and_leaves_no_trace():
     assert torch.equal(first(codes), again(codes))
     assert not torch.equal(first(codes), other(codes))
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_it_is_made_and_used_in_inference_mode():
+    with torch.inference_mode():
+        x = images()[0]
+        made = fit_generator(x, code=1, epochs=1)
+        assert made(torch.zeros(2, 1)).shape == (2, *SHAPE)
+    codes = torch.zeros(2, 1).requires_grad_()
+    assert torch.autograd.grad(made(codes).sum(), codes)[0].shape == (2, 1)
 
 
 def test_a_table_and_double_precision():

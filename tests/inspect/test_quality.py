@@ -163,6 +163,27 @@ def test_units_channels_and_sums_are_judged_beside_all_data():
     assert found["probability"].isna().all()
 
 
+def test_units_are_judged_by_what_they_see():
+    unit = pl.Target.unit("0", (1, 2, 2))
+    dreams = dreamed([unit], (0,))
+    (rows, columns), cut = dreams.fields[0], lambda x: x[..., 2:5, 2:5]
+    assert (rows, columns) == (slice(2, 5), slice(2, 5))
+    found = pl.inspect.quality(dreams, MODEL, INPUTS)
+    away = (cut(dreams.inputs) - cut(INPUTS)).flatten(1).norm(dim=1)
+    assert found["distance"][0] == pytest.approx(float(away.min()))
+    assert found["spectrum"].isna().all()  # three positions have none to speak of
+
+
+def test_embeddings_have_the_spectrum_of_their_tokens():
+    x = torch.randn(20, 12, 4, generator=seeded(0), dtype=torch.float64)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 2)).double()
+    dreams = pl.inspect.dream(model, [0, 1], like=x, channel_axis=2, start="noise", steps=2)
+    found = pl.inspect.quality(dreams, model, x)
+    typical = spectra(x.movedim(2, 1)).mean(0)
+    wanted = (spectra(dreams.inputs.movedim(2, 1)) - typical).square().mean(1).sqrt()
+    assert found["spectrum"].tolist() == pytest.approx(wanted.tolist())
+
+
 def test_functions_of_one_name_are_told_apart():
     targets = [lambda out, k=k: out[:, k] for k in (0, 1)]
     dreams = dreamed(targets, (0, 0))

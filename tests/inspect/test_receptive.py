@@ -85,7 +85,14 @@ NETS = {
         (10, 5),
     ),
     "global": (lambda m, x: m.a(x.flatten(1)), {"a": seeded(nn.Linear(24, 3))}, (3, 4)),
+    "wrapped around": (  # which is written in place, part by part
+        lambda m, x: m.a(x),
+        {"a": conv(2, 2, 3, padding=1, padding_mode="circular")},
+        (5, 4),
+    ),
+    "a silent channel": (lambda m, x: m.a(x) * SILENT, {"a": A}, (5, 5)),
 }
+SILENT = torch.tensor([0.0, 1, 1]).double().view(1, 3, 1, 1)
 MASKED = normal(2, 2, 3, 3, seed=5) * (torch.arange(9).reshape(3, 3) < 4)
 
 
@@ -133,9 +140,14 @@ def test_a_wrong_field_is_found(monkeypatch):
         len(s), *op.slots[0].shape
     ))  # fmt: skip
     assert differs("masked filter")
+    monkeypatch.undo()
+    monkeypatch.setattr(receptive_walk, "STRIDED", set())
+    assert differs("wrapped around")
 
 
-@pytest.mark.parametrize("name", ["max-pooling", "branches", "transposed", "global"])
+@pytest.mark.parametrize(
+    "name", ["max-pooling", "branches", "transposed", "global", "masked filter", "a silent channel"]
+)
 def test_boxes_by_rows_and_columns_are_those_of_single_units(name):
     run, layers, space = NETS[name]
     program, x = net(run, **layers), normal(1, 2, *space)
@@ -165,6 +177,37 @@ def test_a_causal_attention_sees_what_is_before_it():
     found = pl.inspect.receptive_field(Causal().eval(), ids, "mix", 3, axis=2)
     assert found.mask.tolist() == [True] * 4 + [False] * 2
     assert found.box == ((0, 4),)
+
+
+class Steps(nn.Module):
+    """A recurrent layer, over steps of features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.read = nn.LSTM(2, 3, batch_first=True).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.read(x)[0]
+
+
+def test_a_series_is_seen_step_by_step():
+    x = normal(1, 4, 2)
+    for step in range(4):
+        found = pl.inspect.receptive_field(Steps(), x, "read", step, axis=2)
+        assert torch.equal(found.mask, support(Steps(), (4, 2), (step,)))
+        assert (found.box, found.axis) == (((0, step + 1),), 1)
+        assert found.cut(x).shape == (1, step + 1, 2)
+
+
+def test_what_is_seen_of_several_inputs():
+    net = Lambda(lambda net, a, b: net.read(b)[0] + 0 * a, net=Steps())
+    pair = (normal(1, 4, 3), normal(1, 4, 2))
+    found = pl.inspect.receptive_field(net, pair, "layers.net.read", 1, axis=2)
+    assert [int(each.sum()) for each in found.masks] == [0, 4]
+    assert not found.is_cut
+    with pytest.raises(InputError, match="must see something of the first input.*lambda b, a"):
+        unit_boxes(net, Inputs.of(pair), "layers.net.read", [(0, (1,))], 2)
 
 
 def test_what_it_says():

@@ -1,16 +1,23 @@
 """Samples as features: what a layer returned, pooled by hand."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from torch import nn
 
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.inspect import represent
-from pellucid.inspect.representation import represented, taken
+from pellucid.inspect.labels import label_list
+from pellucid.inspect.representation import known_labels, predicted_labels, represented
+from pellucid.inspect.shown import is_shuffled, taken
 from pellucid.run.samples import Samples
+
+X3 = np.random.default_rng(0).normal(size=(30, 2))
+Y3 = (X3[:, 0] > 0).astype(int) + (X3[:, 1] > 0.5)
 
 
 def conv():
@@ -134,4 +141,82 @@ def test_some_of_the_data_to_be_shown():
     assert torch.equal(taken((x, torch.arange(5)), rows), x[rows])
     assert taken(["a", "b", "c", "d"], rows) == ["d", "a"]
     assert taken(pd.DataFrame({"a": range(5)}), rows)["a"].tolist() == [3, 0]
-    assert taken([x[:2], x[2:]], rows) is None, "batches are not read twice"
+    assert torch.equal(taken([x[:2], (x[2:], torch.arange(3))], rows), x[rows])
+    assert taken(iter([x[:2], x[2:]]), rows) is None, "what came once is not there again"
+    pair = taken({"a": x, "b": x * 2}, rows)
+    assert torch.equal(pair["b"], 2 * x[rows])
+    assert taken((x.numpy(), [0] * 5), rows).tolist() == x[rows].tolist()
+
+
+def test_data_sets_and_loaders_are_read_again_unless_they_shuffle():
+    x, y = torch.rand(5, 2), torch.arange(5)
+    rows, data = torch.tensor([3, 0]), torch.utils.data.TensorDataset(x, y)
+    loader = partial(torch.utils.data.DataLoader, data)
+    for known in (data, loader(), loader(batch_size=2)):
+        assert torch.equal(taken(known, rows), x[rows])
+        assert not is_shuffled(known)
+    assert taken(loader(shuffle=True), rows) is None
+    assert taken(loader(batch_size=None), rows) is None
+    sampler = torch.utils.data.BatchSampler(torch.utils.data.RandomSampler(data), 2, drop_last=True)
+    assert is_shuffled(loader(batch_sampler=sampler))
+    mixed = loader(shuffle=True)
+    seen = represented(None, mixed, None, "auto")
+    assert known_labels(None, seen, mixed) == seen.labels
+    with pytest.raises(InputError, match="must be in the order in which the data come; got a load"):
+        known_labels(y, seen, mixed)
+
+
+def logits(end):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 1), *end).double()
+
+
+@pytest.mark.parametrize("end", [[nn.Sigmoid()], [nn.Sigmoid(), nn.Flatten(0)]])
+def test_a_sigmoid_at_the_end_changes_no_answer(end):
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(1)).double()
+    plain, ended = (represented(logits(each), x, None, "auto") for each in ([], end))
+    torch.testing.assert_close(ended.scores, plain.scores)
+    assert torch.equal(ended.predicted, (logits([])(x) > 0).long().flatten())
+    assert 0 < int(ended.predicted.sum()) < 20
+    shares = lambda rows: 1 / (1 + np.exp(-rows[:, 0]))  # noqa: E731
+    of_table = represented(shares, x.numpy(), None, "auto")
+    assert torch.equal(of_table.predicted, (x[:, 0] > 0).long())
+
+
+def test_small_scores_that_no_sigmoid_made_stay():
+    net, x = nn.Sequential(nn.Linear(2, 1), nn.ReLU()), torch.rand(9, 2)
+    nn.init.constant_(net[0].weight, 0.4)
+    nn.init.zeros_(net[0].bias)
+    torch.testing.assert_close(represented(net, x, None, "auto").scores, net(x).detach())
+
+
+@pytest.mark.parametrize("names", [[1, 2, 3], ["b", "a", "c"], [False, True, True]])
+def test_predictions_are_in_the_words_of_the_labels(names):
+    x, y = X3, [names[i] for i in Y3]
+    model = LogisticRegression().fit(x, y)
+    found = predicted_labels(represented(model, x, None, "auto"), y)
+    assert list(found) == model.predict(x).tolist()
+
+
+def test_places_of_columns_where_labels_are_none():
+    net = nn.Linear(2, 3).double()
+    seen = represented(net, torch.from_numpy(X3), None, "auto")
+    places = seen.predicted.tolist()
+    assert predicted_labels(seen, [0, 2] * 15) == tuple(places)
+    assert predicted_labels(seen, [1, 2, 3] * 10) == tuple(i + 1 for i in places)
+    assert predicted_labels(seen, [1, 2, 7, 9, 11] * 6) is None
+    fit = Ridge().fit(X3, Y3)
+    assert represented(fit, X3, None, "auto").predicted is None, "a regression has no classes"
+
+
+def test_labels_that_are_missing_and_numbers_that_are_too_large():
+    with pytest.raises(InputError, match="`labels` must be known of each sample; got 2 of 4"):
+        label_list(np.array([1, None, float("nan"), "a"], dtype=object), 4)
+    assert label_list(["a", "b"], 2) == ["a", "b"]
+    with pytest.raises(InputError, match="smaller than 1e.100; got NaN, infinity or larger numb"):
+        represent(None, torch.full((3, 2), 1e200, dtype=torch.float64))
+
+
+def test_whole_numbers_without_a_model():
+    x = torch.arange(12, dtype=torch.uint8).reshape(3, 1, 2, 2)
+    assert represent(None, x).tolist() == x.flatten(1).tolist()

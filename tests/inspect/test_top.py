@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import pellucid as pl
+from pellucid import inside
 from pellucid.errors import InputError
 from pellucid.inspect import top_search
 from pellucid.run.samples import Samples
@@ -98,6 +99,7 @@ def test_the_first_of_equals_wins_and_few_samples_are_enough():
 def test_only_the_best_are_held():
     """A pass over many batches holds the inputs of k examples, and no batch."""
     held: list[weakref.ref] = []
+    gc.freeze()  # so that only what is made here is looked through
 
     def stream() -> Iterator[Tensor]:
         for part in DATA.split(1):
@@ -109,6 +111,7 @@ def test_only_the_best_are_held():
             del batch
 
     (found,) = pl.top_examples(PLAIN, stream(), "second", 1, by="activation", k=2)
+    gc.unfreeze()
     assert found.seen == 11
     assert found.explanation.inputs.untyped_storage().nbytes() == 2 * DATA[0].numel() * 8
 
@@ -180,19 +183,20 @@ def test_examples_that_cannot_be(name):
 
 
 def test_examples_are_drawn():
-    found = pl.top_examples(PLAIN, batches(), "second", [3, 0], k=3, target=1)
+    found = pl.top_examples(PLAIN, batches(), "second", [3, 0], k=2, target=1)
     figure = pl.plot.examples(found)
-    assert len(figure.axes) == 12
+    assert len(figure.axes) == 8
     shown, below = figure.axes[1], figure.axes[0]
     assert shown.get_title() == f"channel 3: {float(found[0].amounts[0]):.3g}"
     assert shown.get_position().y0 > below.get_position().y1
     assert shown.get_position().height == pytest.approx(below.get_position().height)
     last = figure.axes[-2].get_position()
     assert 0 < last.y0 < last.y1 < below.get_position().y0
-    assert len(pl.plot.examples(found, overlay=0.8).axes) == 6
     seen = []
-    pl.plot.examples(found[0], pictures=lambda x: seen.append(x.shape) or torch.zeros(4, 4, 3))
-    assert seen == [(1, 2, 4, 4)] * 3
+    one = pl.plot.examples(
+        found[0], overlay=0.8, pictures=lambda x: seen.append(x.shape) or torch.zeros(4, 4, 3)
+    )
+    assert (len(one.axes), seen) == (2, [(1, 2, 4, 4)] * 2)
     with pytest.raises(InputError, match="`found` must be what pellucid.top_examples returns"):
         pl.plot.examples([])
 
@@ -339,6 +343,76 @@ def test_a_run_that_was_stopped_goes_on(by, tmp_path):
         pl.top_examples(PLAIN, samples(11), "third", 1, folder=tmp_path / "run", **options)
 
 
+def test_samples_that_several_channels_show_are_held_once():
+    found = pl.top_examples(PLAIN, DATA, "second", by="activation", k=3, method=None)
+    assert len({id(each.held) for each in found}) == 1
+    (held,) = found[0].held.leaves
+    assert len(held) == len({int(i) for each in found for i in each.index})
+    assert all(torch.equal(each.inputs, DATA[each.index]) for each in found)
+    assert found[0].held.tree is not DATA
+
+
+class Late(nn.Module):
+    """It writes over what a layer returned, but not in the first batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.ran = seeded(nn.Conv2d(2, 3, 3)), []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.ran.append(len(x))
+        h = self.first(x)
+        if float(x.sum()) != float(DATA[:4].sum()):
+            h.mul_(-1)
+        return h.flatten(1)
+
+
+def test_what_a_layer_returned_is_lent_or_copied(monkeypatch):
+    """A mutant: nobody looks whether it was written over."""
+    net = Late().eval()
+    expected = net.first(DATA).detach().flatten(2).amax(2)[:, 1].sort(descending=True).values[:4]
+
+    def found() -> Tensor:
+        (channel,) = pl.top_examples(
+            net, DATA, "first", 1, by="activation", k=4, method=None, batch_size=4
+        )
+        return channel.amounts
+
+    net.ran.clear()
+    assert_close(found(), expected)
+    assert net.ran == [4, 4, 4, 3]  # one batch once more, with copies from then on
+    monkeypatch.setattr(inside.Loans, "check", lambda self, _: setattr(self, "trusted", True))
+    assert not torch.allclose(found(), expected)
+
+
+def test_classes_of_a_model_that_returns_more():
+    net = Lambda(lambda net, x: {"loss": x.mean(), "logits": net(x).flatten(1)}, net=PLAIN)
+    options = {"classes": [1, 0], "k": 3, "batch_size": 4}
+    found = pl.top_examples(net, DATA, target=("logits",), **options)
+    expected = pl.top_examples(PLAIN, DATA, **options)
+    for one, other in zip(found, expected, strict=True):
+        assert_close(one.amounts, other.amounts)
+        assert_close(one.explanation.values, other.explanation.values)
+
+
+def test_patches_of_a_series_are_steps():
+    class Steps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.read = nn.LSTM(2, 3, batch_first=True).double()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.read(x)[0].mean(1)
+
+    x = normal(5, 6, 2)
+    (found,) = pl.top_examples(
+        Steps(), x, "read", 1, by="activation", k=3, patches=True, axis=2, method=None
+    )
+    for row, place, patch in zip(found.index, found.place[:, 0], found.patches, strict=True):
+        assert torch.equal(patch, x[row, : place + 1])
+
+
 def test_each_sample_runs_forward_once():
     """At most 1.1 times the passes over the data: here exactly those, and none backward."""
     rows: list[int] = []
@@ -384,7 +458,11 @@ NEITHER = {
         {"layer": "second", "method": None},
         "`method` must be LRP for examples by relevance.*; got None",
     ),
-    "no maps": ({"classes": 99}, "A channel of the layer must be from 0 to 2; got 99"),
+    "a callable": (
+        {"classes": 1, "target": lambda output: output.sum(1)},
+        "`target` must lead to the scores of classes, or be None, to look for `classes`",
+    ),
+    "no class": ({"classes": 99}, "A class must be from 0 to 2; got 99"),
 }
 
 

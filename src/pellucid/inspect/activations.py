@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 BLANK = 0.01
 # Of the places of a layer so many teach what the input is, and as many ask; pixels of each block.
 POSITIONS, BLOCK = 4000, 8
+# Operations that show elements in another order of axes, and dense layers.
+VIEWS = {"view", "_unsafe_view", "reshape", "_reshape_alias"}
+PRODUCTS = {"mm", "addmm"}
 # How strongly that is held to be simple, as a part of the mean variance of a channel.
 RIDGE = 1e-3
 
@@ -72,6 +75,8 @@ class Activation:
         """
         if scale not in ("own", "shared"):
             raise UnknownNameError("A scale of activations", scale, ["own", "shared"])
+        if not -len(self.values) <= row < len(self.values):
+            raise InputError(f"`row` must be a sample from 0 to {len(self.values) - 1}", got=row)
         maps = self.values[row].double()
         maps = maps if maps.ndim == 3 else maps.reshape(len(maps), 1, -1)
         flat = maps.flatten(1) if scale == "own" else maps.reshape(1, -1)
@@ -111,6 +116,8 @@ reading of a block of pixels from all units of a place, on places it was not fit
         | `dead` | share of units that are zero in all samples |
 
         The first two are of images, and not a number where a map has fewer than 4 places an axis.
+        What is lost of the picture is lost by pooling too, and in a network that has learned
+        nothing: compare with one.
         """
         import pandas as pd
 
@@ -175,9 +182,10 @@ def activations(
     taken = Inputs.of(inputs, batch_axis)
     with untouched(model), torch.no_grad():
         tape = recorded(model, taken)
-        chosen = _default(tape) if at is None else _asked(at)
+        chosen = _default(tape, taken.rows) if at is None else _asked(at)
         values = [(name, value_at(tape, name, taken.rows)) for name in chosen]
-        found = [_activation(tape, name, value, axis) for name, value in values]
+        made = {value: each.name for each, value in results_of(tape, taken.rows)}
+        found = [_activation(tape, name, value, axis, made.get(value)) for name, value in values]
     shown, by_name = taken.copied(), {each.name: each for each in found}
     return Activations(
         inputs=shown.pack(shown.leaves),
@@ -197,7 +205,8 @@ def names_of(tape: Tape) -> dict[int, str]:
         counts[operation.name] = place + 1
         result = next((value for value in operation.outputs if value is not None), None)
         path = of_value.get(id(result), "")
-        names[operation.number] = path or f"{operation.name}:{place}"
+        ran_there = f"{operation.path}.".startswith(f"{path}.")  # not in what passes its input on
+        names[operation.number] = path if path and ran_there else f"{operation.name}:{place}"
     return names
 
 
@@ -208,24 +217,61 @@ def computes(operation: Operation) -> bool:
     return there and kind(operation) not in ("route", "stop") and operation.name != "t"
 
 
+def results_of(tape: Tape, rows: int) -> list[tuple[Operation, Value]]:
+    """The operations that compute something, each with its result of so many samples.
+
+    A dense layer on tokens works on one long list of them: its result is the view of that which has
+    the samples first again, with the bias, where that is added to the view.
+    """
+    views: dict[Value, Value] = {}
+    products: dict[tuple[Value, str], Value] = {}  # by the view, and the layer it ran in
+    found = []
+    for each in tape.recorder.operations:
+        value = next((value for value in each.outputs if value is not None), None)
+        if value is None:
+            continue
+        if each.name in VIEWS and value.shape[0] == rows:
+            views.setdefault(each.slots[0], value)
+            if each.path and _is_product(each.slots[0]):
+                products[value, each.path] = each.slots[0]
+        elif each.name == "add" and (each.slots[0], each.path) in products and _has_constant(each):
+            views[products[each.slots[0], each.path]] = value
+        elif computes(each):
+            found.append((each, value))
+    shown = [(each, v if v.shape[0] == rows else views.get(v, v)) for each, v in found]
+    return [(each, value) for each, value in shown if value.shape[0] == rows]
+
+
 def unit_axis(value: Value) -> int:
-    """The axis of the units: 1, but last where three axes do not come from a convolution."""
-    if len(value.shape) != 3:
-        return 1
+    """The axis of the units: 1 of a convolution's result, the last of a dense layer's on tokens.
+
+    Of others it is 1, but the last of three.
+    """
     made = value.producer
     while made is not None and made.name not in CONVOLUTIONS:
+        if made.name in VIEWS and _is_product(made.slots[0]):
+            return len(value.shape) - 1
         like = torch.Tag.pointwise in made.function.tags or "norm" in made.name
         if not like and "pool" not in made.name:
-            return 2
+            break
         made = next((v.producer for v in made.slots if v.depends), None)
-    return 2 if made is None else 1
+    convolved = made is not None and made.name in CONVOLUTIONS
+    return 2 if len(value.shape) == 3 and not convolved else 1
 
 
-def _default(tape: Tape) -> list[str]:
+def _has_constant(operation: Operation) -> bool:
+    return any(not value.depends for value in operation.slots)
+
+
+def _is_product(value: Value) -> bool:
+    return len(value.shape) == 2 and value.producer is not None and value.producer.name in PRODUCTS
+
+
+def _default(tape: Tape, rows: int) -> list[str]:
     names = names_of(tape)
-    every = [each for each in tape.recorder.operations if computes(each)]
-    bending = [each for each in every if kind(each) == "pass"]
-    found = bending or [each for each in every if kind(each) == "weighted"]
+    every = results_of(tape, rows)
+    bending = [value for each, value in every if kind(each) == "pass"]
+    found = bending or [value for each, value in every if kind(each) == "weighted"]
     if not found:
         raise InputError(
             "The model must have an operation that bends or has weights",
@@ -242,7 +288,9 @@ def _asked(at: Any) -> list[str | int]:
     return list(dict.fromkeys(listed))
 
 
-def _activation(tape: Tape, name: str | int, value: Value, axis: int | None) -> Activation:
+def _activation(
+    tape: Tape, name: str | int, value: Value, axis: int | None, operation: str | None
+) -> Activation:
     made = value.producer
     number = value.number
     called = names_of(tape).get(number, str(name)) if isinstance(name, int) else name
@@ -251,7 +299,7 @@ def _activation(tape: Tape, name: str | int, value: Value, axis: int | None) -> 
         raise InputError("`axis` must be an axis after that of the samples", got=axis)
     return Activation(
         name=called,
-        operation="input" if made is None else made.name,
+        operation=operation or ("input" if made is None else made.name),
         number=number,
         values=value.tensor.detach().clone().movedim(where, 1),
     )

@@ -1,6 +1,7 @@
 """Distances between many samples, a block of rows at a time, so that memory stays flat."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -9,6 +10,8 @@ from pellucid.batching import wide
 
 # So many distances are held at a time.
 HELD = 2**22
+# Which samples may be taken, (row, sample), of so many rows from the first of them on.
+Allowed: TypeAlias = Callable[[int, int], Tensor]
 
 
 def blocks(queries: Tensor, data: Tensor) -> Iterator[tuple[int, Tensor]]:
@@ -36,22 +39,36 @@ def centered(queries: Tensor, data: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def nearest(
-    queries: Tensor, data: Tensor, k: int, *, allowed: Tensor | None = None
+    queries: Tensor, data: Tensor, k: int, *, allowed: Allowed | None = None
 ) -> tuple[Tensor, Tensor]:
     """The k nearest samples of each row, nearest first: distances and places, (row, k).
 
-    `allowed` (row, sample) says which may be taken; where there are fewer, the distance is infinite
-    and the place -1.
+    `allowed` says of rows, by the first and their number, which samples may be taken, (row,
+    sample); where there are fewer, the distance is infinite and the place -1. Distances are taken
+    anew from the differences, so that copies are at zero.
 
     >>> distance, place = nearest(torch.tensor([[0.0]]), torch.tensor([[3.0], [1.0]]), 1)
     >>> distance, place
     (tensor([[1.]], dtype=torch.float64), tensor([[1]]))
     """
-    found = []
+    distances, places = [], []
     for start, block in blocks(queries, data):
         if allowed is not None:
-            block = block.masked_fill(~allowed[start : start + len(block)], torch.inf)
-        found.append(block.topk(k, largest=False))
-    distance = torch.cat([each.values for each in found]).sqrt()
-    place = torch.cat([each.indices for each in found])
+            block = block.masked_fill(~allowed(start, len(block)), torch.inf)
+        found = block.topk(k, largest=False)
+        far = _exact(queries[start : start + len(block)], data, found.indices)
+        far = far.masked_fill(found.values.isinf(), torch.inf)
+        ordered = far.sort(dim=1, stable=True)
+        distances.append(ordered.values)
+        places.append(found.indices.gather(1, ordered.indices))
+    distance, place = torch.cat(distances), torch.cat(places)
     return distance, place.masked_fill(distance.isinf(), -1)
+
+
+def _exact(queries: Tensor, data: Tensor, places: Tensor) -> Tensor:
+    """The distances of rows to samples, (row, k), of which one for each row is held at a time."""
+    dtype = wide(data)
+    queries = queries.to(dtype)
+    return torch.stack(
+        [(queries - data[each].to(dtype)).square().sum(1).sqrt() for each in places.T], 1
+    )

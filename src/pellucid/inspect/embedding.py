@@ -10,7 +10,12 @@ from torch import Tensor
 
 from pellucid.batching import BatchSize
 from pellucid.errors import InputError, MissingExtraError
-from pellucid.inspect.representation import Pool, label_list, predicted_labels, represented
+from pellucid.inspect.representation import (
+    Pool,
+    known_labels,
+    predicted_labels,
+    represented,
+)
 from pellucid.inspect.tsne import affinities, perplexities, trustworthiness
 from pellucid.options import number, one_of, whole
 
@@ -121,8 +126,7 @@ def embed(
     seen = represented(model, data, layer, pool, batch_size=batch_size)
     samples = seen.features
     _check_size(samples, k)
-    labels = seen.labels if labels is None else labels
-    known = None if labels is None else label_list(labels, len(samples))
+    known = known_labels(labels, seen, data)
     points, explained, held = _placed(samples, how, perplexity, seed)
     return Embedding(
         points=points,
@@ -199,4 +203,10 @@ def _check_size(samples: Tensor, k: int) -> None:
         raise InputError(
             f"There must be at least {2 * k + 2} samples for a picture of them",
             found=f"{len(samples)} samples, with {k} `neighbours` to judge it by",
+        )
+    if bool((samples == samples[0]).all()):
+        raise InputError(
+            "Samples must differ in their features for a picture of them",
+            found=f"{len(samples)} that are all alike",
+            hint="Take another layer: this one may be dead, or the data copies of one sample.",
         )

@@ -1,6 +1,6 @@
 """The weights of convolutions as pictures, and what deeper ones amount to in the input."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -10,15 +10,24 @@ from torch import Tensor, nn
 
 from pellucid.at import value_at
 from pellucid.errors import InputError, UnknownNameError
-from pellucid.inspect.receptive import seeds_at
-from pellucid.inspect.receptive_walk import Signals, derivative, pooling, pull, windows
+from pellucid.inspect.activations import unit_axis
+from pellucid.inspect.receptive import recorded, seeds_at
+from pellucid.inspect.receptive_walk import (
+    Signals,
+    derivative,
+    is_strided,
+    pooling,
+    pull,
+    strided,
+    windows,
+)
 from pellucid.program import untouched
 from pellucid.structure import Inputs
 from pellucid.tape.adjoints import CONVOLUTIONS, kind
 from pellucid.tape.expand import expanded
 from pellucid.tape.operations import Operation, Value
-from pellucid.tape.record import Tape, record_run
-from pellucid.target.unit import channel_axis
+from pellucid.tape.record import Tape
+from pellucid.target.unit import channel_axis, check_axis
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,15 +42,18 @@ class Filters:
 
     `weights` have the shape (filter, channel, *kernel), and `patterns` are what each filter amounts
     to in the input, (filter, input channel, *place), cut to what it can see; `None` where no inputs
-    were given, and for the weights of what has none.
+    were given, and for the weights of what has none. `numbers` are those of the filters among all
+    that the layer has, which are `total`.
     """
 
     layer: str
+    numbers: tuple[int, ...]
+    total: int
     weights: Tensor | None
     patterns: Tensor | None
 
     def __len__(self) -> int:
-        return len(self._any)
+        return len(self.numbers)
 
     @property
     def _any(self) -> Tensor:
@@ -77,14 +89,19 @@ class Filters:
         """One filter, channel by channel: (channel, height, width, 1), zero is gray."""
         if self.weights is None:
             raise InputError("Channels must be those of weights", found=f"none in `{self.layer}`")
-        if not -len(self.weights) <= number < len(self.weights):
-            raise InputError(
-                f"A filter of `{self.layer}` must be from 0 to {len(self.weights) - 1}", got=number
-            )
-        own = _flat_space(self.weights[number].unsqueeze(0))
-        made = _gray(own if scale == "own" else _flat_space(self.weights), "shared" if
-                     scale == "shared" else "own")  # fmt: skip
-        return made[number if scale == "shared" else 0].unsqueeze(-1)
+        row = self._row(number)
+        if scale == "own":
+            return _gray(_flat_space(self.weights[row].unsqueeze(0)), scale)[0].unsqueeze(-1)
+        return _gray(_flat_space(self.weights), scale)[row].unsqueeze(-1)
+
+    def _row(self, number: int) -> int:
+        """Where a filter is among those that were asked for; a negative one counts from the end."""
+        found = self.numbers[number] if -len(self) <= number < 0 else number
+        if found not in self.numbers:
+            whole = self.numbers == tuple(range(self.total))
+            known = f"from 0 to {len(self) - 1}" if whole else f"one of {list(self.numbers)}"
+            raise InputError(f"A filter of `{self.layer}` must be {known}", got=number)
+        return self.numbers.index(found)
 
     def _shown(self, what: str) -> Tensor:
         named = {"weights": self.weights, "patterns": self.patterns}
@@ -111,11 +128,18 @@ class Filters:
             for name, each in (("weights", self.weights), ("patterns", self.patterns))
             if each is not None
         ]
-        return f"{len(self)} Filters of `{self.layer}`: {', '.join(sizes)}"
+        count = f"{len(self)}" if len(self) == self.total else f"{len(self)} of {self.total}"
+        return f"{count} Filters of `{self.layer}`: {', '.join(sizes)}"
 
 
 def filters(
-    model: Callable[..., Any], layer: str | None = None, inputs: Any = None, *, batch_axis: Any = 0
+    model: Callable[..., Any],
+    layer: str | None = None,
+    inputs: Any = None,
+    *,
+    channels: "int | Sequence[int] | None" = None,
+    axis: int | None = None,
+    batch_axis: Any = 0,
 ) -> Filters:
     """The filters of a convolution, by default of the first; with inputs, also what they amount to.
 
@@ -125,7 +149,10 @@ def filters(
     product (a gate, an attention) as it is in the first of the `inputs`. So the pattern of a filter
     of the first layer is its weights; of a deeper layer it is what its weights would answer to if
     nothing bent in between, and is to be read as that. `inputs` also make a `layer` of what has no
-    convolution, as a dense layer on an image, and find convolutions that are functions.
+    convolution, as a dense layer on an image, and find convolutions that are functions; of integers
+    a pattern is in their embeddings, and of several inputs in the first that is seen. `channels`
+    are the filters that are wanted, by default all: the patterns of a late layer are as large as
+    the input, each. `axis` says where they are at the layer, if it is not plain.
     Law: of a linear model the pattern is the gradient of the filter's unit.
     Source: Zeiler, Fergus (2014), Visualizing and Understanding Convolutional Networks (first
     layer); Erhan, Bengio, Courville, Vincent (2009), Visualizing Higher-Layer Features of a Deep
@@ -138,17 +165,45 @@ def filters(
     >>> filters(net, "2", torch.zeros(1, 3, 9, 9))
     8 Filters of `2`: weights 4 x 3 x 3, patterns 3 x 5 x 5
     """
+    check_axis(axis)
     if inputs is None:
         name, weights = _of_module(model, layer)
-        return Filters(layer=name, weights=weights, patterns=None)
+        numbers = _numbers(channels, len(weights), name)
+        return Filters(
+            layer=name, numbers=numbers, total=len(weights), weights=weights[[*numbers]],
+            patterns=None,
+        )  # fmt: skip
     taken = Inputs.of(inputs, batch_axis).select(slice(1))
     with untouched(model), torch.no_grad():
-        tape = expanded(record_run(model, taken))
+        tape = expanded(recorded(model, taken))
         found = [each for each in tape.operations if each.name in CONVOLUTIONS]
         name = _first(found) if layer is None else layer
+        value = value_at(tape, name, 1)
+        where = unit_axis(value) if axis is None else channel_axis(value.shape, axis)
+        numbers = _numbers(channels, value.shape[where], name)
         made = _recorded_weights(tape, found, name)
-        patterns = _patterns(tape, value_at(tape, name, 1))
-    return Filters(layer=name, weights=made, patterns=patterns)
+        return Filters(
+            layer=name,
+            numbers=numbers,
+            total=value.shape[where],
+            weights=None if made is None else made[[*numbers]],
+            patterns=_patterns(tape, value, where, numbers),
+        )
+
+
+def _numbers(channels: Any, count: int, layer: str) -> tuple[int, ...]:
+    """The filters that are wanted, of so many."""
+    if channels is None:
+        return tuple(range(count))
+    listed = channels.tolist() if hasattr(channels, "tolist") else channels
+    listed = [listed] if isinstance(listed, int) else listed
+    fits = isinstance(listed, Sequence) and bool(listed)
+    if not fits or not all(isinstance(i, int) and -count <= i < count for i in listed):
+        raise InputError(
+            f"`channels` must be one or more filters of `{layer}`, from 0 to {count - 1}",
+            got=channels,
+        )
+    return tuple(range(count)[i] for i in listed)
 
 
 def _of_module(model: Any, layer: str | None) -> tuple[str, Tensor]:
@@ -192,22 +247,23 @@ def _recorded_weights(tape: Tape, convolutions: list[Operation], name: str) -> T
     return _by_filter(made.slots[1].tensor, made.argument(6), made.argument(8))
 
 
-def _patterns(tape: Tape, value: Value) -> Tensor:
-    """What each channel amounts to in the first input, in the middle: (filter, channel, *place)."""
-    where = 1 if len(value.shape) != 3 else channel_axis(value.shape, 1)
+def _patterns(tape: Tape, value: Value, where: int, numbers: Sequence[int]) -> Tensor:
+    """What some channels amount to in an input, in the middle: (filter, channel, *place)."""
     lengths = [n for axis, n in enumerate(value.shape) if axis not in (0, where)]
     middle = tuple(n // 2 for n in lengths)
-    count = value.shape[where]
     sizes = [prod(out.shape) for op in tape.operations for out in op.outputs if out is not None]
     step = max(1, ELEMENTS // max(sizes, default=1))
-    parts = []
-    for first in range(0, count, step):
-        units = [(number, middle) for number in range(first, min(first + step, count))]
+    entry, parts = None, []
+    for first in range(0, len(numbers), step):
+        units = [(number, middle) for number in numbers[first : first + step]]
         seeds = seeds_at(value, where, units).to(value.dtype)
-        (pattern, *_) = pull(tape, value, seeds, tape.entries, linear)
+        found = pull(tape, value, seeds, tape.entries, linear)
+        if entry is None:
+            entry = next((i for i, pattern in enumerate(found) if pattern is not None), None)
+        pattern = None if entry is None else found[entry]
         if pattern is None:
             raise InputError(
-                "A pattern must lead to the first input", found="a layer that does not depend on it"
+                "A pattern must lead to an input", found="a layer that depends on none of them"
             )
         parts.append(pattern[:, 0])
     return _cut(torch.cat(parts))
@@ -230,6 +286,8 @@ def linear(operation: Operation, signals: Signals) -> Signals:
         return [None] * len(operation.slots)
     if first is not None and name.startswith("max_pool"):
         return [windows(operation, first) / prod(pooling(operation)[0])]
+    if first is not None and is_strided(operation):
+        return strided(operation, first)
     if first is not None and what == "pass":
         return [first if value.carries else None for value in operation.slots]
     return derivative(operation, signals, lambda value: value.tensor)

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from pellucid.batching import BatchSize
 from pellucid.errors import ModelError
-from pellucid.inspect.activations import computes, names_of, unit_axis
+from pellucid.inspect.activations import names_of, results_of, unit_axis
 from pellucid.inspect.passes import stream
 from pellucid.inspect.receptive import recorded
 from pellucid.program import untouched
 from pellucid.structure import Inputs
-from pellucid.tape.operations import Operation
+from pellucid.tape.operations import Operation, Value
 from pellucid.tape.record import Tape
 
 if TYPE_CHECKING:
@@ -89,8 +89,9 @@ def layers(
 
     `data` is what `passes` takes, and is run batch by batch. Rows are operations of the tape that
     compute something, so that functions count as well as modules; what only moves elements is left
-    out. The parameters of a layer stand at its first operation. Where three axes do not come from a
-    convolution, the units are on the last.
+    out. The parameters of a layer stand at its first operation; those of an embedding, where the
+    tape of integers begins, have no row. Units are on axis 1, but on the last for a dense layer on
+    tokens, and where three axes do not come from a convolution.
     Law: the numbers do not depend on how the data are cut into batches.
 
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1))
@@ -99,11 +100,16 @@ def layers(
     [('0', 'addmm', 9, (3,)), ('1', 'relu', 0, (3,)), ('2', 'addmm', 4, (1,))]
     """
     sums: list[_Sums] = []
-    samples = 0
+    samples, first = 0, 0
 
     def work(start: int, inputs: Inputs, labels: Any) -> int:
+        nonlocal first
+        first = first or inputs.rows
+        # One sample that is left over runs twice: alone it may take another way through memory.
+        alone = first > inputs.rows == 1
         with untouched(model), torch.no_grad():
-            _add(sums, recorded(model, inputs), inputs.rows)
+            tape = recorded(model, inputs.select([0, 0]) if alone else inputs)
+            _add(sums, tape, inputs.rows)
         return inputs.rows
 
     for rows in stream(data, work, batch_size=batch_size, batch_axis=batch_axis, what="layers"):
@@ -119,24 +125,35 @@ def layers(
 def _add(sums: "list[_Sums]", tape: Tape, rows: int) -> None:
     """Add one batch to the sums of each operation; the first batch says which there are."""
     names = names_of(tape)
-    shown = [
-        each for each in tape.recorder.operations
-        if computes(each) and each.outputs[0] is not None and each.output.shape[0] == rows
-    ]  # fmt: skip
+    shown = results_of(tape, tape.inputs.rows)
     if not sums:
         seen: set[str] = set()
-        for each in shown:
+        ran = {each.path for each in tape.recorder.operations} | set(tape.recorder.layers)
+        for each, value in shown:
             module = None if each.path in seen else tape.layers.layer(each.path)
             seen.add(each.path)
-            sums.append(_Sums.of(each, names[each.number], module, rows))
-    if [each.name for each in sums] != [names[each.number] for each in shown]:
+            own = [] if module is None else _own(module, each.path, ran)
+            kind = "" if module is None else type(module).__name__
+            sums.append(_Sums.of(each, value, names[value.number], kind, own))
+    if [each.name for each in sums] != [names[value.number] for _, value in shown]:
         raise ModelError(
             "The model must run the same operations on every batch",
             found=f"{len(sums)} on the first, and others on a later one",
             hint="Give one batch alone.",
         )
-    for total, operation in zip(sums, shown, strict=True):
-        total.add(operation.output.tensor, unit_axis(operation.output))
+    for total, (_, value) in zip(sums, shown, strict=True):
+        total.add(value.tensor[:rows], unit_axis(value))
+
+
+def _own(module: nn.Module, path: str, ran: set[str]) -> list[Tensor]:
+    """The parameters of a module, and of those in it that it uses itself instead of running them.
+
+    As attention does with its last layer.
+    """
+    own = [each for each in module.parameters(recurse=False) if not nn.parameter.is_lazy(each)]
+    used = {f"{path}.{name}": each for name, each in module.named_children()}
+    idle = [_own(each, name, ran) for name, each in used.items() if name not in ran]
+    return [*own, *(each for part in idle for each in part)]
 
 
 @dataclass
@@ -160,18 +177,18 @@ class _Sums:
     alive: Tensor | None = None
 
     @classmethod
-    def of(cls, operation: Operation, name: str, module: nn.Module | None, rows: int) -> "_Sums":
-        own = [] if module is None else list(module.parameters(recurse=False))
-        own = [each for each in own if not nn.parameter.is_lazy(each)]
+    def of(
+        cls, operation: Operation, value: Value, name: str, kind: str, own: list[Tensor]
+    ) -> "_Sums":
         return cls(
             name=name,
             operation=operation.name,
             layer=operation.path,
-            kind="" if module is None else type(module).__name__,
+            kind=kind,
             parameters=sum(each.numel() for each in own),
             weight_norm=float(sum(float(each.detach().double().square().sum()) for each in own))
             ** 0.5,
-            shape=tuple(operation.output.shape[1:]),
+            shape=tuple(value.shape[1:]),
         )
 
     def add(self, values: Tensor, axis: int) -> None:

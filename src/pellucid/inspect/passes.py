@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from pellucid.batching import FORWARD_ELEMENTS, Batcher, BatchSize, auto_rows, check_batch_size
 from pellucid.errors import InputError, ModelError
-from pellucid.inside import check_layers, run_inside
+from pellucid.inside import Loans, OverwrittenError, check_layers, run_inside
 from pellucid.program import Program, untouched
 from pellucid.run.samples import Samples
 from pellucid.structure import Inputs
@@ -76,7 +76,7 @@ def passes(
     3 5 torch.Size([2, 3]) torch.Size([2, 3])
     """
     wanted = (layers,) if isinstance(layers, str) else tuple(layers)
-    runner = _Runner(model, wanted)
+    runner = Runner(model, wanted)
     return stream(
         data, runner, batch_size=batch_size, batch_axis=batch_axis, what=what, start=start
     )
@@ -174,16 +174,30 @@ def taken(batch: Any, batch_axis: Any = 0) -> tuple[Inputs, Any]:
     return Inputs.of(batch, batch_axis), None
 
 
-class _Runner:
-    """Runs a model on one batch after the other; it remembers whether that ends in a softmax."""
+class Runner:
+    """Runs a model on one batch after the other; it remembers whether that ends in a softmax.
 
-    def __init__(self, model: Callable[..., Any], layers: tuple[str, ...]) -> None:
+    With `lent`, what layers returned is to be read before the next batch runs, and is not copied
+    where the model leaves it as it is.
+    """
+
+    def __init__(
+        self, model: Callable[..., Any], layers: tuple[str, ...], *, lent: bool = False
+    ) -> None:
         self.model, self.layers = model, layers
+        self.loans = Loans() if lent else None
         Program(model)  # which raises for what is none
         check_layers(model, layers)
         self.ends_in_softmax: bool | None = None
 
     def __call__(self, start: int, inputs: Inputs, labels: Any) -> Pass:
+        """What the model makes of a batch, once more with copies where it wrote over a loan."""
+        try:
+            return self._pass(start, inputs, labels)
+        except OverwrittenError:
+            return self._pass(start, inputs, labels)
+
+    def _pass(self, start: int, inputs: Inputs, labels: Any) -> Pass:
         with untouched(self.model) as states, torch.no_grad():
             program = Program(self._watched, states)
             program.ends_in_softmax = self.ends_in_softmax
@@ -203,7 +217,7 @@ class _Runner:
     def _watched(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         if not self.layers:
             return {OUTPUT: self.model(*args, **kwargs), INSIDE: {}}
-        output, found = run_inside(self.model, self.layers, args, kwargs)
+        output, found = run_inside(self.model, self.layers, args, kwargs, self.loans)
         return {OUTPUT: output, INSIDE: found}
 
 

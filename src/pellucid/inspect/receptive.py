@@ -15,7 +15,7 @@ from pellucid.program import untouched
 from pellucid.structure import Inputs
 from pellucid.tape.adjoints import CONVOLUTIONS
 from pellucid.tape.expand import expanded
-from pellucid.tape.operations import Value
+from pellucid.tape.operations import Operation, Value
 from pellucid.tape.record import Tape, record_run
 from pellucid.target.unit import channel_axis, check_axis, check_channels
 from pellucid.tokens import embedded
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 Unit: TypeAlias = "tuple[int | None, tuple[int | None, ...]]"
 # Elements of the signals at one value that are walked together.
 ELEMENTS = 2**24
+# Behind these each channel of a place sees what it saw before, or what is around that.
+KEEPING = (
+    "max_pool", "avg_pool", "native_batch_norm", "_native_batch_norm_legit_no",
+    "cudnn_batch_norm", "clone",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,13 +41,15 @@ class ReceptiveField:
     `masks` are boolean, one for each input tensor, with the axes of a sample: (channel, height,
     width) of an image. `box` is the smallest one around that, a (start, stop) for each axis of the
     first input but that of the channels, and `size` its lengths. The unit stands at `position` of
-    the layer, in `channel`, or in any if that is `None`.
+    the layer, in `channel`, or in any if that is `None`. `axis` is that of the channels among those
+    of a sample of the first input.
     """
 
     layer: str | int
     position: tuple[int, ...]
     channel: int | None
     masks: tuple[Tensor, ...]
+    axis: int = 0
 
     @property
     def mask(self) -> Tensor:
@@ -52,7 +59,8 @@ class ReceptiveField:
     @property
     def box(self) -> tuple[tuple[int, int], ...]:
         """The smallest box around what is seen; of length zero, if that is nothing."""
-        return tuple((int(a), int(b)) for a, b in boxes_around(spatial(self.mask)[None])[0])
+        found = boxes_around(spatial(self.mask, self.axis)[None])[0]
+        return tuple((int(a), int(b)) for a, b in found)
 
     @property
     def size(self) -> tuple[int, ...]:
@@ -62,13 +70,12 @@ class ReceptiveField:
     @property
     def is_cut(self) -> bool:
         """Whether the box comes to a border of the input, behind which there may be more of it."""
-        lengths = spatial(self.mask).shape
-        return any(a == 0 or b == n for (a, b), n in zip(self.box, lengths, strict=True))
+        ends = zip(self.box, spatial(self.mask, self.axis).shape, strict=True)
+        return bool(self.mask.any()) and any(a == 0 or b == n for (a, b), n in ends)
 
     def cut(self, inputs: Tensor) -> Tensor:
         """The part of each of some inputs (sample, channel, *place) that is in the box."""
-        index: tuple[Any, ...] = (..., *(slice(start, stop) for start, stop in self.box))
-        return inputs[index]
+        return inputs[(slice(None), *inside(self.box, self.mask.ndim, self.axis))]
 
     def plot(self, picture: Any = None, ax: "Axes | None" = None, *, dark: bool = False) -> "Axes":
         """Draw what of an image is seen, and the box around it, on the image if that is given."""
@@ -104,7 +111,7 @@ def receptive_field(
     One sample of `inputs` is recorded; `layer` is what takes `at=` elsewhere: a layer's path, or an
     operation by name and place. `position` is the unit's place on all axes but the samples' and the
     channels', by default the middle; without a `channel`, all channels of the place count. `axis`
-    says where channels are, if not on axis 1.
+    says where channels are, if not on axis 1: at the layer, and in inputs of as many axes.
     Law: it is the support of the unit's gradient, over all inputs: a pooling window counts whole,
     and a rectifier or gate as open. Where a weight, a mask or an attention is exactly zero, nothing
     passes.
@@ -127,7 +134,10 @@ def receptive_field(
         seed = seeds_at(value, where, [(channel, place)])
         masks = [mask[0] for mask in run.masks(seed)]
     number = None if channel is None else range(value.shape[where])[channel]
-    return ReceptiveField(layer=layer, position=place, channel=number, masks=tuple(masks))
+    return ReceptiveField(
+        layer=layer, position=place, channel=number, masks=tuple(masks),
+        axis=channels_of(masks[0].ndim, len(value.shape), where),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -177,7 +187,8 @@ class Run:
             for i in range(0, len(units), step)
         ]
         masks = torch.cat(parts)
-        return masks.any(1) if masks.ndim > 2 else masks
+        axis = channels_of(masks.ndim - 1, len(self.value.shape), where)
+        return masks.any(axis + 1) if masks.ndim > 2 else masks
 
 
 def recorded(model: Callable[..., Any], inputs: Inputs) -> Tape:
@@ -190,9 +201,32 @@ def _are_floats(inputs: Inputs) -> bool:
     return all(leaf.is_floating_point() for leaf in inputs.leaves)
 
 
-def spatial(mask: Tensor) -> Tensor:
+def channels_of(axes: int, layer_axes: int, where: int) -> int:
+    """The axis of channels in a sample of an input, if those of a layer are on axis `where`.
+
+    A series or text has its features where they are at the layer: (sample, token, feature).
+
+    >>> channels_of(3, 3, 2), channels_of(2, 3, 2)
+    (0, 1)
+    """
+    return where - 1 if axes + 1 == layer_axes else 0
+
+
+def spatial(mask: Tensor, axis: int = 0) -> Tensor:
     """A mask over the axes of one sample without the channels, if it has these."""
-    return mask.any(0) if mask.ndim > 1 else mask
+    return mask.any(axis) if mask.ndim > 1 else mask
+
+
+def inside(box: Sequence[Sequence[int]], axes: int, axis: int = 0) -> tuple[slice, ...]:
+    """A box as an index of a sample with so many axes: all channels, if it has these.
+
+    >>> inside([(2, 5)], 2, axis=1)
+    (slice(2, 5, None), slice(None, None, None))
+    """
+    index = [slice(start, stop) for start, stop in box]
+    if len(index) < axes:
+        index.insert(axis, slice(None))
+    return tuple(index)
 
 
 def boxes_around(masks: Tensor) -> Tensor:
@@ -230,18 +264,30 @@ def unit_boxes(
             asked = list(dict.fromkeys(units))
             masks = run.spatial_masks(where, asked)
             rows = {unit: row for row, unit in enumerate(asked)}
-            found = masks[[rows[unit] for unit in units]]
-            return boxes_around(found)
+            return _some(boxes_around(masks[[rows[unit] for unit in units]]), layer)
         none: tuple[int | None, ...] = (None,) * len(lengths)
         lines = [
-            [(0, (*none[:a], i, *none[a + 1 :])) for i in range(n)] for a, n in enumerate(lengths)
+            [(None, (*none[:a], i, *none[a + 1 :])) for i in range(n)]
+            for a, n in enumerate(lengths)
         ]
         by_axis = [run.spatial_masks(where, line) for line in lines]
     places = torch.tensor([place for _, place in units])
     found = by_axis[0][places[:, 0]]
     for number, masks in enumerate(by_axis[1:], start=1):
         found = found & masks[places[:, number]]
-    return boxes_around(found)
+    return _some(boxes_around(found), layer)
+
+
+def _some(boxes: Tensor, layer: str | int) -> Tensor:
+    """The boxes of units, if there is anything in any of them."""
+    if not bool((boxes[..., 1] > boxes[..., 0]).any()):
+        raise InputError(
+            f"Units of `{layer}` must see something of the first input, to be shown in it",
+            found="units that see nothing of it",
+            hint="Of a model of several inputs, put the one that the layer sees first: "
+            "lambda b, a: model(a, b). Or show whole examples.",
+        )
+    return boxes
 
 
 def seeds_at(value: Value, where: int, units: "Sequence[Unit]") -> Tensor:
@@ -280,12 +326,22 @@ def _channels_alike(value: Value) -> bool:
     made = value.producer
     if made is None or not value.depends:
         return True
+    if any(bool((each.tensor == 0).any()) for each in _gates(made)):
+        return False
     if made.name in CONVOLUTIONS and made.argument(8) == 1 and not made.argument(6):
-        return bool((made.slots[1].tensor != 0).all())
+        return not made.slots[1].depends
     kept = made.name in CONVOLUTIONS or torch.Tag.pointwise in made.function.tags
-    kept = kept or made.name.startswith(("max_pool", "avg_pool", "native_batch_norm"))
-    kept = kept or made.name.startswith(
-        ("_native_batch_norm_legit_no", "cudnn_batch_norm", "clone")
-    )
+    kept = kept or made.name.startswith(KEEPING)
     shapes = {len(each.shape) for each in made.slots if each.depends}
     return kept and shapes == {len(value.shape)} and all(map(_channels_alike, made.slots))
+
+
+def _gates(operation: Operation) -> list[Value]:
+    """The constants of an operation behind which a channel sees nothing, where they are zero."""
+    constants = [each for each in operation.slots if not each.depends]
+    if operation.name in ("where", "masked_fill", "mul", "div"):
+        return constants
+    if operation.name in CONVOLUTIONS:
+        return [each for each in constants if each is operation.slots[1]]
+    norm = "batch_norm" in operation.name and operation.argument(1) is not None
+    return [operation.argument(1)] if norm else []

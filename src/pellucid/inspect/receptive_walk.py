@@ -29,6 +29,7 @@ CHOOSING = {
     "cummax": 1, "cummin": 1, "kthvalue": 2, "topk": 2,
 }  # fmt: skip
 SOFTMAX = {"_softmax", "_log_softmax", "_safe_softmax"}
+STRIDED = {"as_strided", "as_strided_scatter"}
 
 
 def pull(tape: Tape, start: Value, seeds: Tensor, until: Collection[Value], step: Step) -> Signals:
@@ -59,6 +60,8 @@ def seen(operation: Operation, signals: Signals) -> Signals:
         return [None] * len(operation.slots)
     if first is None:
         return _probed(operation, signals)
+    if is_strided(operation):
+        return strided(operation, first)
     if name == "embedding":
         return [None, first.any(-1)]
     if name in CONVOLUTIONS and not operation.slots[1].depends:
@@ -86,6 +89,37 @@ def _convolved(operation: Operation, signal: Tensor) -> Tensor:
     flat = signal.flatten(0, 1).float()
     paths = aten.convolution_backward(flat, like, pattern, None, *places, [True, False, False])[0]
     return (paths > 0.5).unflatten(0, (signal.shape[0], x.shape[0]))
+
+
+def is_strided(operation: Operation) -> bool:
+    """Whether an operation shows or writes a part of memory whose start is that of its whole."""
+    return operation.name in STRIDED and not operation.slots[0].tensor.storage_offset()
+
+
+def strided(operation: Operation, signal: Tensor) -> Signals:
+    """A signal at a view of memory, or at a whole into which one was written.
+
+    Both speak of where elements lie, which values made for a derivative do not have; and autograd's
+    formula for the second was seen to be wrong for what stays (torch 2.13).
+    """
+    whole, flat = operation.slots[0], signal.reshape(len(signal), -1)
+    places = _places(operation)
+    if operation.name == "as_strided":
+        spread = flat.new_zeros(len(flat), whole.shape.numel()).index_add_(1, places, flat)
+        return [spread.reshape(len(flat), *whole.shape)]
+    part = operation.slots[1]
+    kept = flat.index_fill(1, places, 0).view_as(signal) if whole.depends else None
+    written = flat[:, places].reshape(len(flat), *part.shape) if part.depends else None
+    return [kept, written]
+
+
+def _places(operation: Operation) -> Tensor:
+    """The numbers of the elements of a whole that a view of its memory shows, in order."""
+    layout, first = operation.slots[0].tensor, len(operation.slots)
+    numbers = torch.arange(layout.numel(), device=layout.device).view(layout.shape)
+    laid = numbers.new_empty_strided(layout.shape, layout.stride()).copy_(numbers)
+    size, stride = operation.arguments[first : first + 2]
+    return laid.as_strided(size, stride, operation.argument(first + 2) or 0).flatten()
 
 
 def windows(operation: Operation, signal: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Samples as rows of features: as they are, or as a layer of a model sees them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -9,10 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.batching import BatchSize
+from pellucid.border import models
 from pellucid.border.asked import asked
-from pellucid.border.models import is_estimator
 from pellucid.errors import InputError, ModelError, UnknownNameError, show
-from pellucid.inspect.passes import passes, source_of
+from pellucid.inspect.endings import ends_in_sigmoid
+from pellucid.inspect.labels import column_names, label_list
+from pellucid.inspect.passes import passes, stream
+from pellucid.inspect.shown import is_shuffled, is_table, unpaired
 from pellucid.run.samples import Samples
 from pellucid.structure import Inputs, leaves
 
@@ -20,6 +23,10 @@ Pool: TypeAlias = "str | Callable[[Tensor], Tensor]"
 
 # What is not a torch model is asked for so many rows at a time.
 ROWS = 4096
+# A probability is at least so far from 0 and 1 where its log-odds are taken.
+LEAST = 1e-12
+# Features are smaller than this, so that squares of their distances are numbers.
+LARGEST = 1e100
 # How what a layer returned, (sample, ...), becomes (sample, feature).
 POOLS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda v: v.flatten(2).mean(2) if v.ndim > 2 else v,
@@ -34,12 +41,14 @@ POOLS: dict[str, Callable[[Tensor], Tensor]] = {
 class Represented:
     """Features (sample, feature), and what came with them, if there is such.
 
-    The scores of the model, (sample, class), and the labels of the data, one for each sample.
+    The scores of the model, (sample, class), before a softmax or a sigmoid at its end, what an
+    estimator calls the `classes`, and the labels of the data, one for each sample.
     """
 
     features: Tensor
     scores: Tensor | None = None
     labels: list[Any] | None = None
+    classes: list[Any] | None = None
 
     @property
     def predicted(self) -> Tensor | None:
@@ -51,30 +60,28 @@ class Represented:
         return self.scores.argmax(1)
 
 
-def predicted_labels(seen: Represented, labels: list[Any] | None) -> tuple[Any, ...] | None:
-    """What the model says of each sample, among these labels; `None` where that cannot be told.
+def known_labels(labels: Any, seen: Represented, data: Any) -> list[Any] | None:
+    """The labels of the data, as they are given or as the data bring them, if they are known."""
+    if labels is None:
+        return None if seen.labels is None else label_list(seen.labels, len(seen.features))
+    if is_shuffled(data):
+        raise InputError(
+            "`labels` must be in the order in which the data come",
+            found="a loader that shuffles",
+            hint="Let the loader bring the labels with the inputs, or shuffle nothing.",
+        )
+    return label_list(labels, len(seen.features))
 
-    Whole numbers are columns of the scores; other labels are classes in the order of the alphabet,
-    if there is a score for each.
+
+def predicted_labels(seen: Represented, labels: list[Any] | None) -> tuple[Any, ...] | None:
+    """What the model says of each sample, in the words of labels; `None` where that is not known.
+
+    Which column is which label, is told by `column_names`.
     """
     if seen.predicted is None or seen.scores is None or labels is None:
         return None
-    predicted = seen.predicted.tolist()
-    if all(isinstance(label, int) for label in labels):
-        return tuple(predicted)
-    names = sorted(set(labels))
-    if len(names) != max(2, seen.scores.shape[1]):
-        return None
-    return tuple(names[i] for i in predicted)
-
-
-def label_list(labels: Any, total: int, what: str = "labels") -> list[Any]:
-    """Labels as plain values, one for each sample."""
-    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    if array.shape != (total,):
-        raise InputError(f"`{what}` must be one for each of the {total} samples", got=array)
-    found: list[Any] = array.tolist()
-    return found
+    names = column_names(labels, seen.scores.shape[1], seen.classes)
+    return None if names is None else tuple(names[i] for i in seen.predicted.tolist())
 
 
 def represent(
@@ -115,21 +122,34 @@ def represented(
 ) -> Represented:
     """The features of samples and, in the same pass, the scores of the model."""
     check_pool(pool)
+    data, labels = unpaired(data)
     if model is None:
-        return _of_inputs(data, layer, batch_size)
-    if is_estimator(model) or (not isinstance(model, nn.Module) and _is_border(data)):
-        return _of_border(model, data, layer)
+        found = _of_inputs(data, layer, batch_size)
+    elif models.is_estimator(model) or (not isinstance(model, nn.Module) and is_table(data)):
+        found = _of_table(model, data, layer)
+    else:
+        found = _of_model(model, data, layer, pool, batch_size)
+    return found if labels is None else replace(found, labels=np.asarray(labels).tolist())
+
+
+def _of_model(
+    model: Any, data: Any, layer: str | None, pool: Pool, batch_size: BatchSize
+) -> Represented:
+    """What a layer of a torch model returns, or the model."""
     features, scores, labels = [], [], []
+    first: Inputs | None = None
     what = "model" if layer is None else f"layer {layer}"
     wanted = () if layer is None else (layer,)
     for part in passes(model, data, wanted, batch_size=batch_size, what=what):
+        first = first or part.taken.select(slice(0, 2))
         found = _main(part.scores) if layer is None else part.returned[layer]
         features.append(_rows(pooled(found, pool, part.taken)))
         scores.append(_scores(part.scores))
         labels.append(_listed(part.labels))
-    return Represented(
-        features=torch.cat(features), scores=_joined(scores), labels=_together(labels)
-    )
+    known = _joined(scores)
+    if known is not None and first and _are_shares(known) and ends_in_sigmoid(model, first):
+        known = torch.logit(known.double(), eps=LEAST)
+    return Represented(features=torch.cat(features), scores=known, labels=_together(labels))
 
 
 def check_pool(pool: Pool) -> None:
@@ -187,10 +207,13 @@ def _rows(found: Tensor) -> Tensor:
     """Finite features of one row a sample, detached, in 32 bits at least."""
     made = found.detach().flatten(1) if found.ndim > 1 else found.detach().unsqueeze(1)
     made = made.to(torch.promote_types(made.dtype, torch.float32))
-    if not bool(made.isfinite().all()):
-        bad = int((~made.isfinite()).any(1).sum())
+    fine = made.abs().double() < LARGEST  # which NaN is not
+    if not bool(fine.all()):
+        bad = int((~fine).any(1).sum())
         raise InputError(
-            "Features of samples must be finite", found=f"NaN or infinity in {bad} of {len(made)}"
+            f"Features of samples must be finite, and smaller than {LARGEST:g}",
+            found=f"NaN, infinity or larger numbers in {bad} of {len(made)} samples",
+            hint="Fill missing values in, or leave these samples out.",
         )
     return made
 
@@ -212,6 +235,11 @@ def _scores(output: Any) -> Tensor | None:
     return found.detach().reshape(len(found), -1)
 
 
+def _are_shares(scores: Tensor) -> bool:
+    """Whether all scores lie between 0 and 1, as those of a sigmoid do."""
+    return bool(((scores >= 0) & (scores <= 1)).all())
+
+
 def _joined(scores: list[Tensor | None]) -> Tensor | None:
     known = [each for each in scores if each is not None]
     return torch.cat(known) if known and len(known) == len(scores) else None
@@ -231,23 +259,21 @@ def _of_inputs(data: Any, layer: str | None, batch_size: BatchSize) -> Represent
     if layer is not None:
         raise InputError("A layer must be one of a model", found=f"no model, and {layer!r}")
     features, labels = [], []
-    for part in passes(_nothing, _numbers(data), batch_size=batch_size):
-        columns = [each.reshape(len(part), -1) for each in part.taken.leaves]
+    parts = stream(
+        _numbers(data), lambda start, inputs, known: (inputs, known), batch_size=batch_size
+    )
+    for inputs, known in parts:
+        columns = [each.reshape(inputs.rows, -1) for each in inputs.leaves]
         kinds = [each.dtype for each in columns if each.is_floating_point()]
         dtype = kinds[0] if kinds else torch.float32
         features.append(_rows(torch.cat([each.to(dtype) for each in columns], 1)))
-        labels.append(_listed(part.labels))
+        labels.append(_listed(known))
     return Represented(features=torch.cat(features), labels=_together(labels))
-
-
-def _nothing(*args: Any, **kwargs: Any) -> Any:
-    """A model that returns what it is given."""
-    return args or kwargs
 
 
 def _numbers(data: Any) -> Any:
     """Tables as tensors of their numbers; tensors and batches of them as they are."""
-    if not _is_border(data):
+    if not is_table(data):
         return data
     samples = Samples.of(data)
     try:
@@ -268,14 +294,7 @@ def _parts(samples: Samples) -> Iterator[Any]:
         yield samples.read(start, min(start + ROWS, samples.rows))
 
 
-def _is_border(data: Any) -> bool:
-    """Whether data are none that torch knows: a frame, an array or texts."""
-    part = data.read(0, 1) if isinstance(data, Samples) else data
-    texts = isinstance(part, list | tuple) and bool(part) and isinstance(part[0], str)
-    return texts or isinstance(part, np.ndarray) or hasattr(part, "iloc")
-
-
-def _of_border(model: Any, data: Any, layer: str | None) -> Represented:
+def _of_table(model: Any, data: Any, layer: str | None) -> Represented:
     """What an estimator, or a function on tables or texts, says of each sample."""
     if layer is not None:
         raise InputError(
@@ -289,27 +308,11 @@ def _of_border(model: Any, data: Any, layer: str | None) -> Represented:
         with torch.no_grad():
             answers.append(_main(made.inputs.call(made.model)))
     found = torch.cat(answers)
-    return Represented(features=_rows(found), scores=_scores(found))
-
-
-def taken(data: Any, rows: Tensor) -> Any:
-    """Some samples of the data, to be shown; `None` of batches, which are not read twice.
-
-    >>> taken((torch.arange(6.0).reshape(3, 2), torch.tensor([0, 1, 0])), torch.tensor([2]))
-    tensor([[4., 5.]])
-    """
-    source = data if _is_border(data) else source_of(data)
-    if not (isinstance(source, Samples) or _is_border(source)) or not len(rows):
-        return None
-    samples, places = Samples.of(source), rows.tolist()
-    parts = [samples.read(place, place + 1) for place in places]
-    if hasattr(parts[0], "iloc"):
-        import pandas as pd
-
-        return pd.concat(parts)
-    if isinstance(parts[0], np.ndarray):
-        return np.concatenate(parts)
-    if isinstance(parts[0], list):
-        return [text for part in parts for text in part]
-    kept = [part.inputs for each in parts for part in passes(_nothing, each)]
-    return torch.cat(kept) if all(isinstance(each, Tensor) for each in kept) else None
+    if models.is_estimator(model):
+        classes = models.labels(model)
+        scores = _scores(found) if classes else None  # what regression predicts is no score
+        return Represented(features=_rows(found), scores=scores, classes=classes or None)
+    scores = _scores(found)
+    if scores is not None and scores.shape[1] == 1 and _are_shares(scores):
+        scores = torch.logit(scores.double(), eps=LEAST)
+    return Represented(features=_rows(found), scores=scores)

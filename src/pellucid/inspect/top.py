@@ -5,18 +5,18 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from pellucid.batching import BatchSize
-from pellucid.errors import InputError, show
+from pellucid.errors import InputError
 from pellucid.explanation import Explanation
-from pellucid.inspect.passes import passes, source_of, stream
-from pellucid.inspect.receptive import unit_boxes
+from pellucid.inspect.passes import Runner, source_of, stream
+from pellucid.inspect.receptive import channels_of, inside, unit_boxes
+from pellucid.inspect.top_ask import layer_of, method_of, target_of
 from pellucid.inspect.top_search import (
     Ask,
     Best,
@@ -24,13 +24,13 @@ from pellucid.inspect.top_search import (
     Held,
     activations,
     relevances,
+    score_target,
     strides_of,
     wanted_of,
 )
-from pellucid.method import Method, explain, named
+from pellucid.method import Method, explain
 from pellucid.options import one_of, whole
 from pellucid.propagate.concepts import at_layer
-from pellucid.propagate.lrp import LRP
 from pellucid.run.described import described
 from pellucid.run.folder import RunFolder, run_folder
 from pellucid.run.samples import Samples, mark_of
@@ -54,7 +54,8 @@ class TopExamples:
     of `seen` samples, both of shape (example,). `place` (example, axis) is where in the layer the
     strongest unit of the channel is, and for patches `box` (example, axis, 2) the part of the input
     that it can see. `explanation` has as values where in the `inputs` the channel sees what it
-    stands for: by activation a projection from that unit. A class has the layer `None`.
+    stands for: by activation a projection from that unit. A class has the layer `None`. The samples
+    that are shown are held once for all channels, and `rows` of them are those of this one.
     """
 
     layer: str | None
@@ -65,11 +66,24 @@ class TopExamples:
     place: Tensor
     box: Tensor | None
     seen: int
-    inputs: Any
+    held: Inputs
+    rows: tuple[int, ...]
     explanation: Explanation | None
+    axis: int = 0
 
     def __len__(self) -> int:
         return len(self.amounts)
+
+    @property
+    def what(self) -> str:
+        """What is answered: a class or a channel, by its number."""
+        return f"class {self.channel}" if self.layer is None else f"channel {self.channel}"
+
+    @property
+    def inputs(self) -> Any:
+        """The examples, strongest first, as the model takes them."""
+        own = self.held.select([*self.rows])
+        return own.pack(own.leaves)
 
     @property
     def patches(self) -> list[Tensor]:
@@ -89,7 +103,7 @@ class TopExamples:
         if self.box is None:
             return list(first)
         return [
-            each[(..., *(slice(start, stop) for start, stop in box))]
+            each[inside(box, each.ndim, self.axis)]
             for each, box in zip(first, self.box.tolist(), strict=True)
         ]
 
@@ -109,17 +123,16 @@ class TopExamples:
         return pd.DataFrame(columns)
 
     def plot(self, **options: Any) -> "Figure":
-        """Draw the patches, if there are, or the whole examples, and below them what is seen."""
+        """Draw the patches of images, if there are, or whole examples, and below what is seen."""
         from pellucid.plot.examples import examples
         from pellucid.plot.units import patches
 
-        return examples(self, **options) if self.box is None else patches(self, **options)
+        of_images = self.box is not None and self.box.shape[1] == 2
+        return patches(self, **options) if of_images else examples(self, **options)
 
     def __repr__(self) -> str:
-        what = (
-            f"channel {self.channel} of `{self.layer}`" if self.layer else f"class {self.channel}"
-        )
-        head = f"TopExamples of {what} by {self.by}, of {self.seen} samples"
+        of = "" if self.layer is None else f" of `{self.layer}`"
+        head = f"TopExamples of {self.what}{of} by {self.by}, of {self.seen} samples"
         return f"{head}\n{self.to_frame().to_string(index=False)}"
 
 
@@ -154,15 +167,18 @@ def top_examples(
     `patches` also finds the part of the input that the strongest unit of each example can see.
     The answer has one entry a channel, and there the map of each example by `method`: by relevance,
     what of it passes through that channel alone, which takes LRP; by activation, a projection from
-    the strongest unit, by default that of a deconvnet. With `None` there is none, and the search
-    alone costs little more than the forward passes. `folder` keeps what was found so far, and a
-    run that was stopped goes on there; it takes data that can be read at any place. `axis` as for
-    `rank_channels`.
+    the strongest unit, by default that of a deconvnet, which knows an input by the windows that
+    max-pooling chose: without any it draws the same for each. With `None` there is none, and the
+    search alone costs little more than the forward passes. `folder` keeps what was found so far,
+    and a run that was stopped goes on there; it takes data that can be read at any place. `target`
+    is what is explained by relevance; of classes it leads to the scores, where the model returns
+    more than these: `target=("logits",)`. `axis` as for `rank_channels`.
     Source: Zeiler, Fergus (2014), Visualizing and Understanding Convolutional Networks; Yosinski,
     Clune, Nguyen, Fuchs, Lipson (2015), Understanding Neural Networks Through Deep Visualization;
     Achtibat et al. (2023), From Attribution Maps to Human-Understandable Explanations through
     Concept Relevance Propagation.
 
+    >>> import torch
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))
     >>> batches = [torch.rand(4, 2), torch.rand(3, 2)]
     >>> first, second = top_examples(net, batches, "1", [0, 1], by="activation", k=2)
@@ -172,7 +188,7 @@ def top_examples(
     one_of(by, "`by` of top examples", ("relevance", "activation"))
     check_axis(axis)
     ask = Ask(
-        layer=_layer(layer, channels, classes, patches),
+        layer=layer_of(layer, channels, classes, patches),
         wanted=wanted_of(channels if classes is None else classes),
         by=by,
         k=whole(k, "k"),
@@ -181,7 +197,7 @@ def top_examples(
         per_image=None if per_image is None else whole(per_image, "per_image"),
     )
     search = _Search(
-        model=model, ask=ask, method=_method(method, ask), target=_target(target),
+        model=model, ask=ask, method=method_of(method, ask), target=target_of(target, ask),
         batch_axis=batch_axis, batch_size=batch_size,
     )  # fmt: skip
     return search.run(data, folder)
@@ -267,37 +283,41 @@ class _Search:
                 source, work, batch_size=self.batch_size, batch_axis=self.batch_axis, what=what,
                 start=start,
             )  # fmt: skip
-        measure = activations(self.ask)
-        parts = passes(
-            self.model, source, self.ask.layer or (), batch_size=self.batch_size,
-            batch_axis=self.batch_axis, what=what, start=start,
+        measure = activations(self.ask, self.target)
+        runner = Runner(self.model, (self.ask.layer,) if self.ask.layer else (), lent=True)
+        parts = stream(
+            source, runner, batch_size=self.batch_size, batch_axis=self.batch_axis, what=what,
+            start=start,
         )  # fmt: skip
         return ((part.start, part.taken, measure(part)) for part in parts)
 
     def _made(self, best: Best, held: Held) -> list[TopExamples]:
-        found = [best.of(unit) for unit in range(len(best.units))]
+        found = best.found()
         numbers = [each[1].tolist() for each in found]
-        inputs = held.of([number for each in numbers for number in each])
-        ends = torch.tensor([0, *map(len, numbers)]).cumsum(0).tolist()
+        places = {number: row for row, number in enumerate(sorted(set().union(*numbers)))}
+        inputs = held.of([*places])
+        rows = [tuple(places[number] for number in each) for each in numbers]
+        ends = [0, *accumulate(map(len, numbers))]
         boxes = self._boxes(best, found, inputs) if self.ask.patches else None
-        maps = self._explained(best, found, inputs, ends)
-        made = []
-        for unit, (amounts, index, places) in enumerate(found):
-            rows = slice(ends[unit], ends[unit + 1])
-            own = inputs.select(rows)
-            made.append(TopExamples(
+        maps = self._explained(best, found, inputs, rows)
+        where = channel_axis((0,) * (len(best.lengths) + 2), self.ask.axis)
+        return [
+            TopExamples(
                 layer=self.ask.layer or None,
                 channel=best.units[unit][0],
                 by=self.ask.by if self.ask.layer else "score",
                 amounts=amounts,
                 index=index,
-                place=places,
-                box=None if boxes is None else boxes[rows],
+                place=place,
+                box=None if boxes is None else boxes[ends[unit] : ends[unit + 1]],
                 seen=best.seen,
-                inputs=own.pack([leaf.clone() for leaf in own.leaves]),
+                held=inputs,
+                rows=rows[unit],
                 explanation=maps[unit],
-            ))  # fmt: skip
-        return made
+                axis=channels_of(inputs.leaves[0].ndim - 1, len(best.lengths) + 2, where),
+            )
+            for unit, (amounts, index, place) in enumerate(found)
+        ]
 
     def _boxes(self, best: Best, found: list[Any], inputs: Inputs) -> Tensor:
         units = [
@@ -308,21 +328,20 @@ class _Search:
         return unit_boxes(self.model, inputs, self.ask.layer, units, self.ask.axis)
 
     def _explained(
-        self, best: Best, found: list[Any], inputs: Inputs, ends: list[int]
+        self, best: Best, found: list[Any], inputs: Inputs, rows: "list[tuple[int, ...]]"
     ) -> "list[Explanation | None]":
         """The maps of all examples, a unit after the other."""
         if self.method is None:
             return [None] * len(found)
-        rows = [slice(a, b) for a, b in pairwise(ends)]
         if self.by_relevance:
             pairs = zip(best.units, rows, strict=True)
-            return [self._alone(channel, inputs.select(each)) for (channel, _), each in pairs]
-        target = self._targets(best, found)
+            return [self._alone(channel, inputs.select([*each])) for (channel, _), each in pairs]
         whole_ = explain(
-            self.model, inputs, self.method, target=target, on_incomplete="ignore",
-            batch_size=self.batch_size,
+            self.model, inputs.select([row for each in rows for row in each]), self.method,
+            target=self._targets(best, found), on_incomplete="ignore", batch_size=self.batch_size,
         )  # fmt: skip
-        return [whole_[each] for each in rows]
+        ends = [0, *accumulate(map(len, rows))]
+        return [whole_[slice(a, b)] for a, b in pairwise(ends)]
 
     def _targets(self, best: Best, found: list[Any]) -> Target:
         """The unit of each example, by its number among all of the layer; or the class of each."""
@@ -332,7 +351,8 @@ class _Search:
             for place in places.tolist()
         ]
         if not self.ask.layer:
-            return Target.of([channel for channel, *_ in units])
+            classes = tuple(channel for channel, *_ in units)
+            return replace(score_target(self.target), classes=classes)
         where = channel_axis((0,) * (len(best.lengths) + 2), self.ask.axis) - 1
         strides = strides_of([*best.lengths[:where], best.channels, *best.lengths[where:]])
         order = [strides[where], *strides[:where], *strides[where + 1 :]]
@@ -349,52 +369,3 @@ class _Search:
             self.model, inputs, way, target=self.target, on_incomplete="ignore",
             batch_size=self.batch_size,
         )  # fmt: skip
-
-
-def _layer(layer: Any, channels: Any, classes: Any, patches: bool) -> str:
-    """The layer that is looked at, empty for the classes of the output."""
-    if classes is not None and (layer is not None or channels is not None):
-        raise InputError(
-            "Top examples must be of channels of a layer, or of classes",
-            found="both",
-            hint="Ask for each in turn.",
-        )
-    if layer is None:
-        if channels is not None or classes is None:
-            raise InputError("Top examples must be of a `layer`, or of `classes`", found="neither")
-        if patches:
-            raise InputError(
-                "Patches must be of units of a layer", found="classes, which see all of an image"
-            )
-        return ""
-    if not isinstance(layer, str) or not layer:
-        raise InputError("`layer` must be the path of a layer", got=layer)
-    return layer
-
-
-def _method(method: Any, ask: Ask) -> Method | None:
-    """The method of the maps; by relevance, also of what is measured."""
-    by_relevance = ask.by == "relevance" and bool(ask.layer)
-    if by_relevance:
-        made = None if method is None else named("lrp" if method == "auto" else method)
-        if not isinstance(made, LRP):
-            raise InputError(
-                "`method` must be LRP for examples by relevance, which passes single channels",
-                found=show(made),
-                hint='Take by="activation", or method=pellucid.LRP(...).',
-            )
-        return replace(made, at=None)
-    if ask.layer and ":" in ask.layer:
-        raise InputError(
-            "`layer` must be the path of a module for examples by activation",
-            got=ask.layer,
-            hint='An operation of the tape can be named with by="relevance".',
-        )
-    default = "deconvnet" if ask.layer else "lrp"
-    return None if method is None else named(default if method == "auto" else method)
-
-
-def _target(target: TargetLike) -> TargetLike:
-    if len(Target.of(target).classes) > 1:
-        raise InputError("`target` must be one for all samples of a data set, or None", got=target)
-    return target

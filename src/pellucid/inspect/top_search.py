@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, Literal, TypeAlias, cast
 
@@ -18,6 +18,8 @@ from pellucid.target import Target, TargetLike
 from pellucid.target.unit import channel_axis, check_channels, check_returned
 
 By: TypeAlias = Literal["relevance", "activation"]
+# Inputs that can be read again are held on the way where they are no more than this.
+BYTES = 2**28
 # Of a candidate whose place is looked for only if it is among the best.
 LATER = -2
 # A channel, or one unit of it.
@@ -50,7 +52,15 @@ class Ask:
         """Each wanted unit as a channel and its place, which is `None` for any."""
         shape = maps.shape
         each = range(shape[1]) if self.wanted is None else self.wanted
+        if not self.layer:
+            return tuple((_class(one, shape[1]), None) for one in each)
         return tuple(_unit(one, shape) for one in each)
+
+
+def _class(one: Wanted, count: int) -> int:
+    if not isinstance(one, int) or not -count <= one < count:
+        raise InputError(f"A class must be from 0 to {count - 1}", got=one)
+    return range(count)[one]
 
 
 def _unit(one: Wanted, shape: torch.Size) -> tuple[int, tuple[int, ...] | None]:
@@ -70,13 +80,25 @@ def _unit(one: Wanted, shape: torch.Size) -> tuple[int, tuple[int, ...] | None]:
     return channel, tuple(range(n)[i] for i, n in zip(given[1:], lengths, strict=True))
 
 
-def activations(ask: Ask) -> Callable[[Pass], Tensor]:
+def score_target(given: TargetLike) -> Target:
+    """Where the scores of classes are in the output: the target of class 0 of them."""
+    made = Target.of(given)
+    if made.kind not in ("predicted", "index"):
+        raise InputError(
+            "`target` must lead to the scores of classes, or be None, to look for `classes`",
+            got=given,
+            hint='For example target=("logits",).',
+        )
+    return replace(made, kind="index", classes=(0,))
+
+
+def activations(ask: Ask, given: TargetLike = None) -> Callable[[Pass], Tensor]:
     """What a layer returned, or the scores of all classes."""
+    target = None if ask.layer else score_target(given)
 
     def measure(part: Pass) -> Tensor:
-        if ask.layer:
+        if target is None:
             return ask.layout(check_returned(part.returned[ask.layer], ask.layer, len(part)))
-        target = Target.of(0)
         scores = target.before_softmax(part.output, part.scores)
         target.resolve(scores, len(part))
         table: Any = target.table(scores)  # there is one, as was just resolved
@@ -164,8 +186,8 @@ class Best:
         most = flat.shape[2] if ask.per_image is None else ask.per_image
         count = min(most, ask.k, flat.shape[2]) if ask.patches else 1
         if count > 1:
-            amounts, places = flat.sort(dim=2, descending=True, stable=True)
-            return amounts[..., :count], places[..., :count]
+            places = first_of(flat.flatten(0, 1), count).unflatten(0, flat.shape[:2])
+            return flat.gather(2, places), places
         amounts = flat.amax(2, keepdim=True)
         if ask.by == "relevance" and not ask.patches:
             free = torch.tensor([place is None for _, place in self.units], device=flat.device)
@@ -181,14 +203,14 @@ class Best:
                 found=f"{float(first[row][~first[row].isfinite()][0])} in sample {start + row}",
             )
 
-    def of(self, unit: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Amounts, numbers of samples and places (example, axis) of one unit."""
-        there = self.numbers[unit] >= 0
-        flat = self.places[unit][there]
+    def found(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Amounts, numbers of samples and places (example, axis), of each unit."""
         steps = zip(strides_of(self.lengths), self.lengths, strict=True)
-        places = [flat // step % n for step, n in steps]
-        shown = torch.stack(places, 1) if places else flat.new_zeros(len(flat), 0)
-        return self.amounts[unit][there], self.numbers[unit][there], shown
+        axes = [self.places // step % n for step, n in steps]
+        places = torch.stack(axes, 2) if axes else self.places.new_zeros(*self.places.shape, 0)
+        there = (self.numbers >= 0).sum(1).tolist()
+        tables = zip(self.amounts, self.numbers, places, there, strict=True)
+        return [(a[:count], n[:count], p[:count]) for a, n, p, count in tables]
 
     def state(self) -> dict[str, Tensor]:
         """What a run goes on from."""
@@ -207,7 +229,10 @@ class Best:
 
 @dataclass
 class Held:
-    """The inputs of the best examples; those of a run that goes on are read again."""
+    """The inputs of the best examples; those of a run that goes on are read again.
+
+    So are those of `samples`, which can be, where they are too large to be held on the way.
+    """
 
     samples: Samples | None
     rows: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)
@@ -216,6 +241,9 @@ class Held:
     def look(self, best: Best, inputs: Inputs, start: int) -> None:
         """Keep from a batch what is among the best, and let go of what is so no longer."""
         self.like = inputs  # for its structure; inputs hold what the user passed, the whole batch
+        one = sum(leaf[0].numel() * leaf.element_size() for leaf in inputs.leaves)
+        if self.samples is not None and best.numbers.numel() * one > BYTES:
+            return
         wanted = {number for number in best.numbers.flatten().tolist() if number >= 0}
         self.rows = {number: row for number, row in self.rows.items() if number in wanted}
         new = sorted(number for number in wanted if number >= start)
@@ -235,7 +263,8 @@ class Held:
             )
         if self.like is None:
             raise RuntimeError("A batch must have been looked at.")
-        return self.like.replace([torch.cat(column) for column in columns])
+        made = self.like.replace([torch.cat(column) for column in columns])
+        return replace(made, tree=made.pack(made.leaves))  # and not the whole of the last batch
 
     def _row(self, number: int) -> tuple[Tensor, ...]:
         if self.samples is None or number in self.rows:

@@ -144,7 +144,9 @@ def _answers(found: Counterfactuals, places: list[int]) -> list[str]:
 
 
 def _said(found: Counterfactuals, answer: Any) -> str:
-    return _value(found.said(answer))
+    """A class or a score, and which of both it is."""
+    what = "class" if found.threshold is None else "score"
+    return f"{what} {_value(found.said(answer))}"
 
 
 def _value(value: Any) -> str:

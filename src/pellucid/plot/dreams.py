@@ -92,7 +92,8 @@ def paths(
     for line, target, color in zip(lines, found.targets, cycle(COLORS), strict=False):
         style: dict[str, Any] = {"color": color if named else FAINT, "linewidth": 1.5}
         ax.plot(line, label=short(target.words(names)), alpha=1 if named else 0.4, **style)
-    ax.set_xlabel("step")
+    ax.locator_params(axis="x", integer=True)
+    ax.set_xlabel("step" if named else f"step of each of {len(lines)} dreams")
     ax.set_ylabel("what is climbed")
     if named:
         ax.legend(fontsize=8, frameon=False, labelcolor=INK[dark])
@@ -127,6 +128,7 @@ def _map(values: Floats, ax: Axes, dark: bool) -> None:
     step = math.ceil(len(values) / MOST_LANES)
     ax.set_yticks(np.arange(0, len(values), step), np.arange(0, len(values), step).astype(str))
     ax.set_xlabel(f"position; color: ±{number(scale.span)}", fontsize=8)
+    ax.set_ylabel("channel", fontsize=8)
     ink(ax, dark)
 
 

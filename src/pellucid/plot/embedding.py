@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patheffects import Normal, Stroke
 
-from pellucid.inspect.representation import taken
+from pellucid.errors import InputError
+from pellucid.inspect.labels import in_order
+from pellucid.inspect.shown import taken
 from pellucid.options import whole
 from pellucid.plot.axes import axes_for, finish, new_axes
 from pellucid.plot.color import Floats
 from pellucid.plot.leaderboard import BESIDE, SHAPES
-from pellucid.plot.legend import INK, PAPER
+from pellucid.plot.legend import INK, PAPER, ink
+from pellucid.plot.swarm import sequence
 from pellucid.plot.sweep import COLORS, FAINT
 from pellucid.plot.thumbnails import Pictures, samples_of, thumbnail
 
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 
 # Inches of a picture, and of the axes.
 PICTURE, WIDE, HIGH = 0.22, 7.6, 6.4
+# So many numbers may still be those of classes.
+MOST_CLASSES = 12
 # Errors are ringed in a color that no class has.
 WRONG = "#c1121f"
 
@@ -84,9 +90,11 @@ def _points(
     if found.labels is None:
         ax.scatter(points[:, 0], points[:, 1], color=COLORS[0], **look)
         return [FAINT] * len(points)
+    if _are_amounts(found.labels):
+        return _amounts(np.array(found.labels, dtype=float), points, ax, dark, look)
     labels = np.array(found.labels, dtype=object)
     colors = [FAINT] * len(points)
-    for place, label in enumerate(sorted(set(found.labels))):
+    for place, label in enumerate(in_order(found.labels)):
         rows = np.flatnonzero(labels == label)
         color = COLORS[place % len(COLORS)]
         said = str(label) if names is None else names[place if isinstance(label, str) else label]
@@ -103,6 +111,26 @@ def _points(
     for word in key.get_texts():
         word.set_parse_math(False)
     return colors
+
+
+def _are_amounts(labels: Sequence[Any]) -> bool:
+    """Whether labels are measured and not classes: many numbers, which are not all whole."""
+    numbers = all(isinstance(each, int | float) for each in labels)
+    return numbers and len(set(labels)) > MOST_CLASSES and any(each % 1 for each in labels)
+
+
+def _amounts(
+    values: Floats, points: Floats, ax: Axes, dark: bool, look: dict[str, Any]
+) -> list[str]:
+    """Draw the points in colors from low to high, with a scale; return the color of each."""
+    drawn = ax.scatter(points[:, 0], points[:, 1], c=values, cmap=sequence(dark), **look)
+    figure = ax.get_figure(root=True)
+    if figure is not None:
+        scale = figure.colorbar(drawn, ax=ax, shrink=0.6, label="label")
+        if scale.solids is not None:
+            scale.solids.set_alpha(1)
+        ink(scale.ax, dark)
+    return [to_hex(each) for each in drawn.to_rgba(values)]
 
 
 def _name(ax: Axes, place: Floats, name: str, dark: bool) -> None:
@@ -129,7 +157,12 @@ def _images(
     for row, sample in zip(rows, shown, strict=True):
         picture = thumbnail(sample, pictures)
         if picture is None:
-            picture = samples_of(None, 1, "pictures of samples")[0]
+            raise InputError(
+                "Samples must be images to be drawn at their points",
+                got=sample,
+                hint="pictures=lambda inputs: ... makes an array of one, (height, width) or with "
+                "colors.",
+            )
         zoom = 72 * PICTURE / max(picture.shape[:2])
         edge = WRONG if wrong[row] else colors[row]
         box = AnnotationBbox(

@@ -86,7 +86,7 @@ def _panels(
         for row in range(len(found))
     ]
     amounts = [number(amount) for amount in found.amounts.tolist()]
-    name = f"{found.layer}, {found.channel}" if several else f"channel {found.channel}"
+    name = f"{found.layer}, {found.channel}" if several else found.what
     return maps, [f"{name}: {amount}" for amount in amounts]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from pellucid.inspect.dream.objective import class_name
 from pellucid.plot.color import Bytes, number
 from pellucid.plot.map import as_picture
 from pellucid.plot.thumbnails import Cell, Line, Pictures, sheet
@@ -37,7 +38,7 @@ def fourway(
 
     Images are in the range of the real data: what is beyond it is black or white.
     """
-    called = [str(k) if names is None else str(names[k]) for k in found.classes]
+    called = [class_name(k, names) for k in found.classes]
     first = [Cell(sample=x, caption=name) for x, name in zip(found.starts, called, strict=True)]
     means = found.to_frame()
     lines: list[Line] = [("mean of\nthe class", first)]

@@ -43,14 +43,14 @@ def draw_picks(
     """
     count = min(most, len(found))
     cells = [
-        Cell(sample=each, caption=f"pick {place + 1}\nadds {number(float(found.adds[place]))}")
+        Cell(sample=each, caption=f"pick {place + 1}\nadds {_rough(float(found.adds[place]))}")
         for place, each in enumerate(samples_of(found.inputs, len(found), "picks")[:count])
     ]
     lines: list[Line] = [("picks", cells)]
     if found.nearest_inputs is not None:
         near = samples_of(found.nearest_inputs, len(found), "nearest labelled samples")[:count]
         far = found.distance.tolist()
-        below = [Cell(sample=x, caption=f"at {number(d)}") for x, d in zip(near, far, strict=False)]
+        below = [Cell(sample=x, caption=f"at {_rough(d)}") for x, d in zip(near, far, strict=False)]
         lines.append(("nearest\nlabelled", below))
     said = f"to label next, by {found.how}" if title is None else title
     figure = sheet(lines, pictures=pictures, dark=dark, title=said)
@@ -77,7 +77,7 @@ def _add_bars(found: "Picks", figure: Figure, dark: bool) -> None:
     below.set_xlim(0.4, len(adds) + 0.6)
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
     below.tick_params(labelsize=8)
-    below.set_ylabel("adds", fontsize=8)
+    below.set_ylabel("adds: less mean\ndistance", fontsize=8)
     first = "none" if math.isinf(steps[0]) else number(steps[0])
     said = f"mean distance to a labelled sample: {first} before, {number(steps[-1])} after"
     below.set_xlabel(f"pick\n{said}", fontsize=8)
@@ -113,6 +113,11 @@ def draw_growth(
     key.get_title().set(color=INK[dark], fontsize=7)
     said = "Growing a data set" if title is None else title
     return finish(ax, dark, title=said, caption=["labelled samples"])
+
+
+def _rough(value: float) -> str:
+    """Two digits; nothing can be said of the first pick, where nothing had a label."""
+    return f"{value:.2g}" if math.isfinite(value) else "\N{EN DASH}"
 
 
 def _points(share: float) -> str:

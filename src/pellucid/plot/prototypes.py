@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from matplotlib.figure import Figure
 
-from pellucid.inspect.representation import taken
-from pellucid.plot.color import number
+from pellucid.inspect.shown import taken
+from pellucid.plot.color import number, signed
 from pellucid.plot.sweep import COLORS
 from pellucid.plot.thumbnails import Cell, Line, Pictures, samples_of, sheet
 
@@ -48,7 +48,7 @@ def draw_prototypes(
             Cell(sample=shown[i], caption=f"{float(found.share[i]):.0%}", frame=ALIKE) for i in own
         ]
         cells += [
-            Cell(sample=others[i], caption=number(float(found.witness[i])), frame=UNLIKE)
+            Cell(sample=others[i], caption=signed(float(found.witness[i])), frame=UNLIKE)
             for i in bad
         ]
         lines.append(("" if name is None else str(name), cells))

@@ -161,10 +161,10 @@ def colors_of(summary: Summary, player: int, dark: bool) -> Any:
         codes = np.where(np.isfinite(given), given, len(OKABE_ITO)).astype(int)
         palette = ListedColormap([*OKABE_ITO, GRAY])
         return palette(np.clip(codes, 0, len(OKABE_ITO)))
-    return _sequence(dark)(np.ma.masked_invalid(shades(given)))
+    return sequence(dark)(np.ma.masked_invalid(shades(given)))
 
 
-def _sequence(dark: bool) -> Colormap:
+def sequence(dark: bool) -> Colormap:
     """From low to high: no color of it is that of a sign, and its ends are told apart by all."""
     low, high = SHOWN[dark]
     rows = colormaps["cividis"](np.linspace(low, high, 256))
@@ -175,7 +175,7 @@ def _strip(ax: Axes, dark: bool) -> None:
     """The colors of the features' values, from low to high."""
     strip = ax.inset_axes((1.02, 0.0, 0.02, 1.0))
     levels = np.linspace(0, 1, 256)[:, None]
-    look: dict[str, Any] = {"cmap": _sequence(dark), "norm": Normalize(0, 1)}
+    look: dict[str, Any] = {"cmap": sequence(dark), "norm": Normalize(0, 1)}
     strip.imshow(levels, aspect="auto", origin="lower", extent=(0, 1, 0, 1), **look)
     strip.set_xticks([])
     strip.set_yticks([0, 1], ["low", "high"], fontsize=8)

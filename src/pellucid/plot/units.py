@@ -51,25 +51,28 @@ def filters(
     """
     count, columns = whole(count, "count"), whole(columns, "columns")
     if filter is not None:
-        pictures = found.channels(filter, scale=scale)[:count]
+        shown = found.channels(filter, scale=scale)
+        pictures, every = shown[:count], len(shown)
         head = f"channels of filter {filter} of {found.layer}"
-        return _wall(pictures, columns, dark, f"{head}, {_of(len(pictures), found.weights, 1)}")
+        return _wall(pictures, columns, dark, f"{head}, {_of(len(pictures), every)}")
     if (
         found.patterns is None
         and found.weights is not None
         and found.weights.shape[1] not in (1, 3)
     ):
-        rows = range(min(len(found), max(1, count // columns)))
+        rows = found.numbers[: max(1, count // columns)]
         lines = [
             (f"{row}", [_cell(each) for each in found.channels(row, scale=scale)[:columns]])
             for row in rows
         ]
         across = min(columns, found.weights.shape[1])
-        title = f"{found.layer}: the first {across} channels of {len(rows)} of {len(found)} filters"
+        title = (
+            f"{found.layer}: the first {across} channels of {len(rows)} of {found.total} filters"
+        )
         return sheet(lines, pictures=_as_is, dark=dark, title=title)
     pictures = found.pictures(what, scale=scale)[:count]
-    said = _of(len(pictures), found.weights if found.patterns is None else found.patterns, 0)
-    return _wall(pictures, columns, dark, f"{found.layer}: {said}; zero is gray")
+    said = _of(len(pictures), found.total, some=len(found) < found.total)
+    return _wall(pictures, columns, dark, f"{found.layer}: {said}; zero is gray", found.numbers)
 
 
 def activations(
@@ -162,8 +165,11 @@ def receptive(
     return finish(ax, dark, title=f"{found.layer} at {found.position}", caption=[said])
 
 
-def _wall(pictures: Tensor, columns: int, dark: bool, title: str) -> Figure:
-    cells = [_cell(each, str(place)) for place, each in enumerate(pictures)]
+def _wall(
+    pictures: Tensor, columns: int, dark: bool, title: str, numbers: Sequence[int] | None = None
+) -> Figure:
+    names = range(len(pictures)) if numbers is None else numbers
+    cells = [_cell(each, str(name)) for name, each in zip(names, pictures, strict=False)]
     lines = [("", cells[i : i + columns]) for i in range(0, len(cells), columns)]
     return sheet(lines, pictures=_as_is, dark=dark, title=title)
 
@@ -195,7 +201,7 @@ def _patches(found: TopExamples, pictures: Callable[[Tensor], Any] | None) -> li
 
 
 def _name(found: TopExamples) -> str:
-    return f"{short(str(found.layer))}\nchannel {found.channel}"
+    return f"{short(str(found.layer))}\n{found.what}"
 
 
 def _signed(patch: Tensor) -> Any:
@@ -224,6 +230,7 @@ def _as_is(sample: Any) -> Any:
     return sample[0] if hasattr(sample, "detach") else sample
 
 
-def _of(shown: int, of: Any, axis: int) -> str:
-    every = of.shape[axis]
-    return f"all {every}" if shown == every else f"the first {shown} of {every}"
+def _of(shown: int, every: int, *, some: bool = False) -> str:
+    if shown == every:
+        return f"all {every}"
+    return f"{'' if some else 'the first '}{shown} of {every}"

@@ -9,6 +9,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pellucid.errors import DisconnectedError, InputError, ModelError
+from pellucid.inspect.dream.adam import direction as adam
+from pellucid.inspect.dream.adam import moments_of
 from pellucid.inspect.dream.layout import Layout
 from pellucid.inspect.dream.terms.term import Correction, Cost, Motion, Term
 from pellucid.options import one_of
@@ -18,8 +20,6 @@ Climb: TypeAlias = Literal["adam", "gradient", "normalized"]
 CLIMBS = ("adam", "gradient", "normalized")
 # What is said of dreams (dream, ...): one number for each, of shape (dream,).
 Judge: TypeAlias = Callable[[Tensor], Tensor]
-# Of Adam (Kingma, Ba 2015): how slowly its two averages move, and what stands for zero.
-MOMENTA, TINY = (0.9, 0.999), 1e-8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -83,7 +83,14 @@ def ascend(
     course = _Course(
         objective, dream, terms, layout, expert, expert_weight, prior_weight, seeds, undo
     )
-    z, moments = numbers.detach().clone(), [torch.zeros_like(numbers) for _ in MOMENTA]
+    return _climbed(course, numbers, climb, steps, rate, what)
+
+
+def _climbed(
+    course: "_Course", numbers: Tensor, climb: Climb, steps: int, rate: float, what: str
+) -> Ascent:
+    """Go so many steps up a course."""
+    z, moments = numbers.detach().clone(), moments_of(numbers)
     points: list[_Point] = []
     hidden = None if what else True
     for step in tqdm(range(1, steps + 1), desc=what, leave=False, disable=hidden, delay=1):
@@ -114,10 +121,7 @@ def _direction(climb: str, slope: Tensor, moments: list[Tensor], step: int) -> T
     if climb == "normalized":
         size = slope.flatten(1).square().mean(1).sqrt().reshape(-1, *[1] * (slope.ndim - 1))
         return slope / torch.where(size > 0, size, 1)
-    for power, (moment, keep) in enumerate(zip(moments, MOMENTA, strict=True), 1):
-        moment.mul_(keep).add_(slope**power, alpha=1 - keep)
-    first, second = (m / (1 - keep**step) for m, keep in zip(moments, MOMENTA, strict=True))
-    return first / (second.sqrt() + TINY)
+    return adam(slope, moments, step)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

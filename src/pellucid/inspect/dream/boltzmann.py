@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from pellucid.inspect.dream.adam import Descent
 from pellucid.options import number, whole
 from pellucid.seeding import seeded
 
@@ -76,9 +77,10 @@ def fit_boltzmann(
     data = (table - center) / scale
     weights = 0.01 * _normal(hidden, data.shape[1], draw, data)
     biases = data.new_full((hidden,), -1.0)
-    step = torch.optim.Adam([weights, biases], number(rate, "rate", "above 0", above=0))
+    number(rate, "rate", "above 0", above=0)
+    whole(epochs, "epochs")
     with torch.inference_mode(False), torch.no_grad():
-        _train(data, step, whole(epochs, "epochs"), whole(chains, "chains"), draw)
+        _train(data, weights, biases, epochs, rate, whole(chains, "chains"), draw)
     wide = weights.double(), biases.double()
     volume = len(center) * math.log(float(scale))
     return BoltzmannMachine(
@@ -91,19 +93,23 @@ def fit_boltzmann(
 
 
 def _train(
-    data: Tensor, step: torch.optim.Optimizer, epochs: int, chains: int, draw: torch.Generator
+    data: Tensor,
+    weights: Tensor,
+    biases: Tensor,
+    epochs: int,
+    rate: float,
+    chains: int,
+    draw: torch.Generator,
 ) -> None:
     """Pull the free energy down at the data, and up where the chains have come to."""
-    weights, biases = step.param_groups[0]["params"]
+    descent = Descent([weights, biases])
     walkers = data[torch.randint(len(data), (chains,), generator=draw)]
-    plan = torch.optim.lr_scheduler.LinearLR(step, 1.0, 0.01, epochs)
-    for _ in range(epochs):
+    for epoch in range(epochs):
         for chosen in torch.randperm(len(data), generator=draw).split(chains):
             walkers = _gibbs(walkers, weights, biases, draw)
             here, there = (_slope(u, weights, biases) for u in (data[chosen], walkers))
-            weights.grad, biases.grad = (b - a for a, b in zip(here, there, strict=True))
-            step.step()
-        plan.step()
+            slopes = [b - a for a, b in zip(here, there, strict=True)]
+            descent.step(slopes, rate * (1 - epoch / epochs))
 
 
 def log_partition(

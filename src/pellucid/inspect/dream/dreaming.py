@@ -17,8 +17,8 @@ from pellucid.inspect.dream.objective import ON, Objective, objectives_of
 from pellucid.inspect.dream.parameterization import ParameterizationLike, parameterization_of
 from pellucid.inspect.dream.reader import Reader
 from pellucid.inspect.dream.recipe import Recipe, recipe_of
-from pellucid.inspect.dream.source import Source, of_codes, of_inputs
-from pellucid.inspect.dream.terms import Correction, TermLike, terms_of
+from pellucid.inspect.dream.source import Beginning, Source
+from pellucid.inspect.dream.terms import Correction, Term, TermLike, terms_of
 from pellucid.inspect.dream.unit_fields import CUT_NOTE, Seen, seen_by
 from pellucid.options import number, one_of, whole
 from pellucid.program import Program, State, untouched
@@ -42,6 +42,7 @@ def dream(
     like: Tensor | None = None,
     start: str | Tensor = "zero",
     data: Any = None,
+    labels: Any = None,
     noise: float | None = None,
     recipe: str = "plain",
     terms: Sequence[TermLike] | None = None,
@@ -71,7 +72,9 @@ def dream(
     | `targets` | 3, a contrast (3, 1), `Target.unit`, `Target.channel`, any other target, an |
     | | `Objective` (sums, differences, layers), or a list of these, one for each dream |
     | `shape`, `like` | the shape of one input, or a batch of inputs that are like a dream |
-    | `start` | "zero", "noise", "mean" of the `data`, or a tensor: one for all, or one each |
+    | `start` | "zero", "noise", "mean" of the `data`, "class_mean" of those of a class, or a |
+    | | tensor: one for all, or one each |
+    | `data`, `labels` | real inputs for these means, all at once or in batches, and their classes |
     | `noise` | its deviation: 0.1, of codes 1 |
     | `recipe` | "plain", "yosinski" or "fourier": what is used where the next five are not given |
     | `terms` | regularisers by name or as made, of `pellucid.inspect.dream.terms` |
@@ -101,27 +104,70 @@ def dream(
     """
     Program(model)  # which raises for what is none
     aims = tuple(each.on(one_of(on, "`on` of a dream", ON)) for each in objectives_of(targets))
-    seeds = _seeds(seed, len(aims))
-    given: dict[str, Any] = {"shape": shape, "like": like, "start": start, "noise": _noise(noise)}
-    given |= {"channel_axis": channel_axis, "seeds": seeds}
+    begin = Beginning(
+        shape=shape, like=like, start=start, data=data, labels=labels, noise=noise, code=code,
+        generator=generator, channel_axis=channel_axis, aims=aims, seeds=_seeds(seed, len(aims)),
+    )  # fmt: skip
+    asked = _Asked(recipe, terms, parameterization, climb, steps, rate)
+    judges = _judges(expert, expert_weight, prior_weight)
     with _left_alone(model, generator, expert) as states:
-        source = (
-            of_inputs(model, data=data, **given)
-            if generator is None
-            else of_codes(generator, code=code, **given)
+        climber = _Climber.of(model, begin, asked, judges, what, states)
+        return climber.dreams(batch_size, recipe)
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """How dreams are to climb, as the user says it: what is left open is that of the recipe."""
+
+    recipe: str
+    terms: Sequence[TermLike] | None
+    parameterization: ParameterizationLike | None
+    climb: Climb | None
+    steps: int | None
+    rate: float | None
+
+    def way(self, source: Source) -> Recipe:
+        """The recipe with what is given in its place; in code space without terms of its own."""
+        base = recipe_of(self.recipe, source.layout)
+        if source.in_code and self.parameterization is not None:
+            raise InputError(
+                "`parameterization` or `generator` must be given, not both",
+                found=f"parameterization={self.parameterization!r}",
+            )
+        way = "pixel" if source.in_code else self.parameterization or base.parameterization
+        climb, steps = self.climb or base.climb, self.steps
+        one_of(climb, "`climb` of a dream", CLIMBS)
+        rate = base.rate if self.rate is None else self.rate
+        return Recipe(
+            terms=self._terms(base, source),
+            parameterization=parameterization_of(way),
+            climb=climb,
+            steps=whole(base.steps if steps is None else steps, "steps"),
+            rate=number(rate, "rate", "a positive number", above=0),
         )
-        base = recipe_of(recipe, source.layout)
-        way = _way(base, source, terms, parameterization, climb, steps, rate)
-        climber = _Climber(
-            model=model, source=source.through(parameterization_of(way.parameterization)),
-            aims=aims, seeds=seeds, way=way, expert=_judge(expert), what=what, states=states,
-            expert_weight=number(expert_weight, "expert_weight", "a weight"),
-            prior_weight=number(prior_weight, "prior_weight", "a weight, 0 or more", least=0),
-        )  # fmt: skip
-        units = _units(climber)
-        fields = seen_by(model, units, source.like, source.layout, strict=shape is not None)
-        parts = climber.all(batch_size)
-    return _put_together(climber, parts, units, fields, recipe)
+
+    def _terms(self, base: Recipe, source: Source) -> tuple[Term, ...]:
+        own = () if source.in_code else base.terms
+        chosen = terms_of(own if self.terms is None else self.terms)
+        for term in chosen:
+            if source.in_code and isinstance(term, Correction):
+                raise InputError(
+                    "Terms that correct inputs must be left out in code space, where the "
+                    "generator makes them",
+                    found=type(term).__name__,
+                    hint="`prior_weight` keeps codes, and so inputs, where the generator knows "
+                    "them.",
+                )
+        return chosen
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Judges:
+    """Who has a say beside the objective, and how much."""
+
+    expert: Judge | None
+    expert_weight: float
+    prior_weight: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -142,16 +188,33 @@ class _Climber:
     aims: tuple[Objective, ...]
     seeds: tuple[int, ...]
     way: Recipe
-    expert: Judge | None
-    expert_weight: float
-    prior_weight: float
+    judges: _Judges
     what: str
     states: list[State]
+    strict: bool
 
-    def all(self, batch_size: BatchSize) -> list[_Part]:
+    @classmethod
+    def of(
+        cls, model: Callable[..., Any], begin: Beginning, asked: _Asked, judges: _Judges,
+        what: str, states: list[State],
+    ) -> "_Climber":  # fmt: skip
+        """Find what is moved, from where and how, before any of them climbs."""
+        source = begin.source(model)
+        way = asked.way(source)
+        return cls(
+            model=model, source=source.through(parameterization_of(way.parameterization)),
+            aims=tuple(begin.aims), seeds=tuple(begin.seeds), way=way, judges=judges, what=what,
+            states=states, strict=begin.shape is not None,
+        )  # fmt: skip
+
+    def dreams(self, batch_size: BatchSize, recipe: str) -> Dreams:
         """Let all of them climb, as many at a time as fit."""
-        size = max(1, min(len(self.aims), ELEMENTS // max(1, self.source.like.numel())))
-        return list(Batcher(batch_size, start=size).run(len(self.aims), self))
+        units = _units(self)
+        source = self.source
+        seen = seen_by(self.model, units, source.like, source.layout, strict=self.strict)
+        size = max(1, min(len(self.aims), ELEMENTS // max(1, source.like.numel())))
+        parts = list(Batcher(batch_size, start=size).run(len(self.aims), self))
+        return _put_together(self, parts, units, seen, recipe)
 
     def __call__(self, start: int, stop: int) -> _Part:
         reader = Reader.of(self.model, self.aims[start:stop], self.source.like.dtype, self.states)
@@ -162,9 +225,9 @@ class _Climber:
             undo=self.source.undo,
             terms=terms_of(self.way.terms),
             layout=self.source.layout,
-            expert=self.expert,
-            expert_weight=self.expert_weight,
-            prior_weight=self.prior_weight if self.source.in_code else 0.0,
+            expert=self.judges.expert,
+            expert_weight=self.judges.expert_weight,
+            prior_weight=self.judges.prior_weight if self.source.in_code else 0.0,
             climb=self.way.climb,
             steps=self.way.steps,
             rate=self.way.rate,
@@ -196,41 +259,6 @@ def _units(climber: _Climber) -> dict[int, Target]:
     return {rows[place]: found for place, found in reader.targets().items()}
 
 
-def _way(
-    base: Recipe,
-    source: Source,
-    terms: Sequence[TermLike] | None,
-    parameterization: ParameterizationLike | None,
-    climb: Climb | None,
-    steps: int | None,
-    rate: float | None,
-) -> Recipe:
-    """A recipe with what is given in its place; in code space it has no terms of its own."""
-    if source.in_code and parameterization is not None:
-        raise InputError(
-            "`parameterization` or `generator` must be given, not both",
-            found=f"parameterization={parameterization!r}",
-        )
-    way = "pixel" if source.in_code else parameterization or base.parameterization
-    own = () if source.in_code else base.terms
-    chosen = terms_of(own if terms is None else terms)
-    for term in chosen:
-        if source.in_code and isinstance(term, Correction):
-            raise InputError(
-                "Terms that correct inputs must be left out in code space, where the generator "
-                "makes them",
-                found=type(term).__name__,
-                hint="`prior_weight` keeps codes, and so inputs, where the generator knows them.",
-            )
-    return Recipe(
-        terms=chosen,
-        parameterization=parameterization_of(way),
-        climb=one_of(climb or base.climb, "`climb` of a dream", CLIMBS),  # type: ignore[arg-type]
-        steps=whole(base.steps if steps is None else steps, "steps"),
-        rate=number(base.rate if rate is None else rate, "rate", "a positive number", above=0),
-    )
-
-
 def _put_together(
     climber: _Climber, parts: list[_Part], units: dict[int, Target], seen: Seen, recipe: str
 ) -> Dreams:
@@ -251,7 +279,8 @@ def _put_together(
         (CUT_NOTE.format(_named(aims, seen.cut)), seen.cut),
     ]
     inputs = torch.cat([part.ascent.inputs for part in parts]).to(source.like.dtype)
-    passes = sum(part.calls * len(part.ascent.inputs) for part in parts)
+    climbed = sum(part.calls * len(part.ascent.inputs) for part in parts)
+    calls = sum(part.calls for part in parts) + seen.runs + bool(units)
     return Dreams(
         targets=aims,
         inputs=inputs,
@@ -263,7 +292,7 @@ def _put_together(
         layout=source.layout,
         seeds=climber.seeds,
         recipe=recipe,
-        evaluations=Evaluations(passes, passes - len(aims), sum(part.calls for part in parts)),
+        evaluations=Evaluations(climbed + len(units) + seen.runs, climbed - len(aims), calls),
         notes=tuple(text for text, holds in said if holds),
     )
 
@@ -272,10 +301,6 @@ def _named(aims: Sequence[Objective], rows: Sequence[int]) -> str:
     """Some targets by name, the first few of many."""
     names = [aims[row].words() for row in rows[:4]]
     return ", ".join(names) + (f" and {len(rows) - 4} more" if len(rows) > 4 else "")
-
-
-def _noise(noise: float | None) -> float | None:
-    return None if noise is None else number(noise, "noise", "a deviation, 0 or more", least=0)
 
 
 def _seeds(seed: int | Sequence[int], dreams: int) -> tuple[int, ...]:
@@ -287,12 +312,16 @@ def _seeds(seed: int | Sequence[int], dreams: int) -> tuple[int, ...]:
     return tuple(whole(each, "seed", least=None) for each in seed)
 
 
-def _judge(expert: Any) -> Judge | None:
-    """Log p(x), as a callable or a method of a distribution."""
+def _judges(expert: Any, expert_weight: float, prior_weight: float) -> _Judges:
+    """The expert, a callable or a method of a distribution, and the weights, checked."""
     found = getattr(expert, "log_prob", expert)
-    if found is None or callable(found):
-        return found
-    raise InputError(
-        "`expert` must be a callable that returns log p(x), or have a method `log_prob`",
-        got=expert,
+    if found is not None and not callable(found):
+        raise InputError(
+            "`expert` must be a callable that returns log p(x), or have a method `log_prob`",
+            got=expert,
+        )
+    return _Judges(
+        expert=found,
+        expert_weight=number(expert_weight, "expert_weight", "a weight"),
+        prior_weight=number(prior_weight, "prior_weight", "a weight, 0 or more", least=0),
     )

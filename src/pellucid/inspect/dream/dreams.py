@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from pellucid.explanation import Evaluations
-from pellucid.inspect.dream.layout import Layout
+from pellucid.inspect.dream.layout import Field, Layout
 from pellucid.inspect.dream.objective import Objective
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# The part of a dream that a unit sees: a range of indices for each axis with positions.
-Field = tuple[slice, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -58,13 +55,7 @@ class Dreams:
         return tuple(map(self._patch, range(len(self))))
 
     def _patch(self, row: int) -> Tensor:
-        found, field = self.inputs[row], self.fields[row]
-        if field is None:
-            return found
-        cut = [slice(None)] * found.ndim
-        for axis, part in zip(self.layout.positions, field, strict=True):
-            cut[axis - 1] = part
-        return found[tuple(cut)]
+        return self.layout.cut(self.inputs[row : row + 1], self.fields[row])[0]
 
     def to_frame(self, names: Sequence[str] | None = None) -> "pd.DataFrame":
         """One row a dream; `names` are those of the classes."""

@@ -1,7 +1,7 @@
 """Dreams of classes in four ways, side by side: what they gain from knowing the data."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -13,7 +13,7 @@ from pellucid.inspect.dream.dreaming import dream
 from pellucid.inspect.dream.dreams import Dreams
 from pellucid.inspect.dream.generator import Generator, fit_generator
 from pellucid.inspect.dream.objective import Objective
-from pellucid.inspect.dream.quality import Made, judged
+from pellucid.inspect.dream.quality import judged, made_of
 from pellucid.inspect.dream.real import check_class, real_data, real_labels
 
 if TYPE_CHECKING:
@@ -150,6 +150,12 @@ def _wanted(classes: Sequence[int] | None, labels: Tensor) -> tuple[int, ...]:
         raise InputError("`classes` must name at least one class", got=classes)
     for each in wanted:
         check_class(labels, each)
+        if int((labels == each).sum()) < 2:
+            raise InputError(
+                "There must be two real samples at least of each class to compare dreams with",
+                found=f"one of class {each}",
+                hint="Leave it out: classes=.",
+            )
     return wanted
 
 
@@ -178,8 +184,7 @@ def _quality(
 
     tables = []
     for way, dreams in found.items():
-        pairs = zip(classes, dreams.inputs, strict=True)
-        made = [Made(run=way, objective=Objective.of(k), inputs=x) for k, x in pairs]
+        made = made_of(replace(dreams, targets=tuple(map(Objective.of, classes))), way)
         tables.append(judged(made, model, real, labels, quantile=0.999))
     return pd.concat(tables, ignore_index=True).drop(columns="diversity")
 

@@ -13,6 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pellucid.archive import Content, read, write
 from pellucid.errors import InputError, ModelError
+from pellucid.inspect.dream.adam import Descent
 from pellucid.inspect.dream.real import real_data, real_labels
 from pellucid.options import number, whole
 from pellucid.seeding import seeded
@@ -147,8 +148,8 @@ class Generator:
         """Both nets in a type and on a device, made once."""
         key = (like.dtype, like.device)
         if key not in self._made:
-            own = {name: value.to(like) for name, value in self.weights.items()}
-            with torch.inference_mode(False):
+            with torch.inference_mode(False):  # of what was made in that mode, copies
+                own = {name: value.to(like).clone() for name, value in self.weights.items()}
                 made = Nets.holding(own, (math.prod(self.shape), self.code, self.width))
             self._made[key] = made
         return self._made[key]
@@ -228,10 +229,9 @@ class _Training:
     def __call__(self, nets: Nets, shares: Tensor, draw: torch.Generator) -> None:
         """Train by Adam on samples in an order that is drawn anew in each epoch."""
         weights = [*nets.encoder.parameters(), *nets.decoder.parameters()]
-        step = torch.optim.Adam(weights, self.rate)
+        descent = Descent(weights)
         for _ in range(self.epochs):
             for rows in torch.randperm(len(shares), generator=draw).split(self.batch_size):
-                step.zero_grad()
                 loss = _loss(nets, shares[rows], self.prior, draw)
                 if not bool(loss.isfinite()):
                     raise ModelError(
@@ -239,8 +239,7 @@ class _Training:
                         found=f"{loss.item()}",
                         hint=f"Take a lower `rate` than {self.rate}.",
                     )
-                loss.backward()
-                step.step()
+                descent.step(torch.autograd.grad(loss, weights), self.rate)
 
 
 def _measured(made: Generator, data: Tensor, held: Tensor, classes: Tensor | None) -> Generator:

@@ -1,11 +1,16 @@
 """The axes of what is dreamed: which one has the channels, and which have positions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from torch import Tensor
 
 from pellucid.errors import InputError
 from pellucid.options import whole
+
+# The part of a dream that a unit sees: a range of indices for each axis with positions.
+Field: TypeAlias = tuple[slice, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +68,26 @@ class Layout:
     def back(self, x: Tensor) -> Tensor:
         """Undo `first`."""
         return x.movedim(1, self.channel_axis)
+
+    def cut(self, x: Tensor, field: "Field | None") -> Tensor:
+        """The part of a batch at a range of indices on each axis with positions; all, for none."""
+        if field is None:
+            return x
+        parts = [slice(None)] * x.ndim
+        for axis, part in zip(self.positions, field, strict=True):
+            parts[axis] = part
+        return x[tuple(parts)]
+
+    def sized(self, sizes: Sequence[int]) -> tuple[int, ...]:
+        """The shape of one dream with other lengths along its positions.
+
+        >>> Layout(shape=(16, 384), channel_axis=2).sized([20])
+        (20, 384)
+        """
+        found = list(self.shape)
+        for axis, size in zip(self.positions, sizes, strict=True):
+            found[axis - 1] = size
+        return tuple(found)
 
     def check_positions(self, what: str, least: int = 1, most: int | None = None) -> None:
         """Raise unless there are so many axes with positions."""

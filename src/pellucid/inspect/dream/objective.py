@@ -6,13 +6,15 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from pellucid.errors import TargetError
+from pellucid.errors import InputError, TargetError
 from pellucid.target import Target, TargetLike
 from pellucid.target.unit import INSIDE, Channel, Unit, checked_layer
 
 ObjectiveLike: TypeAlias = "Objective | TargetLike"
 # How the score of a class is asked for.
 ON = ("score", "probability", "log_probability")
+# The kinds of target that ask for one class of the output, with which real data share it.
+OF_CLASS = ("index", "probability", "log_odds", "margin", "contrast")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,13 @@ class Objective:
         """Whether it is one unit of a layer, which sees a part of the input."""
         return len(self.pieces) == 1 and isinstance(self.pieces[0].target.place, Unit)
 
+    @property
+    def asked_class(self) -> int | None:
+        """The class of the output that it asks for, if it is one."""
+        first = self.pieces[0].target
+        one = len(self.pieces) == 1 and first.kind in OF_CLASS and len(first.classes) == 1
+        return first.classes[0] if one and not first.layer else None
+
     def named(self, name: str) -> "Objective":
         """The same under a name of its own, for pictures and tables."""
         return replace(self, name=name)
@@ -149,6 +158,21 @@ def _energy(found: Any) -> Tensor:
     return found.square().flatten(1).mean(1)
 
 
+def class_name(k: int, names: Sequence[str] | None) -> str:
+    """What a class is called, by its number if there are no names.
+
+    >>> class_name(1, ["cat", "dog"])
+    'dog'
+    """
+    if names is None:
+        return str(k)
+    if not -len(names) <= k < len(names):
+        raise InputError(
+            f"`names` must have a name for every class, class {k} too", found=f"{len(names)} names"
+        )
+    return str(names[k])
+
+
 def _said(target: Target, names: Sequence[str] | None) -> str:
     """A target in a few words."""
     if isinstance(target.place, Unit):
@@ -162,7 +186,7 @@ def _said(target: Target, names: Sequence[str] | None) -> str:
     plain = repr(replace(target, place=type(target)().place)) == repr(target)
     if not plain or target.where:
         return repr(target)
-    known = [str(k) if names is None else str(names[k]) for k in classes]
+    known = [class_name(k, names) for k in classes]
     return " - ".join(known) if names is not None else "class " + " - ".join(known)
 
 

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.fft import irfftn, rfftn
 from torch.nn.functional import interpolate
 
-from pellucid.errors import InputError, UnknownNameError
+from pellucid.errors import InputError
 from pellucid.inspect.dream.layout import Layout
 from pellucid.options import number, whole
+from pellucid.registry import Kinds
 
 # How red, green and blue go together in photographs (those of the gallery).
 PHOTOGRAPHS = ((1.0, 0.87, 0.72), (0.87, 1.0, 0.94), (0.72, 0.94, 1.0))
@@ -43,6 +44,12 @@ class Parameterization(ABC):
         """Numbers that stand for given dreams."""
 
 
+PARAMETERIZATIONS: Kinds[Parameterization] = Kinds(
+    what="parameterization of dreams", kind=Parameterization, hint='For example "fourier".'
+)
+
+
+@PARAMETERIZATIONS.register("pixel")
 @dataclass(frozen=True, kw_only=True)
 class Pixel(Parameterization):
     """The values themselves."""
@@ -56,6 +63,7 @@ class Pixel(Parameterization):
         return x
 
 
+@PARAMETERIZATIONS.register("fourier")
 @dataclass(frozen=True, kw_only=True)
 class Fourier(Parameterization):
     """Waves along the axes with positions, whose amplitude falls with their frequency f.
@@ -99,6 +107,7 @@ class Fourier(Parameterization):
         return scale / scale.square().mean().sqrt()
 
 
+@PARAMETERIZATIONS.register("pyramid")
 @dataclass(frozen=True, kw_only=True)
 class Pyramid(Parameterization):
     """A sum of dreams at several sizes, each half of the one before, all enlarged to the first.
@@ -138,6 +147,7 @@ class Pyramid(Parameterization):
         return [tuple(max(1, size >> half) for size in layout.sizes) for half in halves]
 
 
+@PARAMETERIZATIONS.register("decorrelated")
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decorrelated(Parameterization):
     """Channels that move together as in real data, over another parameterization.
@@ -200,22 +210,12 @@ class Decorrelated(Parameterization):
         return (x.movedim(axis, -1) @ root).movedim(-1, axis)
 
 
-PARAMETERIZATIONS: dict[str, type[Parameterization]] = {
-    "pixel": Pixel,
-    "fourier": Fourier,
-    "pyramid": Pyramid,
-    "decorrelated": Decorrelated,
-}
 ParameterizationLike: TypeAlias = str | Parameterization
 
 
-def parameterization_of(given: Any) -> Parameterization:
+def parameterization_of(given: ParameterizationLike) -> Parameterization:
     """Take one by name, with its defaults, or as it is made."""
-    if isinstance(given, Parameterization):
-        return given
-    if isinstance(given, str) and given in PARAMETERIZATIONS:
-        return PARAMETERIZATIONS[given]()
-    raise UnknownNameError("`parameterization` of dreams", given, PARAMETERIZATIONS)
+    return PARAMETERIZATIONS.named(given)
 
 
 def _is_positive(matrix: Tensor) -> bool:

@@ -11,6 +11,8 @@ from torch.nn.functional import logsigmoid
 
 from pellucid.errors import InputError
 from pellucid.inspect.distances import blocks, nearest
+from pellucid.inspect.dream.dreams import Dreams
+from pellucid.inspect.dream.layout import Field, Layout
 from pellucid.inspect.dream.objective import Objective
 from pellucid.inspect.dream.reader import in_the_middle
 from pellucid.inspect.dream.real import check_class, real_data, real_labels
@@ -26,8 +28,6 @@ Key: TypeAlias = tuple[str, tuple[int, ...]]
 
 # Sides of images that have a spectrum to speak of.
 LEAST_SIDE = 4
-# The kinds of target that ask for one class of the output, with which real data share it.
-OF_CLASS = ("index", "probability", "log_odds", "margin", "contrast")
 COLUMNS = (
     "target", "run", "score", "real_score", "probability", "distance", "real_distance",
     "spectrum", "real_spectrum", "slope", "real_slope", "diversity",
@@ -56,20 +56,17 @@ def quality(
     | `slope`, `real_slope` | a of power ~ 1 / frequency^a; photographs of nature have 2 |
     | `diversity` | mean distance of dreams of one target, over that of pairs of real samples |
 
-    Real data are those of the class that a target names, where there are `labels`; else all.
-    `dreams` are one result or several, with other seeds, say. Signals and images (sample, channel,
-    *position) have spectra. A score beyond all real ones is one that the model never saw a reason
+    Real data are those of the class that a target names, where there are `labels`; else all. Of the
+    dream of a unit, the part that it sees is compared with the same part of real data.
+    `dreams` are one result or several, with other seeds, say. What has positions, at least four on
+    each axis, has a spectrum. A score beyond all real ones is one that the model never saw a reason
     for; a distance many times the real one is no input of this world.
     Source: Nguyen et al. (2016), Synthesizing the Preferred Inputs for Neurons in Neural Networks
     via Deep Generator Networks; Montavon, Samek and Mueller (2018), Methods for Interpreting and
     Understanding Deep Neural Networks.
     """
     several = list(dreams) if isinstance(dreams, list | tuple) else [dreams]
-    made = [
-        Made(run=run, objective=objective, inputs=inputs)
-        for run, each in enumerate(several)
-        for objective, inputs in _parts(each)
-    ]
+    made = [each for run, one in enumerate(several) for each in made_of(one, run)]
     if not made:
         raise InputError("`dreams` must hold at least one dream", got=dreams)
     return judged(made, model, data, labels, quantile=quantile)
@@ -77,16 +74,22 @@ def quality(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Made:
-    """One dream (channel, ...), what it was of, and the run it comes from."""
+    """One dream, what it was of, the run it comes from, and the part of it that a unit sees."""
 
     run: Hashable
     objective: Objective
     inputs: Tensor
+    layout: Layout
+    field: Field | None = None
 
     @property
     def key(self) -> Key:
         """What tells objectives apart: two functions may have one name."""
         return repr(self.objective), tuple(id(p.target.function) for p in self.objective.pieces)
+
+    def shown(self, batch: Tensor) -> Tensor:
+        """What is compared of a batch: the part that is seen, with its channels first."""
+        return self.layout.first(self.layout.cut(batch, self.field))
 
 
 def judged(
@@ -109,9 +112,11 @@ def judged(
     for key, objective in objectives.items():
         places = [i for i, each in enumerate(made) if each.key == key]
         own = _rows_of(objective, real, classes)
-        beside = _Real(real[own], by_data[key][0][own.cpu()], level)
+        shown = made[places[0]].shown
+        beside = _Real(shown(real[own]), by_data[key][0][own.cpu()], level)
         score, probability = (each[places] for each in asked[key])
-        columns = {"score": score, "probability": probability, **beside.judge(inputs[places])}
+        columns = {"score": score, "probability": probability}
+        columns |= beside.judge(shown(inputs[places]))
         for n, place in enumerate(places):
             said = {"target": objective.words(), "run": made[place].run}
             rows[place] = said | {name: float(each[n]) for name, each in columns.items()}
@@ -167,26 +172,22 @@ def _mean_distance(flat: Tensor) -> float:
     return total / (len(flat) * (len(flat) - 1))
 
 
-def _parts(dreams: Any) -> list[tuple[Objective, Tensor]]:
-    """The objectives and inputs of a result, one by one."""
-    inputs, targets = getattr(dreams, "inputs", None), getattr(dreams, "targets", None)
-    if not isinstance(inputs, Tensor) or targets is None:
+def made_of(dreams: Any, run: Hashable) -> list[Made]:
+    """The dreams of a result, one by one."""
+    if not isinstance(dreams, Dreams):
         raise InputError(
             "`dreams` must be what pellucid.inspect.dream returns, or several in a list", got=dreams
         )
-    return list(zip(map(Objective.of, targets), inputs.detach(), strict=True))
-
-
-def class_of(objective: Objective) -> int | None:
-    """The class of the output that an objective asks for, if it is one."""
-    first = objective.pieces[0].target
-    one = len(objective.pieces) == 1 and first.kind in OF_CLASS and len(first.classes) == 1
-    return first.classes[0] if one and not first.layer else None
+    parts = zip(dreams.targets, dreams.inputs.detach(), dreams.fields, strict=True)
+    return [
+        Made(run=run, objective=objective, inputs=x, layout=dreams.layout, field=field)
+        for objective, x, field in parts
+    ]
 
 
 def _rows_of(objective: Objective, real: Tensor, classes: Tensor | None) -> Tensor:
     """Which of the real samples belong to an objective, of shape (sample,)."""
-    wanted = class_of(objective)
+    wanted = objective.asked_class
     if classes is None or wanted is None:
         return torch.ones(len(real), dtype=torch.bool, device=real.device)
     check_class(classes, wanted)
@@ -209,7 +210,7 @@ def _asked(
 def _answer(objective: Objective, part: Pass) -> tuple[Tensor, Tensor]:
     score = torch.zeros(len(part), dtype=torch.float64)
     probability = torch.full_like(score, math.nan)
-    wanted = class_of(objective)
+    wanted = objective.asked_class
     for piece in objective.pieces:
         raw, scores = part.output, part.scores
         if piece.target.layer:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from pellucid.errors import InputError
-from pellucid.inside import check_layers, run_inside
+from pellucid.inside import check_layers, run_inside, run_until
 from pellucid.inspect.dream.objective import Objective, Piece
 from pellucid.outputs import select_rows
 from pellucid.program import Program, State
@@ -54,29 +54,42 @@ class Group:
 
 
 class _Watched:
-    """The model as a function that also returns what layers did, where any are named.
+    """The model as a function that returns what is read of it: its output, what layers did.
 
     Every run begins with the model as it was before the first: what a run left in it is put back
-    when the next begins, for in between autograd needs it as it is.
+    when the next begins, for in between autograd needs it as it is. Where only layers are read, and
+    the first run shows that each of them runs once, those after it end there.
     """
 
     def __init__(
-        self, model: Callable[..., Any], layers: tuple[str, ...], states: list[State]
+        self,
+        model: Callable[..., Any],
+        layers: tuple[str, ...],
+        states: list[State],
+        *,
+        to_the_end: bool,
     ) -> None:
         self.model, self.layers, self.states = model, layers, states
+        self.to_the_end = to_the_end
+        self._once = False
         self._kept: list[State] | None = None
-        self._ran = False
+        self._runs = 0
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         self._put_back()
-        self._ran = True
+        self._runs += 1
         if not self.layers:
             return {OUTPUT: self.model(*args, **kwargs), INSIDE: {}}
-        output, found = run_inside(self.model, self.layers, args, kwargs)
-        return {OUTPUT: output, INSIDE: found}
+        if self.to_the_end:
+            output, found = run_inside(self.model, self.layers, args, kwargs)
+            return {OUTPUT: output, INSIDE: found}
+        found, once = run_until(self.model, self.layers, args, kwargs, once=self._once)
+        self._once = once and (self._once or self._runs == 1)
+        return {INSIDE: found}
 
     def _put_back(self) -> None:
-        if self._ran and self._kept is None:
+        """Undo the last run; one that ends early may leave what one to the end does not."""
+        if self._runs and (self._kept is None or (self._runs == 2 and not self.to_the_end)):
             self._kept = [state for state in self.states if state.is_changed()]
         for state in self._kept or []:
             state.restore()
@@ -112,7 +125,10 @@ class Reader:
             held.append((row, piece))
         layers = tuple(dict.fromkeys(p.target.layer for _, p in pieces if p.target.layer))
         check_layers(model, layers)
-        program = Program(_Watched(model, layers, states or []), states=[])
+        read = _Watched(
+            model, layers, states or [], to_the_end=not all(p.target.layer for _, p in pieces)
+        )
+        program = Program(read, states=[])
         return cls(program=program, groups=tuple(_group(held) for _, held in kinds), dtype=dtype)
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from pellucid.errors import UnknownNameError
 from pellucid.inspect.dream.ascent import Climb
 from pellucid.inspect.dream.layout import Layout
 from pellucid.inspect.dream.parameterization import (
@@ -23,6 +22,7 @@ from pellucid.inspect.dream.terms import (
     Scale,
     TermLike,
 )
+from pellucid.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,18 +36,24 @@ class Recipe:
     rate: float
 
 
+RECIPES: Registry[Callable[[Layout], Recipe]] = Registry(what="recipe of dreams")
+
+
+@RECIPES.register("plain")
 def plain(layout: Layout) -> Recipe:
     """Ascent with a cost of length: as much as one, at a mean square of one."""
     terms = (L2(weight=1 / prod(layout.shape)),)
     return Recipe(terms=terms, parameterization=Pixel(), climb="adam", steps=128, rate=0.05)
 
 
+@RECIPES.register("yosinski")
 def yosinski(layout: Layout) -> Recipe:
     """Ascent that fades, is blurred and loses what is faint (Yosinski et al. 2015)."""
     terms = (Decay(rate=0.01), *((Blur(), ClipNorm(share=0.2)) if layout.positions else ()))
     return Recipe(terms=terms, parameterization=Pixel(), climb="normalized", steps=128, rate=0.5)
 
 
+@RECIPES.register("fourier")
 def fourier(layout: Layout) -> Recipe:
     """Waves, of images of three channels with their colors, that are moved (Olah et al. 2017)."""
     layout.check_positions('recipe="fourier"')
@@ -62,15 +68,6 @@ def fourier(layout: Layout) -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[Layout], Recipe]] = {
-    "plain": plain,
-    "yosinski": yosinski,
-    "fourier": fourier,
-}
-
-
 def recipe_of(name: str, layout: Layout) -> Recipe:
     """The recipe of a name, for dreams of a layout."""
-    if name not in RECIPES:
-        raise UnknownNameError("`recipe` of dreams", name, RECIPES)
-    return RECIPES[name](layout)
+    return RECIPES.find(name)(layout)

@@ -10,8 +10,17 @@ from torch import Tensor, nn
 
 from pellucid.errors import InputError
 from pellucid.inspect.dream.layout import Layout
+from pellucid.inspect.dream.objective import Objective
 from pellucid.inspect.dream.parameterization import Parameterization, Pixel
-from pellucid.inspect.dream.start import as_shape, begun, example_of, of_batch
+from pellucid.inspect.dream.start import (
+    as_shape,
+    begun,
+    class_means_of,
+    example_of,
+    mean_of,
+    of_batch,
+)
+from pellucid.options import number
 
 Maker = Callable[[Tensor], Tensor]
 
@@ -44,45 +53,84 @@ class Source:
         )
 
 
-def of_inputs(
-    model: Callable[..., Any], *, shape: Any, like: Any, start: Any, data: Any, noise: float | None,
-    channel_axis: int, seeds: Sequence[int],
-) -> Source:  # fmt: skip
-    """Inputs of a shape, or like one that is given."""
-    found, dtype, device = example_of(model, shape, like, start, data)
-    layout = Layout(shape=found, channel_axis=channel_axis)
-    example = torch.zeros(1, *found, dtype=dtype, device=device)
-    numbers = begun(
-        start, layout, seeds, like=wide(example), data=data, noise=0.1 if noise is None else noise
-    )
-    return Source(layout=layout, like=example, numbers=numbers)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Beginning:
+    """Where dreams begin, and what they are made of, as the user says it in `dream`."""
+
+    shape: Any
+    like: Any
+    start: Any
+    data: Any
+    labels: Any
+    noise: float | None
+    generator: Maker | None
+    code: Any
+    channel_axis: int
+    aims: Sequence[Objective]
+    seeds: Sequence[int]
+
+    def source(self, model: Callable[..., Any]) -> Source:
+        """Inputs of a shape, or like one that is given; or codes, if there is a generator."""
+        if self.noise is not None:
+            number(self.noise, "noise", "a deviation, 0 or more", least=0)
+        if self.generator is not None:
+            return self._of_codes(self.generator)
+        if self.code is not None:
+            raise InputError("`code` must be given with a `generator`", found="none")
+        found, dtype, device = example_of(model, self.shape, self.like, self.start, self.data)
+        layout = Layout(shape=found, channel_axis=self.channel_axis)
+        example = torch.zeros(1, *found, dtype=dtype, device=device)
+        return Source(
+            layout=layout, like=example, numbers=self._begun(layout, example, 0.1, self._mean)
+        )
+
+    def _of_codes(self, generator: Maker) -> Source:
+        """Codes of a generator, whose inputs have the shape that is asked for, if any is."""
+        found, dtype, device = _code_of(generator, self.code, self.start)
+        one = torch.zeros(1, *found, dtype=dtype, device=device)
+        codes = self._begun(Layout(shape=found), one, 1.0, _no_mean)
+        wanted = None if self.shape is None else as_shape(self.shape)
+        wanted = of_batch(self.like, "like")[0] if self.like is not None else wanted
+
+        def dream(numbers: Tensor) -> Tensor:
+            return _generated(generator, numbers.to(dtype), wanted)
+
+        with torch.no_grad():
+            example = dream(codes[:1])
+        return Source(
+            layout=Layout(shape=tuple(example.shape[1:]), channel_axis=self.channel_axis),
+            like=example if self.like is None else example.to(self.like),
+            numbers=codes,
+            dream=lambda z: wide(dream(z)),
+            in_code=True,
+        )
+
+    def _begun(
+        self, layout: Layout, one: Tensor, noise: float, mean: Callable[[str, Layout], Tensor]
+    ) -> Tensor:
+        """The numbers to begin with, as wide as small steps need."""
+        return begun(
+            self.start,
+            layout,
+            self.seeds,
+            like=wide(one),
+            noise=noise if self.noise is None else self.noise,
+            means=lambda which: mean(which, layout),
+        )
+
+    def _mean(self, which: str, layout: Layout) -> Tensor:
+        """The mean of all data, or of those of the class of each dream."""
+        if which == "mean":
+            return mean_of(self.data, layout)
+        return class_means_of(self.data, self.labels, self.aims, layout)
 
 
-def of_codes(
-    generator: Maker, *, code: Any, shape: Any, like: Any, start: Any, noise: float | None,
-    channel_axis: int, seeds: Sequence[int],
-) -> Source:  # fmt: skip
-    """Codes of a generator, whose inputs have the shape that is asked for, if any is."""
-    found, dtype, device = _code_of(generator, code, start)
-    codes = begun(
-        start,
-        Layout(shape=found),
-        seeds,
-        like=wide(torch.zeros(1, *found, dtype=dtype, device=device)),
-        noise=1.0 if noise is None else noise,
-    )
-    wanted = None if shape is None else as_shape(shape)
-    wanted = of_batch(like, "like")[0] if like is not None else wanted
-
-    def dream(numbers: Tensor) -> Tensor:
-        return _generated(generator, numbers.to(dtype), wanted)
-
-    with torch.no_grad():
-        example = dream(codes[:1])
-    layout = Layout(shape=tuple(example.shape[1:]), channel_axis=channel_axis)
-    taken = example if like is None else example.to(like)
-    return Source(
-        layout=layout, like=taken, numbers=codes, dream=lambda z: wide(dream(z)), in_code=True
+def _no_mean(which: str, layout: Layout) -> Tensor:
+    raise InputError(
+        "`start` in code space must be `zero`, `noise` or codes",
+        got=which,
+        hint="Of a generator that fit_generator made, start=generator.encode(data) or "
+        "generator.codes_of(classes).",
     )
 
 

@@ -1,21 +1,22 @@
 """Where dreams begin: at zero, noise, the mean of data, or a point of the user's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pellucid.errors import InputError
 from pellucid.inspect.dream.layout import Layout
+from pellucid.inspect.dream.objective import Objective
+from pellucid.inspect.dream.real import real_labels
+from pellucid.inspect.passes import source_of, stream, taken
 from pellucid.options import one_of
 from pellucid.run.samples import Samples
 from pellucid.seeding import seeded
+from pellucid.structure import Inputs
 
-STARTS = ("zero", "noise", "mean")
-# Rows of data that are read at once.
-ROWS = 1024
+STARTS = ("zero", "noise", "mean", "class_mean")
 
 
 def example_of(
@@ -32,8 +33,9 @@ def example_of(
     if isinstance(start, Tensor):
         return of_batch(start, "start")
     if data is not None:
-        samples = Samples.of(data)
-        return of_batch(_tensor(samples.read(0, 1)), "data")
+        source = source_of(data)
+        first = source.read(0, 1) if isinstance(source, Samples) else _first_of(source)
+        return of_batch(_tensor(taken(first)[0]), "data")
     raise InputError(
         "The shape of a dream must be known",
         found="neither `shape` nor `like`",
@@ -47,23 +49,24 @@ def begun(
     seeds: Sequence[int],
     *,
     like: Tensor,
-    data: Any = None,
-    noise: float = 0.1,
+    noise: float,
+    means: Callable[[str], Tensor],
 ) -> Tensor:
     """The first points of dreams, of shape (dream, ...), in the type and on the device of `like`.
 
-    Noise is the same for dreams of the same seed, whatever the others are.
+    Noise is the same for dreams of the same seed, whatever the others are. `means` finds those of
+    data, for a start that has one of these names.
     """
     shape = (len(seeds), *layout.shape)
     if not isinstance(start, str) and not hasattr(start, "shape"):
-        known = "`zero`, `noise`, `mean` or a tensor"
+        known = f"{', '.join(f'`{each}`' for each in STARTS)} or a tensor"
         raise InputError(f"`start` of a dream must be {known}", got=start)
     if not isinstance(start, str):
         given = torch.as_tensor(start).to(like)
         return _spread(given, shape)
     one_of(start, "`start` of a dream", STARTS)
-    if start == "mean":
-        return mean_of(data, layout).to(like).expand(shape).clone()
+    if start in ("mean", "class_mean"):
+        return means(start).to(like).expand(shape).clone()
     if start == "zero":
         return like.new_zeros(shape)
     made = {seed: torch.randn(layout.shape, generator=seeded(seed, 0)) for seed in set(seeds)}
@@ -72,17 +75,76 @@ def begun(
 
 def mean_of(data: Any, layout: Layout) -> Tensor:
     """The mean of data of shape (sample, ...), in double precision, read part by part."""
+    rows, total = 0, torch.zeros(layout.shape, dtype=torch.float64)
+    for x, _ in _parts(data, layout):
+        total += x.sum(0)
+        rows += len(x)
+    return total / rows
+
+
+def class_means_of(data: Any, labels: Any, aims: Sequence[Objective], layout: Layout) -> Tensor:
+    """The mean of the data of the class that each dream is of, of shape (dream, ...)."""
+    wanted = [aim.asked_class for aim in aims]
+    vague = [aim for aim, k in zip(aims, wanted, strict=True) if k is None]
+    if vague:
+        raise InputError(
+            'start="class_mean" must be used with targets that are classes of the output',
+            found=vague[0].words(),
+        )
+    numbers = torch.tensor(wanted).unique()
+    totals = torch.zeros(len(numbers), *layout.shape, dtype=torch.float64)
+    counts = torch.zeros(len(numbers), dtype=torch.float64)
+    start = 0
+    known = None if labels is None else torch.as_tensor(labels)
+    for x, own in _parts(data, layout):
+        given = own if known is None else known[start : start + len(x)]
+        belongs = (numbers[:, None] == real_labels(_labelled(given), len(x))).double()
+        totals += torch.einsum("kn,n...->k...", belongs, x)
+        counts += belongs.sum(1)
+        start += len(x)
+    if known is not None and len(known) != start:
+        raise InputError(f"`labels` must be one for each of the {start} samples", got=labels)
+    if not bool(counts.all()):
+        raise InputError(
+            "There must be a sample of each class to begin at its mean",
+            found=f"none of class {int(numbers[counts == 0][0])}",
+        )
+    means = totals / counts.reshape(-1, *[1] * len(layout.shape))
+    return means[torch.searchsorted(numbers, torch.tensor(wanted))]
+
+
+def _labelled(given: Any) -> Any:
+    if given is None:
+        raise InputError(
+            'start="class_mean" must know the class of each sample',
+            found="`data` without them",
+            hint="Pass labels=, or data whose batches are pairs (inputs, labels).",
+        )
+    return given
+
+
+def _parts(data: Any, layout: Layout) -> Iterator[tuple[Tensor, Any]]:
+    """Data part by part, as (sample, ...) in double precision, with labels if there are any."""
     if data is None:
         raise InputError(
-            'start="mean" must have data to take the mean of', found="none", hint="Pass data=."
+            "A start at the mean of data must have some", found="none", hint="Pass data=."
         )
-    samples, total = Samples.of(data), torch.zeros(layout.shape, dtype=torch.float64)
-    for first in range(0, samples.rows, ROWS):
-        part = _tensor(samples.read(first, min(first + ROWS, samples.rows)))
-        if tuple(part.shape[1:]) != layout.shape:
-            raise InputError(f"`data` must have samples of shape {list(layout.shape)}", got=part)
-        total += part.detach().double().cpu().sum(0)
-    return total / samples.rows
+    for part, labels in stream(data, lambda start, inputs, labels: (inputs, labels)):
+        x = _tensor(part).detach().double().cpu()
+        if tuple(x.shape[1:]) != layout.shape:
+            raise InputError(f"`data` must have samples of shape {list(layout.shape)}", got=x)
+        yield x, labels
+
+
+def _first_of(batches: Any) -> Any:
+    """The first batch, of batches that can be gone through again."""
+    if iter(batches) is batches:
+        raise InputError(
+            "The shape of a dream must be known",
+            found="`data` that can be gone through only once",
+            hint="Pass shape=, or like=, a batch that the model takes.",
+        )
+    return next(iter(batches))
 
 
 def _spread(given: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -123,10 +185,13 @@ def as_shape(given: Any, name: str = "shape") -> tuple[int, ...]:
     return tuple(listed)
 
 
-def _tensor(part: Any) -> Tensor:
-    found = torch.from_numpy(part) if isinstance(part, np.ndarray) else part
-    if not isinstance(found, Tensor):
-        raise InputError("`data` must be one tensor of shape (sample, ...)", got=part)
+def _tensor(part: Inputs) -> Tensor:
+    """The one tensor of a batch, as numbers with a fraction."""
+    if len(part.leaves) != 1:
+        raise InputError(
+            "`data` must be one tensor of shape (sample, ...)", got=part.pack(part.leaves)
+        )
+    (found,) = part.leaves
     return found if found.is_floating_point() else found.to(torch.get_default_dtype())
 
 

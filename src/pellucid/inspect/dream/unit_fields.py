@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import InputError, PellucidError
-from pellucid.inspect.dream.dreams import Field
-from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.receptive import receptive_field, unit_boxes
+from pellucid.inspect.dream.layout import Field, Layout
+from pellucid.inspect.receptive import boxes_around, receptive_field, unit_boxes
 from pellucid.structure import Inputs
 from pellucid.target import Target
-from pellucid.target.unit import Unit, channel_axis
+from pellucid.target.unit import Unit
 
 CUT_NOTE = (
     "The receptive field of {} reaches over the border of the input: the dream is of the part that "
@@ -23,10 +22,11 @@ CUT_NOTE = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Seen:
-    """The fields of all units, by dream, and which of them are not whole."""
+    """The fields of all units, by dream, which of them are not whole, and how many runs it took."""
 
     fields: dict[int, Field]
     cut: tuple[int, ...] = ()
+    runs: int = 0
 
 
 def seen_by(
@@ -41,10 +41,14 @@ def seen_by(
 
     If it is `strict`, a field that is known to be larger than the example is an error.
     """
-    if layout.channel_axis != 1 or not layout.positions:
+    if not layout.positions:
         return Seen(fields={})
     fields: dict[int, Field] = {}
     cut: list[int] = []
+    runs = 0
+    if layout.channel_axis != 1:  # fields are found where channels come first
+        own, example = model, layout.first(example)
+        model = lambda x: own(layout.back(x))  # noqa: E731
     for layer in dict.fromkeys(each.layer for each in units.values()):
         rows = [row for row, each in units.items() if each.layer == layer]
         boxes = _boxes(model, [units[row] for row in rows], example)
@@ -52,44 +56,54 @@ def seen_by(
             row: tuple(slice(int(a), int(b)) for a, b in box)
             for row, box in zip(rows, boxes, strict=True)
         }
-        full = ((boxes[..., 1] - boxes[..., 0]) == torch.tensor(layout.sizes)).any(1)
-        needed = _size(model, units[rows[0]], example) if bool(full.any()) else layout.sizes
-        if any(n > s for n, s in zip(needed, layout.sizes, strict=True)):
-            if strict:
-                raise _too_small(units[rows[0]], needed, layout)
-            cut += rows
-    return Seen(fields=fields, cut=tuple(sorted(cut)))
+        runs += 1
+        first, sizes = units[rows[0]], torch.tensor(layout.sizes)
+        at_border = (boxes[..., 0] == 0) | (boxes[..., 1] == sizes)
+        if not bool(at_border.any()):
+            continue
+        needed = _size(model, first, example, layout)
+        runs += 1
+        if needed is None:
+            continue
+        if strict and bool((needed > sizes).any()):
+            raise _too_small(first, needed.tolist(), layout)
+        is_cut = (at_border & (boxes[..., 1] - boxes[..., 0] < needed)).any(1)
+        cut += [row for row, short in zip(rows, is_cut.tolist(), strict=True) if short]
+    return Seen(fields=fields, cut=tuple(sorted(cut)), runs=runs)
 
 
 def _boxes(model: Callable[..., Any], units: Sequence[Target], example: Tensor) -> Tensor:
-    """The box of each of the units of one layer, (unit, axis, 2)."""
-    asked, axis = [], None
-    for unit in units:
-        place = unit.place
-        if isinstance(place, Unit):
-            axis = channel_axis((0, *place.indices), place.axis)
-            inner = list(place.indices)
-            asked.append((inner.pop(axis - 1), tuple(inner)))
-    return unit_boxes(model, Inputs.of(example), units[0].layer, asked, axis)
+    """The box of each of the units of one layer, (unit, axis, 2).
 
-
-def _size(model: Callable[..., Any], unit: Target, example: Tensor) -> tuple[int, ...]:
-    """How much a unit of a layer sees of an example twice as large.
-
-    As much as of the example, if the model takes no other size, or sees all of any size.
+    A unit is at all its indices, whichever of them is that of the channel.
     """
-    sizes, place = tuple(example.shape[2:]), unit.place
+    places = [unit.place.indices for unit in units if isinstance(unit.place, Unit)]
+    asked = [(place[0], place[1:]) for place in places]
+    return unit_boxes(model, Inputs.of(example), units[0].layer, asked, 1)
+
+
+def _size(
+    model: Callable[..., Any], unit: Target, example: Tensor, layout: Layout
+) -> Tensor | None:
+    """How much a unit in the middle of a layer sees of an example twice as large, (axis,).
+
+    Nothing is known if the model takes no other size, or sees all of any size.
+    """
+    sizes, place = example.shape[2:], unit.place
     large = example.new_zeros(1, example.shape[1], *(2 * n for n in sizes))
     axis = place.axis if isinstance(place, Unit) else None
+    if axis is None and isinstance(place, Unit) and len(place.indices) == 2:
+        axis = layout.channel_axis  # nobody says so: likely as in the input
     try:
-        found = receptive_field(model, large, unit.layer, axis=axis).size
+        mask = receptive_field(model, large, unit.layer, axis=axis).mask
     except PellucidError:
-        return sizes
-    return sizes if any(n == 2 * s for n, s in zip(found, sizes, strict=True)) else found
+        return None
+    found = boxes_around(mask.any(0)[None])[0].diff(dim=1).flatten()
+    return None if bool((found == 2 * torch.tensor(sizes)).any()) else found
 
 
 def _too_small(unit: Target, needed: Sequence[int], layout: Layout) -> InputError:
-    wanted = (layout.channels, *(max(n, s) for n, s in zip(needed, layout.sizes, strict=True)))
+    wanted = layout.sized([max(n, s) for n, s in zip(needed, layout.sizes, strict=True)])
     return InputError(
         f"`shape` must be as large as the receptive field of {unit.words()}, {list(needed)}",
         found=str(list(layout.shape)),

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from pellucid.errors import InputError, UnknownNameError
+from pellucid.errors import InputError
 from pellucid.inspect.dream.terms.blur import Blur
 from pellucid.inspect.dream.terms.clip import ClipContribution, ClipNorm
 from pellucid.inspect.dream.terms.decay import Decay
 from pellucid.inspect.dream.terms.jitter import Jitter
 from pellucid.inspect.dream.terms.l2 import L2
 from pellucid.inspect.dream.terms.range import Range
-from pellucid.inspect.dream.terms.term import Correction, Cost, Motion, Term
+from pellucid.inspect.dream.terms.term import TERMS, Correction, Cost, Motion, Term
 from pellucid.inspect.dream.terms.total_variation import TotalVariation
 from pellucid.inspect.dream.terms.warp import Rotate, Scale
 
@@ -20,19 +20,6 @@ __all__ = [
 ]  # fmt: skip
 
 TermLike: TypeAlias = str | Cost | Motion | Correction
-# A term of the user's own is a class of the same kind, and is passed as it is.
-TERMS: dict[str, type[Term]] = {
-    "l2": L2,
-    "total_variation": TotalVariation,
-    "decay": Decay,
-    "blur": Blur,
-    "clip_norm": ClipNorm,
-    "clip_contribution": ClipContribution,
-    "range": Range,
-    "jitter": Jitter,
-    "rotate": Rotate,
-    "scale": Scale,
-}
 
 
 def terms_of(given: Any) -> tuple[Term, ...]:
@@ -44,17 +31,4 @@ def terms_of(given: Any) -> tuple[Term, ...]:
     listed: Sequence[Any] = [given] if isinstance(given, str | Term) else given
     if not isinstance(listed, list | tuple):
         raise InputError("`terms` must be a list of terms, or of their names", got=given)
-    return tuple(_term(each) for each in listed)
-
-
-def _term(given: Any) -> Term:
-    if isinstance(given, Term):
-        return given
-    if isinstance(given, str) and given in TERMS:
-        return TERMS[given]()
-    if isinstance(given, str):
-        raise UnknownNameError("A term of dreams", given, TERMS)
-    raise InputError(
-        "A term of dreams must be a name, or made of its class", got=given,
-        hint='For example "total_variation", or TotalVariation(weight=0.1).',
-    )  # fmt: skip
+    return tuple(map(TERMS.named, listed))

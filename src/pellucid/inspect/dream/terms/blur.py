@@ -6,10 +6,11 @@ from torch import Tensor
 
 from pellucid.background import blurred
 from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.terms.term import Correction
+from pellucid.inspect.dream.terms.term import TERMS, Correction
 from pellucid.options import number, whole
 
 
+@TERMS.register("blur")
 @dataclass(frozen=True, kw_only=True)
 class Blur(Correction):
     """After every so many steps, convolve with a Gaussian, `width` positions wide.

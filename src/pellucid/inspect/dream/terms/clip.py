@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.terms.term import Correction
+from pellucid.inspect.dream.terms.term import TERMS, Correction
 from pellucid.options import number
 
 
+@TERMS.register("clip_norm")
 @dataclass(frozen=True, kw_only=True)
 class ClipNorm(Correction):
     """After every step, empty the share of positions whose norm over the channels is smallest.
@@ -28,6 +29,7 @@ class ClipNorm(Correction):
         return _emptied(x, _over_channels(x.square(), layout), self.share)
 
 
+@TERMS.register("clip_contribution")
 @dataclass(frozen=True, kw_only=True)
 class ClipContribution(Correction):
     """After every step, empty the share of positions that contribute least to the objective.

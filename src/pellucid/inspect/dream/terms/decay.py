@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.terms.term import Correction
+from pellucid.inspect.dream.terms.term import TERMS, Correction
 from pellucid.options import number
 
 
+@TERMS.register("decay")
 @dataclass(frozen=True, kw_only=True)
 class Decay(Correction):
     """After every step x becomes (1 - rate) x.

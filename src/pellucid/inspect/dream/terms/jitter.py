@@ -6,10 +6,11 @@ import torch
 from torch import Generator, Tensor
 
 from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.terms.term import Motion
+from pellucid.inspect.dream.terms.term import TERMS, Motion
 from pellucid.options import number
 
 
+@TERMS.register("jitter")
 @dataclass(frozen=True, kw_only=True)
 class Jitter(Motion):
     """In every step shift by at most a share of each axis with positions; what leaves comes back.

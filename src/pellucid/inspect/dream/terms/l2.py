@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.terms.term import Cost
+from pellucid.inspect.dream.terms.term import TERMS, Cost
 from pellucid.inspect.dream.terms.values import Values, checked_values, laid
 from pellucid.options import number
 
 
+@TERMS.register("l2")
 @dataclass(frozen=True, kw_only=True)
 class L2(Cost):
     """Cost weight sum_i (x_i - center_i)^2.

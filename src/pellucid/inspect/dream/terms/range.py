@@ -7,10 +7,11 @@ from torch import Tensor
 
 from pellucid.errors import InputError
 from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.terms.term import Correction
+from pellucid.inspect.dream.terms.term import TERMS, Correction
 from pellucid.inspect.dream.terms.values import Values, checked_values, laid
 
 
+@TERMS.register("range")
 @dataclass(frozen=True, kw_only=True)
 class Range(Correction):
     """After every step, put back what is below `low` or above `high`.

@@ -1,14 +1,16 @@
 """What makes a dream less wild: costs, motions that it must withstand, and what is undone.
 
-A term is a frozen dataclass of one of these kinds, with its options as fields.
+A term is a frozen dataclass of one of these kinds, with its options as fields; by `TERMS.register`
+it has a name.
 """
 
 from abc import ABC, abstractmethod
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 from torch import Generator, Tensor
 
 from pellucid.inspect.dream.layout import Layout
+from pellucid.registry import Kinds
 
 
 class Cost(ABC):
@@ -51,3 +53,10 @@ class Correction(ABC):
 
 
 Term: TypeAlias = Cost | Motion | Correction
+# A term of the user's own is a class of one of these kinds, and is passed as it is.
+TERMS: Kinds[Term] = Kinds(
+    what="term of dreams",
+    kind=cast(Any, Term),
+    hint='For example "total_variation", or TotalVariation(weight=0.1).',
+    rooms=("inspect.dream.terms",),
+)

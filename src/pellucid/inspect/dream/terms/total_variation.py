@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.terms.term import Cost
+from pellucid.inspect.dream.terms.term import TERMS, Cost
 from pellucid.options import number
 from pellucid.perturb.mask import variation
 
 
+@TERMS.register("total_variation")
 @dataclass(frozen=True, kw_only=True)
 class TotalVariation(Cost):
     """Cost weight sum over neighbours |x_i - x_j|^power, along every axis with positions.

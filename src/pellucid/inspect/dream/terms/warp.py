@@ -8,10 +8,11 @@ from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.terms.term import Motion
+from pellucid.inspect.dream.terms.term import TERMS, Motion
 from pellucid.options import number
 
 
+@TERMS.register("rotate")
 @dataclass(frozen=True, kw_only=True)
 class Rotate(Motion):
     """In every step turn an image about its middle, by at most so many degrees.
@@ -40,6 +41,7 @@ class Rotate(Motion):
         return layout.back(_warped(layout.first(x), turn))
 
 
+@TERMS.register("scale")
 @dataclass(frozen=True, kw_only=True)
 class Scale(Motion):
     """In every step enlarge or shrink about the middle, by at most a share; the size stays.
