@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 import pellucid as pl
 from pellucid.inspect.dream.terms import Range
 
-SIZE, STEPS = 96, 48
+SIZE, LARGE, STEPS = 96, 160, 48
 CLASSES = ["goldfish", "flamingo", "daisy", "ladybug"]
-UNITS = {"_blocks.0": 3, "_blocks.2": 10, "_blocks.4": 20, "_blocks.6": 5}
+UNITS = {"_blocks.0": 4, "_blocks.2": 10, "_blocks.4": 20, "_blocks.6": 5}
 RECIPES = ["plain", "yosinski", "fourier"]
 
 entry = pl.zoo.load("efficientnet_lite0")
@@ -34,7 +34,7 @@ for recipe in RECIPES:
 units = [pl.Target.unit(layer, channel) for layer, channel in UNITS.items()]
 terms = [Range(low=-2.0, high=2.4)]  # from black to white, as this network is shown them
 found = pl.inspect.dream(
-    entry.model, units, shape=shape, recipe="fourier", terms=terms, steps=STEPS
+    entry.model, units, shape=(3, LARGE, LARGE), recipe="fourier", terms=terms, steps=STEPS
 )
 for target, patch in zip(found.targets, found.patches, strict=True):
     print(f"{target.words()} sees {patch.shape[1]} x {patch.shape[2]} pixels")

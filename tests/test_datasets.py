@@ -70,7 +70,12 @@ def test_folders_are_classes_whatever_their_case(folder):
     assert found.labels.tolist() == [1] * 4 + [0] * 4
     assert found.samples.rows == 8
     assert found.samples.read(2, 5).shape == (3, 3, 16, 16)
-    assert found.notes == ("labels: 2 classes, of 4 to 4 photographs each",)
+    assert found.notes == ("labels: 2 classes, of 4 photographs each",)
+
+
+def test_folders_may_be_named_with_underscores(folder):
+    (folder / "photos" / "tench").rename(folder / "photos" / "Great_White_Shark")
+    assert open_().labels.tolist() == [1] * 4 + [2] * 4  # Goldfish, Great_White_Shark
 
 
 def test_photographs_are_read_when_their_turn_comes(folder):

@@ -124,6 +124,7 @@ def loaded_after(code: str) -> set[str]:
         ("import pellucid as pl; pl.explain", ["matplotlib", "pandas", "sklearn", "jinja2", "PIL"]),
         ("import pellucid as pl; pl.methods()", ["matplotlib", "pandas", "sklearn", "jinja2"]),
         ("import pellucid.cli", ["torch", "matplotlib", "pandas", "scipy", "sklearn"]),
+        ("import pellucid.report", ["pellucid.inspect.passes", "pellucid.exemplar.prototypes"]),
     ],
 )
 def test_nothing_is_imported_before_it_is_used(code, absent):

@@ -295,8 +295,8 @@ def _spread(items: list[Any], limit: int | None) -> list[Any]:
 def _said(skipped: dict[str, str]) -> Iterator[str]:
     """What to tell of files that were passed over."""
     if skipped:
-        several = "photographs" if len(skipped) > 1 else "photograph"
-        yield f"{len(skipped)} {several} could not be read, and left out"
+        photographs = f"photograph{'s' * (len(skipped) > 1)}"
+        yield f"{len(skipped)} {photographs} could not be read, and left out"
         yield from (f"left out: {why}" for why in list(skipped.values())[:MOST_LISTED])
         if len(skipped) > MOST_LISTED:
             yield f"... and {len(skipped) - MOST_LISTED} more"
@@ -306,21 +306,28 @@ def _labels_of(
     place: Path, files: list[Path], entry: Entry
 ) -> tuple[torch.Tensor | None, list[str]]:
     """The classes that folders are named after; none unless all are classes of the model."""
-    folders = [file.parent.name if file.parent != place else "" for file in files]
-    known = {each.casefold(): number for number, each in enumerate(entry.classes)}
+    folders = ["" if file.parent == place else _folded(file.parent.name) for file in files]
+    known = {_folded(each): number for number, each in enumerate(entry.classes)}
     known |= {str(number): number for number in range(len(entry.classes))}
-    strange = sorted({each for each in folders if each and each.casefold() not in known})
+    strange = sorted({each for each in folders if each and each not in known})
     if strange:
-        close = nearest(strange[0], entry.classes, most=3)
         said = f"labels: none, for {strange[0]!r} is no class of {entry.name}"
+        close = nearest(strange[0], entry.classes, most=3)
         return None, [f"{said}. {close}" if close else said]
     if not all(folders):
-        note = "labels: none, for some photographs are in no folder of a class"
-        return None, [note] if any(folders) else []
+        said = "labels: none, for some photographs are in no folder of a class"
+        return None, [said] if any(folders) else []
     counts = Counter(folders)
-    note = f"labels: {len(counts)} classes, of {min(counts.values())} to {max(counts.values())}"
-    labels = torch.tensor([known[each.casefold()] for each in folders])
-    return labels, [f"{note} photographs each"]
+    few, many = min(counts.values()), max(counts.values())
+    several = f"{few} to {many}" if few < many else str(many)
+    photographs = f"{several} photograph{'s' * (many > 1)} each"
+    labels = torch.tensor([known[each] for each in folders])
+    return labels, [f"labels: {len(counts)} classes, of {photographs}"]
+
+
+def _folded(name: str) -> str:
+    """The name of a folder or a class, whatever the case, and with spaces for underscores."""
+    return name.casefold().replace("_", " ")
 
 
 def _masks_of(masks: Path, place: Path, files: list[Path], entry: Entry) -> torch.Tensor:

@@ -138,7 +138,7 @@ def test_a_page_that_would_be_too_large_is_refused(tmp_path, found):
 
 
 def test_what_is_no_survey_and_where_nothing_can_be_written(tmp_path, found):
-    with pytest.raises(InputError, match="`found` must be what pellucid.survey returns"):
+    with pytest.raises(InputError, match="`found` must be what pellucid.survey.survey returns"):
         page(tmp_path, [found])
     with pytest.raises(FileError, match="The folder of .* must exist"):
         write_survey(tmp_path / "no" / "r.html", found, inverse=inverse)

@@ -16,7 +16,7 @@ MODULE = """
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from pellucid.zoo import Entry, Preprocessing
 
 class Colors(torch.nn.Module):
@@ -34,6 +34,13 @@ class Colors(torch.nn.Module):
 def entry():
     return Entry(name="colors", model=Colors().eval(),
                  preprocess=Preprocessing(resize=16, size=16), classes=("red", "green", "blue"))
+
+def training():
+    return torch.nn.Sequential(Colors(), torch.nn.Dropout(0.1)).train()
+
+def number():
+    people = pd.read_csv("people.csv")
+    return LinearRegression().fit(people[["income", "age"]], people["paid"])
 
 def network():
     torch.manual_seed(0)
@@ -85,7 +92,7 @@ def inspect(*arguments, **options):
 def test_inspect_writes_a_page_of_layers_and_classes(folder):
     text = inspect("--data", "photos", "--top", 3, "--out", "page.html", "--folder", "run")
     assert "Survey of 2 channels of 1 layers, 3 classes, of 12 samples" in text
-    assert "labels: 3 classes, of 4 to 4 photographs each" in text
+    assert "labels: 3 classes, of 4 photographs each" in text
     assert "page page.html" in text
     page = Page((folder / "page.html").read_text())
     words = " ".join(page.text.split())
@@ -100,6 +107,10 @@ def test_inspect_writes_a_page_of_layers_and_classes(folder):
     before = (folder / "page.html").read_bytes()
     inspect("--data", "photos", "--top", 3, "--out", "page.html", "--folder", "run")
     assert (folder / "page.html").read_bytes() == before
+
+
+def test_a_model_in_training_mode_is_told_of_once(folder):
+    assert inspect("--layer", "0.conv", model="training").count("is in training mode") == 1
 
 
 def test_inspect_without_data(folder):
@@ -159,18 +170,28 @@ def test_similar_remembers_the_folder(folder):
     ("arguments", "said"),
     [
         (["--layer", "cnv"], "got 'cnv'. Did you mean 'conv'?"),
-        (["--count", "50"], "`k` must be at most 11"),
+        (["--count", "50"], "`--count` must be at most 11: there are no more; got 50"),
+        (["--data", "alone"], "The folder must hold other photographs; got 'none'"),
         (["--data", "nowhere"], "'nowhere' must be a folder of photographs"),
     ],
 )
 def test_what_similar_is_asked_wrongly(folder, arguments, said):
+    (folder / "alone").mkdir()
     photo = folder / "photos" / "green" / "1.png"
+    photo = photo.rename(folder / "alone" / "1.png") if "alone" in arguments else photo
     assert said in run("similar", photo, "--data", "photos", *arguments, code=2)
+
+
+def test_similar_shows_as_many_as_there_are(folder):
+    photo = folder / "photos" / "green" / "1.png"
+    text = run("similar", photo, "--data", "photos", "--limit", 3)
+    assert len(re.findall(r"[\d.]+ \w+/\d.png", text.partition("same class")[0])) == 3
 
 
 def test_influence_names_what_helps_and_what_harms(folder):
     photo = folder / "photos" / "red" / "0.png"
     text = run("influence", photo, "--train", "photos", "--count", 2, "--damping", 0.01)
+    assert "asked the score of red, which is" in text
     helpful = text.partition("helpful")[2].partition("harmful")[0]
     assert len(re.findall(r"photos|\w+/\d.png", helpful)) == 2
     assert "solved by exact, damping 0.01" in text
@@ -183,6 +204,28 @@ def test_influence_finds_a_wrong_label(folder):
     text = run("influence", "--train", "photos", "--count", 1, "--damping", 0.01)
     assert "labels to look at first" in text
     assert "blue/9.png blue" in text
+
+
+def test_influence_of_many_parameters_is_not_exact(folder, monkeypatch):
+    monkeypatch.setattr("pellucid.cli.influence.MOST_EXACT", 11)
+    photo = folder / "photos" / "red" / "0.png"
+    text = run("influence", photo, "--train", "photos", "--damping", 0.01)
+    assert "how ekfac, for 12 parameters are many: head.weight, head.bias" in text
+    assert "solved by ekfac, damping 0.01" in text
+    assert "solved by exact" in run("influence", photo, "--train", "photos", "--how", "exact")
+
+
+def test_what_is_noted_is_not_a_warning_too(folder):
+    for old, new in (("red", "spare"), ("blue", "red"), ("spare", "blue")):
+        (folder / "photos" / old).rename(folder / "photos" / new)
+    text = run("influence", "--train", "photos", "--damping", 0.1)
+    assert text.count("worse than a guess") == 1
+
+
+def test_influence_goes_by_gradients(folder):
+    given = ["people.csv", "--train", "people.csv", "--label", "paid"]
+    said = "`--model` must be a torch model, for influence goes by gradients; got LogisticRegressio"
+    assert said in run("influence", *given, model="estimator", code=2)
 
 
 def test_influence_in_a_table(folder):
@@ -254,6 +297,14 @@ def test_what_is_not_found_is_said(folder):
 )
 def test_what_a_counterfactual_is_asked_wrongly(folder, arguments, said):
     assert said in counterfactual(*arguments, code=2)
+
+
+def test_classes_are_wanted_and_numbers_are_passed(folder):
+    said = "`--above` and `--below` must be for a model that predicts a number"
+    assert said in counterfactual("--above", 3, code=2)
+    said = "`--above` or `--below` must be given for a model that predicts a number"
+    assert said in counterfactual(model="number", code=2)
+    assert "the score would have been" in counterfactual("--above", 2, model="number")
 
 
 def test_a_counterfactual_of_a_photograph(folder):

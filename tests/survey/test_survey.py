@@ -1,6 +1,7 @@
 """A survey shows what its parts find, of channels that nobody picked, and goes on when stopped."""
 
 import copy
+import importlib
 import re
 
 import pytest
@@ -9,8 +10,10 @@ from torch import nn
 from torch.nn.functional import conv2d
 
 from pellucid.errors import InputError, UnknownNameError
+from pellucid.inspect import activations, layers
 from pellucid.survey import classes, survey, units
 
+home = importlib.import_module("pellucid.survey.survey")
 LABELS = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
 OPTIONS = {"units": 3, "k": 2, "steps": 4, "method": "gradient_x_input", "labels": LABELS}
 
@@ -207,6 +210,45 @@ def test_tokens_have_their_channels_on_the_last_axis(images):
     best = tokens[..., layer.units[1].number].amax(1).topk(2)
     assert layer.units[1].index.tolist() == best.indices.tolist()
     assert layer.units[1].patches[0].shape == (2, 4, 4)
+
+
+def test_what_is_looked_at_is_spread_over_the_samples(net, images, monkeypatch):
+    """Samples of a class stand together, and the first of all say nothing of the last."""
+    monkeypatch.setattr(home, "MOST_LOOKED_AT", 3)
+    monkeypatch.setattr(home, "MOST_HELD", 2)
+    seen = survey(net, images, **OPTIONS)
+    assert seen.looked == 3
+    assert seen.table.to_frame().equals(layers(net, images[[0, 4, 9]]).to_frame())
+    torch.testing.assert_close(
+        seen.depth["relu:1"].values, activations(net, images[[0, 9]])["relu:1"].values
+    )
+
+
+def test_maps_are_the_same_some_at_a_time(net, images, found, monkeypatch):
+    monkeypatch.setattr(classes, "AT_ONCE", 2)
+    monkeypatch.setattr(classes, "MOST_MAPS", 3)
+    few = survey(net, images, **OPTIONS).classes
+    monkeypatch.setattr(classes, "AT_ONCE", 1)
+    again = survey(net, images, **OPTIONS).classes
+    for one, other, whole in zip(few, again, found.classes, strict=True):
+        torch.testing.assert_close(one.heatmap, other.heatmap)
+        torch.testing.assert_close(one.example, whole.example)
+
+
+def test_layers_of_a_transformer_are_not_its_first_alone(images):
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cut = nn.Conv2d(2, 4, 4, stride=4)
+            self.mix = nn.TransformerEncoderLayer(4, 2, 6, batch_first=True)
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.head(self.mix(self.cut(x).flatten(2).transpose(1, 2)).mean(1))
+
+    seen = survey(Tokens().double().eval(), images, **OPTIONS).layers
+    assert [each.layer for each in seen] == ["cut", "mix.self_attn", "mix.linear1", "mix.linear2"]
+    assert [each.channels for each in seen] == [4, 4, 6, 4]
 
 
 @pytest.mark.parametrize(

@@ -57,10 +57,13 @@ def main() -> None:
 
 @contextmanager
 def _warnings_as_sentences() -> Iterator[None]:
-    """Show what Python would show with a file and a line as one sentence."""
+    """Show what Python would show with a file and a line as one sentence, and once."""
+    shown = set()
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        click.echo(f"warning: {message}", err=True)
+        if str(message) not in shown:
+            click.echo(f"warning: {message}", err=True)
+        shown.add(str(message))
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", PellucidWarning)

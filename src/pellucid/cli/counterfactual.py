@@ -110,6 +110,7 @@ def counterfactual(
     from pellucid.subjects import of_table
 
     what = of_table(table, model, rows or (0,), data, label)
+    _check_goal(asked, what)
     if "target" in asked:
         asked["target"] = what.index(want)
     found = _found(what, constraints=constraints, **asked, **options)
@@ -142,6 +143,24 @@ def _goal(want: str | None, above: float | None, below: float | None) -> dict[st
     if below is not None:
         return {"threshold": below, "side": "below"}
     return {} if want is None else {"target": want}
+
+
+def _check_goal(asked: dict[str, Any], what: "Subjects") -> None:
+    """Raise unless an estimator is asked for a class if it has some, else for a number."""
+    from pellucid.border.models import is_estimator
+
+    if what.classes and "threshold" in asked:
+        raise InputError(
+            "`--above` and `--below` must be for a model that predicts a number",
+            found=f"{what.name} with the classes {', '.join(what.classes)}",
+            hint=f"Name the class to get to, as in --want {what.classes[0]}; or none, for any.",
+        )
+    if is_estimator(what.model) and not what.classes and "threshold" not in asked:
+        raise InputError(
+            "`--above` or `--below` must be given for a model that predicts a number",
+            found=f"{what.name} without either",
+            hint="Say past which number its answer must get.",
+        )
 
 
 def _constraints(

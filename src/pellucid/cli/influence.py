@@ -1,7 +1,9 @@
 """`pellucid influence`: the training examples that a decision rests on, or that look wrong."""
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,7 +16,7 @@ from pellucid.cli.options import (
     model_option,
 )
 from pellucid.cli.outputs import keep_photos, keep_picture, path_ending
-from pellucid.errors import InputError
+from pellucid.errors import InputError, PellucidWarning
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
     from pellucid.datasets import Dataset
     from pellucid.exemplar import Influence, SelfInfluence
     from pellucid.zoo import Entry
+
+F = TypeVar("F", bound="Influence | SelfInfluence")
+
+# Of more parameters the exact way takes long: one product of the curvature for each.
+MOST_EXACT = 10_000
 
 
 @click.command()
@@ -42,17 +49,17 @@ if TYPE_CHECKING:
 @click.option("--target", help="The class whose score is asked about. [default: the predicted one]")
 @click.option(
     "--how",
-    type=click.Choice(["exact", "newton", "cg", "lissa", "ekfac", "tracin", "representer"]),
-    default="exact",
+    type=click.Choice(["auto", "exact", "newton", "cg", "lissa", "ekfac", "tracin", "representer"]),
+    default="auto",
     show_default=True,
-    help="How curvature is undone; ekfac for many parameters.",
+    help=f"How curvature is undone; auto is exact up to {MOST_EXACT:,} parameters, else ekfac.",
 )
 @click.option(
     "--parameters",
     multiple=True,
     metavar="LAYER",
     help="A layer, or parameter, that is asked about; may be given many times; or all. [default: "
-    "the last layer; of ekfac and tracin, all]",
+    "the last layer; where ekfac or tracin is asked for, all]",
 )
 @click.option("--damping", type=click.FloatRange(min=0), help="The weight decay of the training.")
 @click.option(
@@ -100,13 +107,62 @@ def influence(
         if entry is None
         else of_folder(Path(train), entry, limit=limit)
     )
+    _check_model(known, model)
     pairs = (known.samples, _labels(known, train))
+    number, options = known.index(target), _way(known, options)
     if file is None:
         _suspects(known, pairs, options, count, image)
     else:
         inputs = _inputs(file, entry, known, label, row or 0)
         picture = None if entry is None else entry.inverse(inputs)
-        _carried(known, pairs, options | {"of": known.index(target)}, inputs, count, image, picture)
+        of = _predicted(known, inputs) if number is None else number
+        _carried(known, pairs, options | {"of": of}, inputs, count, image, picture)
+
+
+def _check_model(known: "Dataset", name: str) -> None:
+    """Raise unless the model has gradients, by which its training examples are weighed."""
+    from torch import nn
+
+    if not isinstance(known.model, nn.Module):
+        raise InputError(
+            "`--model` must be a torch model, for influence goes by gradients",
+            found=f"{type(known.model).__name__} of {name}",
+            hint="Its factory returns a torch.nn.Module, called with the numbers of a row.",
+        )
+
+
+def _way(known: "Dataset", options: dict[str, Any]) -> dict[str, Any]:
+    """The way that fits the number of parameters, where none is asked for."""
+    from pellucid.exemplar.influence.fitted import fitted
+    from pellucid.program import untouched
+
+    if options["how"] != "auto":
+        return options
+    with untouched(known.model):
+        asked = fitted(known.model, options["parameters"], known.samples.read(0, 1), last=True)
+    if asked.count <= MOST_EXACT:
+        return options | {"how": "exact"}
+    click.echo(f"how      ekfac, for {asked.count:,} parameters are many: {', '.join(asked.names)}")
+    return options | {"how": "ekfac", "parameters": options["parameters"] or list(asked.names)}
+
+
+def _predicted(known: "Dataset", inputs: Any) -> int | None:
+    """The class that the model predicts, if it has several."""
+    from pellucid.inspect.representation import represented
+
+    found = represented(known.model, inputs, None, "auto").predicted
+    return None if found is None else int(found[0])
+
+
+def _heard(find: Callable[[], F]) -> F:
+    """What is found, with those of its warnings that are not among its notes."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always", PellucidWarning)
+        found = find()
+    for each in heard:
+        if str(each.message) not in found.notes:
+            warnings.warn(each.message, stacklevel=2)
+    return found
 
 
 def _inputs(file: str, entry: "Entry | None", known: "Dataset", label: str | None, row: int) -> Any:
@@ -172,11 +228,21 @@ def _row(table: "Dataset", file: str, row: int) -> Any:
 
 def _named(known: "Dataset", place: int) -> str:
     """A training example by name, with its class."""
-    label = None if known.labels is None else int(known.labels[place])
-    if label is None:
-        return known.names[place]
-    name = known.classes[label] if label < len(known.classes) else f"class {label}"
-    return f"{known.names[place]}  {name}"
+    return f"{known.names[place]}  {_label(known, place)}".rstrip()
+
+
+def _label(known: "Dataset", place: int) -> str:
+    """The class of a training example."""
+    return "" if known.labels is None else _class(known, int(known.labels[place]))
+
+
+def _class(known: "Dataset", number: int) -> str:
+    return known.classes[number] if number < len(known.classes) else f"class {number}"
+
+
+def _asked(known: "Dataset", of: int | None) -> str:
+    """What is asked about, in words."""
+    return "the score" if of is None else f"the score of {_class(known, of)}"
 
 
 def _lines(found: "Influence | SelfInfluence", known: "Dataset") -> list[str]:
@@ -198,16 +264,17 @@ def _carried(
     from pellucid.exemplar.influence import influence as carried
     from pellucid.report import png, write_whole
 
-    found = carried(known.model, pairs, inputs, **options)
-    _say(found, known, count)
+    found = _heard(lambda: carried(known.model, pairs, inputs, **options))
+    asked = _asked(known, options["of"])
+    _say(found, known, asked, count)
     if picture is not None:
-        write_whole(image, png(_drawn(found, known, picture, count)))
+        write_whole(image, png(_drawn(found, known, asked, picture, count)))
         click.echo(f"picture  {image}")
 
 
-def _say(found: "Influence", known: "Dataset", count: int) -> None:
+def _say(found: "Influence", known: "Dataset", asked: str, count: int) -> None:
     """Print the training examples that help most, and those that harm most."""
-    click.echo(f"asked    {found.of}, which is {float(found.tested[0]):.4g}")
+    click.echo(f"asked    {asked}, which is {float(found.tested[0]):.4g}")
     for line in _lines(found, known):
         click.echo(line)
     top = found.top(min(count, found.values.shape[1]))
@@ -227,7 +294,7 @@ def _suspects(
     from pellucid.exemplar.influence import self_influence
     from pellucid.report import png, write_whole
 
-    found = self_influence(known.model, pairs, **options)
+    found = _heard(lambda: self_influence(known.model, pairs, **options))
     for line in _lines(found, known):
         click.echo(line)
     click.echo(click.style("labels to look at first", bold=True))
@@ -240,7 +307,7 @@ def _suspects(
         click.echo(f"picture  {image}")
 
 
-def _drawn(found: "Influence", known: "Dataset", picture: Any, count: int) -> "Figure":
+def _drawn(found: "Influence", known: "Dataset", asked: str, picture: Any, count: int) -> "Figure":
     """The photograph, and below it what helps and what harms."""
     from pellucid.plot.thumbnails import Cell
 
@@ -254,15 +321,14 @@ def _drawn(found: "Influence", known: "Dataset", picture: Any, count: int) -> "F
         ]
         if cells:
             lines.append((kind, cells))
-    return _sheet(lines, f"influence on {found.of}, by {found.how}")
+    return _sheet(lines, f"influence on {asked}, by {found.how}")
 
 
 def _cell(known: "Dataset", place: int, value: float) -> Any:
     from pellucid.plot.thumbnails import Cell
 
-    label = "" if known.labels is None else known.classes[int(known.labels[place])]
     picture = None if known.picture is None else known.picture(place)
-    return Cell(sample=picture, caption=f"{label}\n{value:+.3g}")
+    return Cell(sample=picture, caption=f"{_label(known, place)}\n{value:+.3g}")
 
 
 def _sheet(lines: Any, title: str) -> "Figure":

@@ -1,5 +1,6 @@
 """`pellucid inspect`: what a model of photographs has learned, as a page."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,7 @@ def inspect(
 
     entry = find(model)
     found = None if data is None else of_folder(Path(data), entry, limit=limit)
-    for note in () if found is None else found.notes:
+    for note in _notes(found):
         click.echo(note)
     black, white = _ends(entry)
     gray = (black + white) / 2
@@ -113,9 +114,13 @@ def inspect(
     else:
         options["labels"] = found.labels
         seen = survey(entry.model, found.samples, chosen, units=units, **options)
-    _write(page, seen, entry, found)
+    _write(page, replace(seen, notes=(*_notes(found), *seen.notes)), entry, found)
     for line in (seen, *seen.notes, f"page     {page}"):
         click.echo(line)
+
+
+def _notes(found: "Dataset | None") -> tuple[str, ...]:
+    return () if found is None else found.notes
 
 
 def _ends(entry: "Entry") -> "tuple[Tensor, Tensor]":

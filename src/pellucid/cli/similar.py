@@ -7,6 +7,7 @@ import click
 
 from pellucid.cli.options import batch_option, folder_option, limit_option, model_option
 from pellucid.cli.outputs import keep_photos, keep_picture, path_ending
+from pellucid.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
     from pellucid.datasets import Dataset
     from pellucid.exemplar import Neighbours
+
+
+# So many neighbours are shown, if there are.
+USUAL = 5
 
 
 @click.command()
@@ -31,9 +36,8 @@ if TYPE_CHECKING:
 @click.option(
     "--count",
     type=click.IntRange(min=1),
-    default=5,
-    show_default=True,
-    help="So many of all, of the class of the photograph, and of the others.",
+    help="So many of all, of the class of the photograph, and of the others. [default: "
+    f"{USUAL}, or as many as there are]",
 )
 @click.option(
     "--metric",
@@ -51,7 +55,7 @@ def similar(
     data: str,
     model: str,
     layer: str | None,
-    count: int,
+    count: int | None,
     metric: Literal["cosine", "euclidean"],
     limit: int | None,
     batch_size: int | None,
@@ -86,7 +90,7 @@ def similar(
         known["features"],
         labels=labels,
         classes=None if asked.predicted is None or labels is None else asked.predicted,
-        k=count,
+        k=_count(count, len(found.names) - len(rows or ())),
         metric=metric,
         rows=rows,
     )
@@ -100,6 +104,17 @@ def _same(photo: str, place: Path, found: "Dataset") -> list[int] | None:
     """Where in the folder the photograph is itself, for it is not like itself."""
     rows = [row for row, name in enumerate(found.names) if (place / name).samefile(photo)]
     return rows[:1] or None
+
+
+def _count(asked: int | None, most: int) -> int:
+    """How many neighbours are shown, of so many other photographs."""
+    if not most:
+        raise InputError(
+            "The folder must hold other photographs", got="none", hint="Name a larger one: --data."
+        )
+    if asked is not None and asked > most:
+        raise InputError(f"`--count` must be at most {most}: there are no more", got=asked)
+    return min(USUAL, most) if asked is None else asked
 
 
 def _features(

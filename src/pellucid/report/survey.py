@@ -76,7 +76,7 @@ def write_survey(
     'page.html'
     """
     if not isinstance(found, Survey):
-        raise InputError("`found` must be what pellucid.survey returns", got=found)
+        raise InputError("`found` must be what pellucid.survey.survey returns", got=found)
     target = check_writable(path)
     check_size(sum(_pictures(layer) for layer in found.layers))
     html = (
@@ -87,6 +87,7 @@ def write_survey(
             about=about,
             credits=credits,
             samples=found.samples,
+            looked=found.looked,
             by=found.by,
             table=_table(found),
             depth=_depth(found),

@@ -22,7 +22,8 @@ def chosen_layers(
 ) -> list[str]:
     """The layers that are named, all of which must be there; or some from the first to the last.
 
-    Those are convolutions that mix channels, or the dense layers of a model that has none.
+    Those are convolutions that mix channels and dense layers on tokens, or all dense layers of a
+    model that has neither.
     """
     tape = record(model, example)
     known = _layers(tape)
@@ -58,11 +59,21 @@ def channel_axis_of(shape: Sequence[int]) -> int:
 
 
 def _layers(tape: Tape) -> list[str]:
-    """The modules that are one convolution which mixes channels each; else the dense ones."""
-    own = [each for each in tape.operations if each.name in WEIGHTED and "<" not in each.path]
-    maps = [each.path for each in own if each.name == "convolution" and _mixes(each)]
-    found = maps or [each.path for each in own]
-    return list(dict.fromkeys(path for path in found if path))
+    """The modules that are one operation each with answers at several places; else all of them."""
+    own = [
+        each
+        for each in tape.operations
+        if each.name in WEIGHTED and each.path and "<" not in each.path
+    ]
+    found = [each.path for each in own if _has_places(tape, each)] or [each.path for each in own]
+    return list(dict.fromkeys(found))
+
+
+def _has_places(tape: Tape, operation: Operation) -> bool:
+    """Whether this is a convolution that mixes channels, or a dense layer on tokens."""
+    if operation.name == "convolution":
+        return _mixes(operation)
+    return len(tape.layer(operation.path).shape) == 3
 
 
 def _mixes(operation: Operation) -> bool:

@@ -14,10 +14,11 @@ from pellucid.inspect.representation import represented
 from pellucid.method import Method, explain
 from pellucid.run.samples import Samples
 from pellucid.run.stages import Found, Stages
+from pellucid.survey.choice import spread
 from pellucid.survey.views import ClassView
 
-# A mean map is that of so many samples of a class at most, evenly spread.
-MOST_MAPS = 24
+# A mean map is that of so many samples of a class at most, evenly spread; so many at once.
+MOST_MAPS, AT_ONCE = 24, 8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,11 +81,11 @@ class Classes:
         own = torch.tensor(rows)
         standing = self._standing(own, features[own])
         first = int(standing["prototypes"][0])
-        step = max(1, -(-len(rows) // MOST_MAPS))
-        return standing | {
-            "heatmap": self._mean_map(number, rows[::step]),
-            "example": self._maps(number, first)[0],
-        }
+        asked = spread(rows, MOST_MAPS)
+        maps = self._maps(number, [first, *(row for row in asked if row != first)])
+        sizes = maps.abs().sum((1, 2), keepdim=True).clamp(min=1e-30)
+        kept = slice(None if first in asked else 1, None)
+        return standing | {"heatmap": (maps / sizes)[kept].mean(0), "example": maps[0]}
 
     def _standing(self, own: Tensor, features: Tensor) -> Found:
         """The prototypes and criticisms among the samples of a class; of few, all are the first."""
@@ -94,22 +95,18 @@ class Classes:
         found = prototypes(features, count=self.count, criticisms=left, seed=self.seed)
         return {"prototypes": own[found.index], "criticisms": own[found.criticisms]}
 
-    def _mean_map(self, number: int, rows: Sequence[int]) -> Tensor:
-        """The mean of the maps of samples, each of which has the same total size."""
-        total = torch.zeros(())
-        for row in rows:
-            found = self._maps(number, row)
-            total = total + found.sum(0) / found.abs().sum().clamp(min=1e-30)
-        return total / len(rows)
-
-    def _maps(self, number: int, row: int) -> Tensor:
-        """The map of a sample for a class, summed over channels: (1, height, width)."""
-        found = explain(
-            self.model,
-            self.samples.read(row, row + 1),
-            self.method,
-            target=number,
-            on_incomplete="ignore",
-        )
-        values: Tensor = found.values
-        return values.sum(1).float().cpu()
+    def _maps(self, number: int, rows: Sequence[int]) -> Tensor:
+        """The maps of samples for a class, summed over channels: (sample, height, width)."""
+        made = []
+        for start in range(0, len(rows), AT_ONCE):
+            found = explain(
+                self.model,
+                torch.cat([self.samples.read(row, row + 1) for row in rows[start:][:AT_ONCE]]),
+                self.method,
+                target=number,
+                batch_size=self.batch_size,
+                on_incomplete="ignore",
+            )
+            values: Tensor = found.values
+            made.append(values.sum(1).float().cpu())
+        return torch.cat(made)

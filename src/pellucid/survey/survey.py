@@ -21,9 +21,9 @@ from pellucid.run.stages import stages
 from pellucid.survey.choice import chosen_layers, spread
 from pellucid.survey.classes import Classes
 from pellucid.survey.units import AUTO, Layers
-from pellucid.survey.views import Survey
+from pellucid.survey.views import ClassView, LayerView, Survey
 
-# The range of values is that of so many images at most, evenly spread.
+# The range of values, and how layers answer, are those of so many images at most.
 MOST_LOOKED_AT = 16
 # All activations of so many are held at once, to see how they change with depth.
 MOST_HELD = 4
@@ -92,17 +92,34 @@ def survey(
         method=by, seed=seed, batch_size=batch_size,
     )  # fmt: skip
     options = [units, k, recipe, steps, limits, prototypes, criticisms, seed, by, known]
-    total = len(chosen) * (2 if samples is None else 3) + (1 + kinds.most if kinds.most else 0)
-    settings = partial(_settings, asked, chosen, options)
-    with stages(folder, settings, total, "survey") as run:
-        views = [asked.view(number, layer, run) for number, layer in enumerate(chosen)]
-        of_classes = kinds.views(run) if kinds.most else []
+    views, of_classes = _views(asked, kinds, chosen, options, folder)
+    return _together(asked, views, of_classes, "predictions" if labels is None else "labels")
+
+
+def _together(
+    asked: Layers, views: list[LayerView], of_classes: list[ClassView], by: str
+) -> Survey:
+    """What was found of layers and of classes, with what is known of all operations."""
+    model, samples = asked.model, asked.samples
     depth, notes = _by_depth(model, samples)
+    looked = None if samples is None else some(samples, MOST_LOOKED_AT)
     return Survey(
         layers=views, classes=of_classes, samples=samples.rows if samples else 0, depth=depth,
-        notes=notes, by="predictions" if labels is None else "labels",
-        table=layer_table(model, _first(samples, MOST_LOOKED_AT) if samples else example),
+        notes=notes, by=by, table=layer_table(model, asked.example if looked is None else looked),
+        looked=looked.rows if looked else 0,
     )  # fmt: skip
+
+
+def _views(
+    asked: Layers, kinds: Classes, chosen: list[str], options: list[Any], folder: Any
+) -> tuple[list[LayerView], list[ClassView]]:
+    """What is found of layers and of classes, stage by stage."""
+    of_layers = len(chosen) * (2 if asked.samples is None else 3)
+    of_classes = 1 + kinds.most if kinds.most else 0
+    settings = partial(_settings, asked, chosen, options)
+    with stages(folder, settings, of_layers + of_classes, "survey") as run:
+        views = [asked.view(number, layer, run) for number, layer in enumerate(chosen)]
+        return views, kinds.views(run) if kinds.most else []
 
 
 def _settings(asked: Layers, chosen: list[str], options: list[Any]) -> dict[str, Any]:
@@ -117,9 +134,18 @@ def _settings(asked: Layers, chosen: list[str], options: list[Any]) -> dict[str,
     }
 
 
-def _first(samples: Samples, most: int) -> Samples:
-    """So many of them at most."""
-    return Samples(rows=min(samples.rows, most), read=samples.read, mark=samples.mark)
+def some(samples: Samples, most: int) -> Samples:
+    """So many images at most, evenly spread: those of one class may stand together.
+
+    >>> some(Samples.of(torch.arange(5.0)[:, None]), 3).read(0, 3)[:, 0]
+    tensor([0., 2., 4.])
+    """
+    rows = spread(range(samples.rows), most)
+
+    def read(start: int, stop: int) -> Tensor:
+        return torch.cat([samples.read(row, row + 1) for row in rows[start:stop]])
+
+    return Samples(rows=len(rows), read=read, mark=samples.mark)
 
 
 def _by_depth(
@@ -129,7 +155,8 @@ def _by_depth(
     if samples is None:
         return None, ()
     try:
-        return activations(model, samples.read(0, min(samples.rows, MOST_HELD))), ()
+        few = some(samples, MOST_HELD)
+        return activations(model, few.read(0, few.rows)), ()
     except InputError as error:
         return None, (f"Not shown by depth: {error}",)
 
@@ -154,8 +181,9 @@ def _limits(samples: Samples | None) -> tuple[Tensor, Tensor] | None:
     if samples is None:
         return None
     low, high = None, None
-    for row in spread(range(samples.rows), MOST_LOOKED_AT):
-        found = samples.read(row, row + 1)
+    looked = some(samples, MOST_LOOKED_AT)
+    for row in range(looked.rows):
+        found = looked.read(row, row + 1)
         least, most = found.amin((0, 2, 3)), found.amax((0, 2, 3))
         low = least if low is None else torch.minimum(low, least)
         high = most if high is None else torch.maximum(high, most)

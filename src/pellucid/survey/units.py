@@ -25,7 +25,7 @@ from pellucid.target import Target
 
 # The recipe that goes with how much of an image a unit sees: above a part of it, one with motion.
 AUTO, PART = "auto", 8
-# What filters amount to in the input is found of all channels together; more is not held.
+# What filters amount to in the input is as large as what they see, each; more is not held.
 MOST_PATTERNS = 2**25
 NOT_RISEN = "The dream does not excite it more than its start: it is dead there, or hard to excite."
 
@@ -155,8 +155,8 @@ class _Layer:
 
     @property
     def has_large_filters(self) -> bool:
-        """Whether what all channels amount to in the input is more than can be held."""
-        numbers = self.channels * self.ask.example.shape[1] * prod(self.field.size)
+        """Whether what the channels amount to in the input is more than can be held."""
+        numbers = len(self.chosen) * self.ask.example.shape[1] * prod(self.field.size)
         return numbers > MOST_PATTERNS
 
     def filters(self) -> Found:
@@ -164,10 +164,10 @@ class _Layer:
         example = self.ask.example
         if len(self.shape) != 4 or self.has_large_filters:
             return {}
-        found = filters(self.ask.model, self.layer, example)
+        found = filters(self.ask.model, self.layer, example, channels=self.chosen)
         plain = found.weights is not None and found.weights.shape[1] == example.shape[1]
         made = found.weights if plain else found.patterns
-        return {} if made is None else _numbered("filter", [made[each] for each in self.chosen])
+        return {} if made is None else _numbered("filter", list(made))
 
     def _terms(self) -> list[Term] | None:
         """Those of the recipe, and what keeps a dream among the values that images can have."""

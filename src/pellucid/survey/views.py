@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from pellucid.inspect.activations import Activations
-from pellucid.inspect.layer_table import LayerTable
-
 if TYPE_CHECKING:
     import pandas as pd
+
+    from pellucid.inspect.activations import Activations
+    from pellucid.inspect.layer_table import LayerTable
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,16 +64,17 @@ class ClassView:
 class Survey:
     """All that was found of a model; `samples` is the number of those that it was shown.
 
-    `by` says what tells the classes apart: labels, or predictions. `table` has all operations, and
-    `depth` the activations of a few samples.
+    `by` says what tells the classes apart: labels, or predictions. `table` has all operations, of
+    so many samples as were `looked` at, and `depth` the activations of a few.
     """
 
     layers: Sequence[LayerView]
     classes: Sequence[ClassView] = ()
     samples: int = 0
     by: str = ""
-    table: LayerTable | None = field(default=None, repr=False)
-    depth: Activations | None = field(default=None, repr=False)
+    table: "LayerTable | None" = field(default=None, repr=False)
+    depth: "Activations | None" = field(default=None, repr=False)
+    looked: int = 0
     notes: tuple[str, ...] = ()
 
     def to_frame(self) -> "pd.DataFrame":
