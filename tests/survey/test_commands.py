@@ -228,6 +228,32 @@ def test_influence_goes_by_gradients(folder):
     assert said in run("influence", *given, model="estimator", code=2)
 
 
+ALL = ["photos/red/0.png", "--train", "photos", "--parameters"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            [*ALL, "all", "--how", "exact", "--memory", "1e-9"],
+            r"What --how exact holds must be at most --memory, 0.0 MB; got 0.* parameters\)\. Ask "
+            r"about fewer parameters \(--parameters LAYER, of the last layers\), or another way "
+            r"\(--how\); or allow more: --memory GB.",
+        ),
+        (
+            [*ALL, "conv", "--how", "exact", "--damping", "0"],
+            r"got .*--damping 0. Pass the weight "
+            r"decay of the training as --damping, or at least .*; or take --how ekfac",
+        ),
+    ],
+)
+def test_influence_says_the_options_of_the_command(folder, arguments, said):
+    """And none of Python's, which nobody gave."""
+    text = run("influence", *arguments, code=2)
+    assert re.search(said, text)
+    assert not re.search(r"\w=['\[\d.]", text)
+
+
 def test_influence_in_a_table(folder):
     given = ["people.csv", "--row", 3, "--train", "people.csv", "--label", "paid", "--count", 1]
     text = run("influence", *given, model="network")

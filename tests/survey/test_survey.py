@@ -161,7 +161,7 @@ def test_a_run_that_was_stopped_goes_on_and_says_the_same(
     assert len(asked) == 3  # the first layer's dreams were there, the second's were made again
     assert alike(found, again)
     monkeypatch.setattr(units, "dream", None)
-    monkeypatch.setattr(units, "top_examples", None)
+    monkeypatch.setattr(units.TopOfLayers, "of", None)
     monkeypatch.setattr(classes, "represented", None)
     assert alike(found, survey(net, images, folder=tmp_path / "run", **OPTIONS))
     with pytest.raises(InputError, match="must hold a run of the same settings: 'options'"):

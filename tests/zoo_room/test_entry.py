@@ -162,6 +162,23 @@ def test_models_of_ones_own(module):
     assert find(f"{module}:entry").preprocess.size == 8
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.float32])
+def test_photographs_have_the_type_of_the_model(module, dtype, monkeypatch):
+    net = nn.Sequential(nn.Conv2d(3, 2, 32, 32), nn.Flatten(), nn.Linear(98, 3)).to(dtype).eval()
+    find(f"{module}:ready")  # which finds the module in the working directory
+    monkeypatch.setattr(sys.modules[module], "ready", net)
+    entry = find(f"{module}:ready")
+    x = entry.preprocess(PHOTOS / "coffee.png")
+    assert x.dtype == dtype
+    assert entry.model(x).isfinite().all()
+    plain = Preprocessing()(PHOTOS / "coffee.png")
+    assert torch.equal(x, plain.to(dtype))
+    off = entry.inverse(x).astype(int) - Preprocessing().inverse(plain)
+    assert np.abs(off).max() <= (2 if dtype is torch.bfloat16 else 1)
+    found = pl.explain(entry.model, x, "saliency", target=0)
+    assert found.values.dtype == dtype
+
+
 def test_models_of_ones_own_that_cannot_be_used(module):
     with pytest.raises(UnknownNameError, match=r"A factory in theirs.*Did you mean 'make'"):
         find(f"{module}:mak")

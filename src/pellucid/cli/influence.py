@@ -69,6 +69,12 @@ MOST_EXACT = 10_000
     show_default=True,
     help="So many that help, and so many that harm; or so many suspects.",
 )
+@click.option(
+    "--memory",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="GB",
+    help="So much is held beside the model at most. [default: 2]",
+)
 @limit_option
 @batch_option
 @folder_option
@@ -90,6 +96,7 @@ def influence(
     FILE is a photograph, or a table (.csv) of which --row names a row. Without a FILE, find the
     training examples that only themselves speak for: those whose labels may be wrong.
     """
+    from pellucid.cli.words import as_options, of_influence
     from pellucid.report import check_writable
 
     image = check_writable(path_ending(out, ".png"))
@@ -109,10 +116,12 @@ def influence(
     )
     _check_model(known, model)
     pairs = (known.samples, _labels(known, train))
-    number, options = known.index(target), _way(known, options)
-    if file is None:
-        _suspects(known, pairs, options, count, image)
-    else:
+    number = known.index(target)
+    with as_options(of_influence):
+        options = _way(known, options)
+        if file is None:
+            _suspects(known, pairs, options, count, image)
+            return
         inputs = _inputs(file, entry, known, label, row or 0)
         picture = None if entry is None else entry.inverse(inputs)
         of = _predicted(known, inputs) if number is None else number
@@ -176,11 +185,12 @@ def _inputs(file: str, entry: "Entry | None", known: "Dataset", label: str | Non
 
 
 def _options(
-    *, how: str, parameters: tuple[str, ...], damping: float | None, folder: str | None,
-    batch_size: int | None,
+    *, how: str, parameters: tuple[str, ...], damping: float | None, memory: float | None,
+    folder: str | None, batch_size: int | None,
 ) -> dict[str, Any]:  # fmt: skip
     """How influence is found, as it is called in Python."""
-    return {
+    most = {} if memory is None else {"memory": max(1, round(memory * 2**30))}
+    return most | {
         "how": how,
         "parameters": "all" if parameters == ("all",) else list(parameters) or None,
         "damping": damping,
@@ -247,7 +257,9 @@ def _asked(known: "Dataset", of: int | None) -> str:
 
 def _lines(found: "Influence | SelfInfluence", known: "Dataset") -> list[str]:
     """What is known of the data and of how well it was solved."""
-    notes = [f"note     {note}" for note in found.notes]
+    from pellucid.cli.words import of_influence
+
+    notes = [f"note     {of_influence(note)}" for note in found.notes]
     return [*known.notes, f"solved   by {found.how}, {found.convergence}", *notes]
 
 

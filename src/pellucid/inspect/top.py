@@ -2,7 +2,7 @@
 
 import operator
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
@@ -16,6 +16,7 @@ from pellucid.errors import InputError
 from pellucid.explanation import Explanation
 from pellucid.inspect.passes import Runner, source_of, stream
 from pellucid.inspect.receptive import channels_of, inside, unit_boxes
+from pellucid.inspect.room import at_once
 from pellucid.inspect.top_ask import layer_of, method_of, target_of
 from pellucid.inspect.top_search import (
     Ask,
@@ -24,7 +25,9 @@ from pellucid.inspect.top_search import (
     Held,
     activations,
     relevances,
+    resume,
     score_target,
+    state_of,
     strides_of,
     wanted_of,
 )
@@ -169,10 +172,11 @@ def top_examples(
     what of it passes through that channel alone, which takes LRP; by activation, a projection from
     the strongest unit, by default that of a deconvnet, which knows an input by the windows that
     max-pooling chose: without any it draws the same for each. With `None` there is none, and the
-    search alone costs little more than the forward passes. `folder` keeps what was found so far,
-    and a run that was stopped goes on there; it takes data that can be read at any place. `target`
-    is what is explained by relevance; of classes it leads to the scores, where the model returns
-    more than these: `target=("logits",)`. `axis` as for `rank_channels`.
+    search alone costs little more than the forward passes. Of large inputs as many are explained at
+    once, with `batch_size="auto"`, as the model keeps 512 MB of on the way back. `folder` keeps
+    what was found so far, and a run that was stopped goes on there; it takes data that can be read
+    at any place. `target` is what is explained by relevance; of classes it leads to the scores,
+    where the model returns more than these: `target=("logits",)`. `axis` as for `rank_channels`.
     Source: Zeiler, Fergus (2014), Visualizing and Understanding Convolutional Networks; Yosinski,
     Clune, Nguyen, Fuchs, Lipson (2015), Understanding Neural Networks Through Deep Visualization;
     Achtibat et al. (2023), From Attribution Maps to Human-Understandable Explanations through
@@ -196,17 +200,20 @@ def top_examples(
         patches=patches,
         per_image=None if per_image is None else whole(per_image, "per_image"),
     )
-    search = _Search(
-        model=model, ask=ask, method=method_of(method, ask), target=target_of(target, ask),
+    search = Search(
+        model=model, asks=(ask,), method=method_of(method, ask), target=target_of(target, ask),
         batch_axis=batch_axis, batch_size=batch_size,
     )  # fmt: skip
-    return search.run(data, folder)
+    (best,), held = search.run(data, folder)
+    return search.made(best, held)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Search:
+class Search:
+    """One pass over a data set for all that is asked; several layers are asked by activation."""
+
     model: Callable[..., Any]
-    ask: Ask
+    asks: tuple[Ask, ...]
     method: Method | None
     target: TargetLike
     batch_axis: Any
@@ -215,16 +222,16 @@ class _Search:
     @property
     def by_relevance(self) -> bool:
         """Whether batches are explained; classes have scores."""
-        return self.ask.by == "relevance" and bool(self.ask.layer)
+        return self.asks[0].by == "relevance" and bool(self.asks[0].layer)
 
-    def run(self, data: Any, folder: Any) -> list[TopExamples]:
-        """Look at all of the data, and explain what is best."""
+    def run(self, data: Any, folder: Any) -> tuple[list[Best], Held]:
+        """Look at all of the data once: the best of each ask, and the inputs of these."""
         source = source_of(data, self.batch_axis)
         samples = source if isinstance(source, Samples) else None
-        best, held = Best(ask=self.ask), Held(samples=samples)
+        bests, held = [Best(ask=ask) for ask in self.asks], Held(samples=samples)
         with self._folder(samples, data, folder) if folder is not None else nullcontext() as run:
-            self._look(source, best, held, run)
-        return self._made(best, held)
+            self._look(source, bests, held, run)
+        return bests, held
 
     def _folder(self, samples: Samples | None, data: Any, folder: Any) -> Any:
         """The folder of this search; the data and the weights of the model are part of it."""
@@ -238,74 +245,74 @@ class _Search:
         return run_folder(folder, {
             "data": samples.mark or mark_of(data),
             "model": [described(self.model), described(dict(state))],
-            "ask": described(self.ask),
+            "ask": described(list(self.asks)),
             "method": described(self.method) if self.by_relevance else None,
             "target": described(self.target) if self.by_relevance else None,
         })  # fmt: skip
 
-    def _look(self, source: Any, best: Best, held: Held, run: RunFolder | None) -> None:
+    def _look(self, source: Any, bests: list[Best], held: Held, run: RunFolder | None) -> None:
         if run is not None and run.has(STATE):
-            best.resume(run.tensors(STATE))
+            resume(bests, run.tensors(STATE))
         last, news = monotonic(), False
         try:
-            for start, inputs, maps in self._maps(source, best.seen):
-                best.look(maps, start)
-                held.look(best, inputs, start)
+            for start, inputs, maps in self._maps(source, bests[0].seen):
+                for best, own in zip(bests, maps, strict=True):
+                    best.look(own, start)
+                held.look(bests, inputs, start)
                 news = True
-                del inputs, maps
+                del inputs, maps, own
                 if run is not None and monotonic() - last > EVERY:
-                    run.write_tensors(STATE, best.state())
+                    run.write_tensors(STATE, state_of(bests))
                     last, news = monotonic(), False
         finally:
             if run is not None and news:
-                run.write_tensors(STATE, best.state())
-        if not best.units:  # a run that had ended
-            self._begin(source, best, held)
+                run.write_tensors(STATE, state_of(bests))
+        if not bests[0].units:  # a run that had ended
+            self._begin(source, bests, held)
 
-    def _begin(self, samples: Samples, best: Best, held: Held) -> None:
-        """Learn from one sample what the layer is like, where all of them were looked at before."""
+    def _begin(self, samples: Samples, bests: list[Best], held: Held) -> None:
+        """Learn from one sample what layers are like, where all of them were looked at before."""
         for _, inputs, maps in self._maps(replace(samples, rows=1), 0):
-            best.begin(maps)
+            for best, own in zip(bests, maps, strict=True):
+                best.begin(own)
             held.like = inputs
 
-    def _maps(self, source: Any, start: int) -> Any:
-        """What is measured of each batch: the number of its first sample, its inputs, the maps."""
-        what = "top examples"
+    def _maps(self, source: Any, start: int) -> Iterator[tuple[int, Inputs, list[Tensor]]]:
+        """The number of the first sample of each batch, its inputs, and a map for each ask."""
+        options: Any = {
+            "batch_size": self.batch_size, "batch_axis": self.batch_axis, "what": "top examples",
+            "start": start,
+        }  # fmt: skip
         if self.by_relevance:
+            (ask,) = self.asks
             lrp: Any = self.method
-            way = at_layer(lrp, self.ask.layer)
-            measured = relevances(self.ask, self.model, way, self.target)
+            measured = relevances(ask, self.model, at_layer(lrp, ask.layer), self.target)
 
-            def work(first: int, inputs: Inputs, labels: Any) -> tuple[int, Inputs, Tensor]:
-                return first, inputs, measured(inputs)
+            def work(first: int, inputs: Inputs, labels: Any) -> tuple[int, Inputs, list[Tensor]]:
+                return first, inputs, [measured(inputs)]
 
-            return stream(
-                source, work, batch_size=self.batch_size, batch_axis=self.batch_axis, what=what,
-                start=start,
-            )  # fmt: skip
-        measure = activations(self.ask, self.target)
-        runner = Runner(self.model, (self.ask.layer,) if self.ask.layer else (), lent=True)
-        parts = stream(
-            source, runner, batch_size=self.batch_size, batch_axis=self.batch_axis, what=what,
-            start=start,
-        )  # fmt: skip
-        return ((part.start, part.taken, measure(part)) for part in parts)
+            return stream(source, work, **options)
+        measures = [activations(ask, self.target) for ask in self.asks]
+        layers = tuple(dict.fromkeys(ask.layer for ask in self.asks if ask.layer))
+        parts = stream(source, Runner(self.model, layers, lent=True), **options)
+        return ((part.start, part.taken, [measure(part) for measure in measures]) for part in parts)
 
-    def _made(self, best: Best, held: Held) -> list[TopExamples]:
+    def made(self, best: Best, held: Held) -> list[TopExamples]:
+        """The examples of one ask, with what is seen of them and the maps of what is."""
         found = best.found()
         numbers = [each[1].tolist() for each in found]
         places = {number: row for row, number in enumerate(sorted(set().union(*numbers)))}
         inputs = held.of([*places])
         rows = [tuple(places[number] for number in each) for each in numbers]
         ends = [0, *accumulate(map(len, numbers))]
-        boxes = self._boxes(best, found, inputs) if self.ask.patches else None
+        boxes = self._boxes(best, found, inputs) if best.ask.patches else None
         maps = self._explained(best, found, inputs, rows)
-        where = channel_axis((0,) * (len(best.lengths) + 2), self.ask.axis)
+        where = channel_axis((0,) * (len(best.lengths) + 2), best.ask.axis)
         return [
             TopExamples(
-                layer=self.ask.layer or None,
+                layer=best.ask.layer or None,
                 channel=best.units[unit][0],
-                by=self.ask.by if self.ask.layer else "score",
+                by=best.ask.by if best.ask.layer else "score",
                 amounts=amounts,
                 index=index,
                 place=place,
@@ -325,7 +332,7 @@ class _Search:
             for (channel, _), (_, _, places) in zip(best.units, found, strict=True)
             for place in places.tolist()
         ]
-        return unit_boxes(self.model, inputs, self.ask.layer, units, self.ask.axis)
+        return unit_boxes(self.model, inputs, best.ask.layer, units, best.ask.axis)
 
     def _explained(
         self, best: Best, found: list[Any], inputs: Inputs, rows: "list[tuple[int, ...]]"
@@ -335,10 +342,14 @@ class _Search:
             return [None] * len(found)
         if self.by_relevance:
             pairs = zip(best.units, rows, strict=True)
-            return [self._alone(channel, inputs.select([*each])) for (channel, _), each in pairs]
+            return [
+                self._alone(best.ask, channel, inputs.select([*each]))
+                for (channel, _), each in pairs
+            ]
+        shown = inputs.select([row for each in rows for row in each])
         whole_ = explain(
-            self.model, inputs.select([row for each in rows for row in each]), self.method,
-            target=self._targets(best, found), on_incomplete="ignore", batch_size=self.batch_size,
+            self.model, shown, self.method, target=self._targets(best, found),
+            on_incomplete="ignore", batch_size=at_once(self.model, shown, self.batch_size),
         )  # fmt: skip
         ends = [0, *accumulate(map(len, rows))]
         return [whole_[slice(a, b)] for a, b in pairwise(ends)]
@@ -350,22 +361,22 @@ class _Search:
             for (channel, _), (_, _, places) in zip(best.units, found, strict=True)
             for place in places.tolist()
         ]
-        if not self.ask.layer:
+        if not best.ask.layer:
             classes = tuple(channel for channel, *_ in units)
             return replace(score_target(self.target), classes=classes)
-        where = channel_axis((0,) * (len(best.lengths) + 2), self.ask.axis) - 1
+        where = channel_axis((0,) * (len(best.lengths) + 2), best.ask.axis) - 1
         strides = strides_of([*best.lengths[:where], best.channels, *best.lengths[where:]])
         order = [strides[where], *strides[:where], *strides[where + 1 :]]
         classes = tuple(sum(map(operator.mul, unit, order)) for unit in units)
-        unit = Target.unit(self.ask.layer, axis=self.ask.axis)
+        unit = Target.unit(best.ask.layer, axis=best.ask.axis)
         return replace(unit, kind="index", classes=classes)
 
-    def _alone(self, channel: int, inputs: Inputs) -> Explanation:
+    def _alone(self, ask: Ask, channel: int, inputs: Inputs) -> Explanation:
         """What passes through one channel alone."""
         lrp: Any = self.method
-        through = (*(lrp.through or ()), (self.ask.layer, (channel,)))
-        way = replace(lrp, through=through, axis=self.ask.axis)
+        through = (*(lrp.through or ()), (ask.layer, (channel,)))
+        way = replace(lrp, through=through, axis=ask.axis)
         return explain(
             self.model, inputs, way, target=self.target, on_incomplete="ignore",
-            batch_size=self.batch_size,
+            batch_size=at_once(self.model, inputs, self.batch_size),
         )  # fmt: skip

@@ -227,9 +227,22 @@ class Best:
         self.places, self.seen = state["places"], int(state["seen"])
 
 
+def state_of(bests: Sequence[Best]) -> dict[str, Tensor]:
+    """What a run for several goes on from."""
+    return {
+        f"{n} {key}": each for n, best in enumerate(bests) for key, each in best.state().items()
+    }
+
+
+def resume(bests: Sequence[Best], state: dict[str, Tensor]) -> None:
+    """Go on from what `state_of` wrote down."""
+    for n, best in enumerate(bests):
+        best.resume({key: state[f"{n} {key}"] for key in best.state()})
+
+
 @dataclass
 class Held:
-    """The inputs of the best examples; those of a run that goes on are read again.
+    """The inputs of the best examples of all layers; those of a run that goes on are read again.
 
     So are those of `samples`, which can be, where they are too large to be held on the way.
     """
@@ -238,13 +251,15 @@ class Held:
     rows: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)
     like: Inputs | None = None
 
-    def look(self, best: Best, inputs: Inputs, start: int) -> None:
+    def look(self, bests: Sequence[Best], inputs: Inputs, start: int) -> None:
         """Keep from a batch what is among the best, and let go of what is so no longer."""
         self.like = inputs  # for its structure; inputs hold what the user passed, the whole batch
         one = sum(leaf[0].numel() * leaf.element_size() for leaf in inputs.leaves)
-        if self.samples is not None and best.numbers.numel() * one > BYTES:
+        most = sum(best.numbers.numel() for best in bests)
+        if self.samples is not None and most * one > BYTES:
             return
-        wanted = {number for number in best.numbers.flatten().tolist() if number >= 0}
+        numbers = torch.cat([best.numbers.flatten() for best in bests])
+        wanted = {number for number in numbers.tolist() if number >= 0}
         self.rows = {number: row for number, row in self.rows.items() if number in wanted}
         new = sorted(number for number in wanted if number >= start)
         if new:

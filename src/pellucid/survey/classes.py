@@ -17,8 +17,9 @@ from pellucid.run.stages import Found, Stages
 from pellucid.survey.choice import spread
 from pellucid.survey.views import ClassView
 
-# A mean map is that of so many samples of a class at most, evenly spread; so many at once.
-MOST_MAPS, AT_ONCE = 24, 8
+# A mean map is that of so many samples of a class at most, evenly spread; so many at once, for a
+# walk backwards holds all that the model makes of each.
+MOST_MAPS, AT_ONCE = 24, 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

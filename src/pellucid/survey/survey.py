@@ -118,7 +118,7 @@ def _views(
     of_classes = 1 + kinds.most if kinds.most else 0
     settings = partial(_settings, asked, chosen, options)
     with stages(folder, settings, of_layers + of_classes, "survey") as run:
-        views = [asked.view(number, layer, run) for number, layer in enumerate(chosen)]
+        views = asked.views(chosen, run)
         return views, kinds.views(run) if kinds.most else []
 
 

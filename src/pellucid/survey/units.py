@@ -16,7 +16,7 @@ from pellucid.inspect.dream.recipe import recipe_of
 from pellucid.inspect.dream.terms import Range, Term, terms_of
 from pellucid.inspect.filters import filters
 from pellucid.inspect.receptive import ReceptiveField, receptive_field
-from pellucid.inspect.top import top_examples
+from pellucid.inspect.top_layers import TopOfLayers
 from pellucid.run.samples import Samples
 from pellucid.run.stages import Found, Stages
 from pellucid.survey.choice import channel_axis_of, shapes_of, spread
@@ -49,11 +49,26 @@ class Layers:
     seed: int
     batch_size: BatchSize
 
-    def view(self, number: int, layer: str, stages: Stages) -> LayerView:
+    def views(self, layers: Sequence[str], stages: Stages) -> list[LayerView]:
+        """Layers, one after the other; what excites them in data is found in one pass for all."""
+        shapes = shapes_of(self.model, self.example, layers)
+        each = [_Layer(ask=self, layer=layer, shape=shapes[layer]) for layer in layers]
+        tops = self._tops(each, stages.inner("run-top"))
+        return [self._view(number, one, tops, stages) for number, one in enumerate(each)]
+
+    def _tops(self, each: "Sequence[_Layer]", folder: Any) -> TopOfLayers:
+        """The search for the strongest examples, which begins when the first of them is read."""
+        return TopOfLayers(
+            model=self.model, data=self.samples, channels={one.layer: one.chosen for one in each},
+            axes={one.layer: one.axis for one in each}, k=self.k, batch_size=self.batch_size,
+            folder=folder,
+        )  # fmt: skip
+
+    def _view(self, number: int, one: "_Layer", tops: TopOfLayers, stages: Stages) -> LayerView:
         """One layer, in three stages: what excites its channels in data, dreams, filters."""
-        one = _Layer(ask=self, layer=layer)
+        layer = one.layer
         top = {} if self.samples is None else stages.find(
-            f"top-{number}", f"patches of {layer}", lambda: one.top(stages.inner(f"run-{number}"))
+            f"top-{number}", f"patches of {layer}", lambda: one.top(tops)
         )  # fmt: skip
         dreams = stages.find(f"dreams-{number}", f"dreams of {layer}", one.dreams)
         own = stages.find(f"filters-{number}", f"filters of {layer}", one.filters)
@@ -67,15 +82,11 @@ class Layers:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Layer:
-    """The work at one layer."""
+    """The work at one layer; `shape` is that of what it returns of one sample, batch first."""
 
     ask: Layers
     layer: str
-
-    @cached_property
-    def shape(self) -> torch.Size:
-        """The shape of what the layer returns of one sample, with the batch first."""
-        return shapes_of(self.ask.model, self.ask.example, [self.layer])[self.layer]
+    shape: torch.Size
 
     @property
     def axis(self) -> int:
@@ -114,23 +125,10 @@ class _Layer:
             *large,
         ]
 
-    def top(self, folder: Any) -> Found:
+    def top(self, tops: TopOfLayers) -> Found:
         """The strongest examples of each channel, and in them what its strongest unit sees."""
-        ask = self.ask
-        found = top_examples(
-            ask.model,
-            ask.samples,
-            self.layer,
-            self.chosen,
-            by="activation",
-            k=ask.k,
-            patches=True,
-            axis=self.axis,
-            batch_size=ask.batch_size,
-            folder=folder,
-        )
         kept: Found = {}
-        for place, each in enumerate(found):
+        for place, each in enumerate(tops.of(self.layer)):
             kept |= {f"{place} amounts": each.amounts, f"{place} index": each.index}
             kept |= _numbered(f"{place} patch", each.patches)
             kept |= _numbered(f"{place} reconstruction", each.reconstructions)

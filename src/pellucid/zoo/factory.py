@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from pellucid.border.models import check_model
@@ -19,8 +20,9 @@ def find(name: str) -> Entry:
     """Load a model by its name in the zoo, or as `package.module:factory`.
 
     The factory is called without arguments, and returns an `Entry`, or a model that takes
-    ImageNet photographs as most do: 224 x 224 pixels with ImageNet's mean and deviation. Instead
-    of a factory it may be the model itself. Modules in the working directory are found too.
+    ImageNet photographs as most do: 224 x 224 pixels with ImageNet's mean and deviation, in the
+    floating type of its parameters. Instead of a factory it may be the model itself. Modules in
+    the working directory are found too.
     """
     made = named(name)
     if isinstance(made, Entry | TextEntry):
@@ -31,7 +33,13 @@ def find(name: str) -> Entry:
             got=made,
             hint="A state dict must be loaded into a module first.",
         )
-    return Entry(name=name, model=made, preprocess=Preprocessing())
+    return Entry(name=name, model=made, preprocess=Preprocessing(dtype=_dtype_of(made)))
+
+
+def _dtype_of(model: Any) -> torch.dtype:
+    """The floating type of the first parameters of a module, or else of its buffers."""
+    held = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
+    return next((each.dtype for each in held if each.is_floating_point()), torch.float32)
 
 
 def named(name: str) -> Any:

@@ -16,8 +16,8 @@ from pellucid.zoo.photo import Photo, open_photo
 class Preprocessing:
     """Shrink the shorter side to `resize`, cut out the middle square, and normalize the channels.
 
-    The tensor is (value - mean) / std for values from 0 to 1, of shape (1, 3, size, size).
-    The defaults are those of most ImageNet models.
+    The tensor is (value - mean) / std for values from 0 to 1, of shape (1, 3, size, size) and the
+    `dtype` of the model. The defaults are those of most ImageNet models.
     """
 
     resize: int = 256
@@ -25,12 +25,14 @@ class Preprocessing:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     resample: Image.Resampling = Image.Resampling.BILINEAR
+    dtype: torch.dtype = torch.float32
 
     def __call__(self, photo: Photo) -> Tensor:
         """Make a tensor of shape (1, 3, size, size) of a PIL image or a path."""
         cut = np.asarray(self.crop(open_photo(photo)), dtype=np.float32) / 255
         tensor = torch.from_numpy(cut.transpose(2, 0, 1).copy())[None]
-        return (tensor - self._channels(self.mean)) / self._channels(self.std)
+        made = (tensor - self._channels(self.mean)) / self._channels(self.std)
+        return made.to(self.dtype)
 
     def crop(self, photo: Image.Image) -> Image.Image:
         """The square that the model sees, in size x size pixels.

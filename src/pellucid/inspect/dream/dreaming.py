@@ -20,6 +20,7 @@ from pellucid.inspect.dream.recipe import Recipe, recipe_of
 from pellucid.inspect.dream.source import Beginning, Source
 from pellucid.inspect.dream.terms import Correction, Term, TermLike, terms_of
 from pellucid.inspect.dream.unit_fields import CUT_NOTE, Seen, seen_by
+from pellucid.inspect.room import SMALL, memory_of, rows_within
 from pellucid.options import number, one_of, whole
 from pellucid.program import Program, State, untouched
 from pellucid.target import Target
@@ -87,7 +88,8 @@ def dream(
     | `channel_axis` | 1; for embeddings (dream, token, feature) it is 2 |
     | `seed` | one, or one for each dream: several runs of one target |
 
-    No dream depends on the others. The model is left as it was.
+    No dream depends on the others. The model is left as it was. Of large inputs as many climb at
+    once, with `batch_size="auto"`, as the model keeps 512 MB of on the way back, or one.
     Law: of a linear score w x with a cost weight |x|^2 it is w / (2 weight).
     Source: Erhan, Bengio, Courville and Vincent (2009), Visualizing Higher-Layer Features of a Deep
     Network; Simonyan, Vedaldi and Zisserman (2014), Deep Inside Convolutional Networks; Nguyen et
@@ -209,12 +211,41 @@ class _Climber:
 
     def dreams(self, batch_size: BatchSize, recipe: str) -> Dreams:
         """Let all of them climb, as many at a time as fit."""
-        units = _units(self)
+        size, looked = self._room() if batch_size == "auto" else (batch_size, 0)
+        units, calls = _units(self, size)
         source = self.source
         seen = seen_by(self.model, units, source.like, source.layout, strict=self.strict)
-        size = max(1, min(len(self.aims), ELEMENTS // max(1, source.like.numel())))
+        single = seen.runs + looked
+        before = Evaluations(len(units) + single, 0, calls + single)
         parts = list(Batcher(batch_size, start=size).run(len(self.aims), self))
-        return _put_together(self, parts, units, seen, recipe)
+        return _put_together(self, parts, units, seen, before, recipe)
+
+    def _room(self) -> tuple[int, int]:
+        """How many dreams climb at once, and how many runs of the model it took to find out.
+
+        They may hold ELEMENTS numbers, and what is made of them on the way `room.BYTES`. The first
+        run goes to the end of the model; the next ends at the layer, if one is all that is read.
+        """
+        source, one = self.source, self.source.like.numel()
+        size = max(1, min(len(self.aims), ELEMENTS // max(1, one)))
+        if size == 1 or size * one <= SMALL:
+            return size, 0
+        reader = Reader.of(self.model, self.aims[:1], source.like.dtype, self.states)
+        layers = {piece.target.layer for aim in self.aims for piece in aim.pieces}
+        is_short = len(layers) == 1 and "" not in layers
+
+        def run() -> Tensor:
+            numbers = source.numbers[:1].detach().clone().requires_grad_()
+            return reader(numbers if source.dream is None else source.dream(numbers))
+
+        if is_short:
+            with torch.no_grad():
+                run()
+        found = min(size, rows_within(run, memory_of(self.model)))
+        for state in self.states:
+            if state.is_changed():
+                state.restore()
+        return found, 1 + is_short
 
     def __call__(self, start: int, stop: int) -> _Part:
         reader = Reader.of(self.model, self.aims[start:stop], self.source.like.dtype, self.states)
@@ -247,22 +278,35 @@ def _left_alone(model: Callable[..., Any], *others: Any) -> Iterator[list[State]
         yield states
 
 
-def _units(climber: _Climber) -> dict[int, Target]:
-    """Which unit each dream of one is of, by the dream: found before any of them climbs."""
+def _units(climber: _Climber, size: int) -> tuple[dict[int, Target], int]:
+    """Which unit each dream of one is of, by the dream, and how many runs that took.
+
+    They are found before any of them climbs, so many at a time.
+    """
     aims, like = climber.aims, climber.source.like
     rows = [row for row, aim in enumerate(aims) if aim.is_unit]
-    if not rows:
-        return {}
-    reader = Reader.of(climber.model, [aims[row] for row in rows], like.dtype, climber.states)
-    with torch.no_grad():
-        reader(like.expand(len(rows), *like.shape[1:]))
-    return {rows[place]: found for place, found in reader.targets().items()}
+    found: dict[int, Target] = {}
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    for part in parts:
+        reader = Reader.of(climber.model, [aims[row] for row in part], like.dtype, climber.states)
+        with torch.no_grad():
+            reader(like.expand(len(part), *like.shape[1:]))
+        found |= {part[place]: each for place, each in reader.targets().items()}
+    return found, len(parts)
 
 
 def _put_together(
-    climber: _Climber, parts: list[_Part], units: dict[int, Target], seen: Seen, recipe: str
+    climber: _Climber,
+    parts: list[_Part],
+    units: dict[int, Target],
+    seen: Seen,
+    before: Evaluations,
+    recipe: str,
 ) -> Dreams:
-    """The dreams of all batches, in order, and what a user should know of them."""
+    """The dreams of all batches, in order, and what a user should know of them.
+
+    `before` counts the runs that it took to begin.
+    """
     source = climber.source
     aims = tuple(
         Objective.of(units[row]) if row in units else aim for row, aim in enumerate(climber.aims)
@@ -280,7 +324,7 @@ def _put_together(
     ]
     inputs = torch.cat([part.ascent.inputs for part in parts]).to(source.like.dtype)
     climbed = sum(part.calls * len(part.ascent.inputs) for part in parts)
-    calls = sum(part.calls for part in parts) + seen.runs + bool(units)
+    calls = sum(part.calls for part in parts) + before.calls
     return Dreams(
         targets=aims,
         inputs=inputs,
@@ -292,7 +336,7 @@ def _put_together(
         layout=source.layout,
         seeds=climber.seeds,
         recipe=recipe,
-        evaluations=Evaluations(climbed + len(units) + seen.runs, climbed - len(aims), calls),
+        evaluations=Evaluations(climbed + before.forward, climbed - len(aims), calls),
         notes=tuple(text for text, holds in said if holds),
     )
 
