@@ -85,7 +85,7 @@ def the_first_of_the_same(self, known):
 
 def writing(name: str, method: str = "patternnet") -> Callable:
     """A case of the writings of one network."""
-    return lambda patch: walks.test_the_writing_of_a_layer_does_not_matter(method, [name])
+    return lambda patch: walks.check_writings(method, [name])
 
 
 def order(parts: Callable) -> Callable:
