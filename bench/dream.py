@@ -69,7 +69,7 @@ def main() -> None:
     """Measure the recipes that are named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", nargs="*", default=["plain"])
-    for name, default in (("dreams", 64), ("size", 64), ("steps", 8), ("rounds", 3)):
+    for name, default in (("dreams", 64), ("size", 64), ("steps", 24), ("rounds", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -78,6 +78,12 @@ def test_folders_may_be_named_with_underscores(folder):
     assert open_().labels.tolist() == [1] * 4 + [2] * 4  # Goldfish, Great_White_Shark
 
 
+def test_folders_are_numbers_of_classes_where_a_model_names_none(folder):
+    (folder / "photos" / "tench").rename(folder / "photos" / "2")
+    (folder / "photos" / "Goldfish").rename(folder / "photos" / "0")
+    assert open_(model="models_of_mine:make").labels.tolist() == [0] * 4 + [2] * 4
+
+
 def test_photographs_are_read_when_their_turn_comes(folder):
     found = open_()
     before = found.samples.read(0, 1)

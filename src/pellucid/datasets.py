@@ -308,9 +308,9 @@ def _labels_of(
     """The classes that folders are named after; none unless all are classes of the model."""
     folders = ["" if file.parent == place else _folded(file.parent.name) for file in files]
     known = {_folded(each): number for number, each in enumerate(entry.classes)}
-    known |= {str(number): number for number in range(len(entry.classes))}
-    strange = sorted({each for each in folders if each and each not in known})
-    if strange:
+    numbers = range(len(entry.classes)) or [int(each) for each in folders if each.isdecimal()]
+    known |= {str(number): number for number in numbers}
+    if strange := sorted({each for each in folders if each and each not in known}):
         said = f"labels: none, for {strange[0]!r} is no class of {entry.name}"
         close = nearest(strange[0], entry.classes, most=3)
         return None, [f"{said}. {close}" if close else said]
