@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pellucid.choices import kind_of
-from pellucid.cli.options import label_option
+from pellucid.cli.options import factory_option, label_option
 from pellucid.cli.outputs import keep_photos, path_ending
 from pellucid.errors import InputError
 
@@ -28,13 +28,7 @@ BOUNDS, CATEGORIES = "..", "|"
     multiple=True,
     help="A row, counted from 0; may be given many times. [default: 0]",
 )
-@click.option(
-    "--model",
-    required=True,
-    metavar="PACKAGE.MODULE:FACTORY",
-    help="The factory is called without arguments and returns a fitted estimator, a function of "
-    "data frames, or a torch model.",
-)
+@factory_option
 @label_option
 @click.option("--want", metavar="CLASS", help="The class to get to. [default: any other]")
 @click.option("--above", type=float, help="Get a number that is predicted above this.")

@@ -18,6 +18,13 @@ MODEL_HELP = (
 )
 
 model_option = click.option("--model", default=DEFAULT_MODEL, show_default=True, help=MODEL_HELP)
+factory_option = click.option(
+    "--model",
+    required=True,
+    metavar="PACKAGE.MODULE:FACTORY",
+    help="The factory is called without arguments and returns a fitted estimator, a function of "
+    "data frames, or a torch model.",
+)
 batch_option = click.option(
     "--batch-size",
     type=click.IntRange(min=1),

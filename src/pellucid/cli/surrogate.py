@@ -5,19 +5,14 @@ from typing import Any
 import click
 
 from pellucid.choices import kind_of
+from pellucid.cli.options import factory_option
 from pellucid.cli.outputs import keep_picture, path_ending
 from pellucid.errors import InputError
 
 
 @click.command()
 @click.argument("table")
-@click.option(
-    "--model",
-    required=True,
-    metavar="PACKAGE.MODULE:FACTORY",
-    help="The factory is called without arguments and returns a fitted estimator, a function of "
-    "data frames, or a torch model.",
-)
+@factory_option
 @click.option(
     "--kind",
     default="tree",
