@@ -110,7 +110,9 @@ class Tab:
     def settle(self) -> None:
         """Wait until the values of all maps are there, and what waits for them has been drawn."""
         unpacked = "Promise.all([...document.querySelectorAll('main .frame')].map(valuesOf))"
-        self.run(f"{unpacked}.then(() => new Promise((done) => setTimeout(done, 30)))")
+        # A page hears of another color scheme when its next frame begins, however late that is.
+        frame = "new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
+        self.run(f"{frame}.then(() => {unpacked}).then(() => {frame})")
 
     def run(self, code: str) -> Any:
         """The value of an expression in the page, after it is fulfilled if it is a promise."""
