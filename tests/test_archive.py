@@ -351,22 +351,9 @@ def test_a_method_that_is_not_known_is_named(tmp_path: Path, foreign: type[Metho
         pl.load(path)
 
 
-def test_saving_into_nowhere_is_refused(tmp_path: Path) -> None:
-    made = explanation()
-    with pytest.raises(FileError, match=r"must be a file.*got 'a path in no folder'. Create"):
-        made.save(tmp_path / "missing" / "e.safetensors")
-    with pytest.raises(FileError, match=r"got 'a folder'. Add the name of a file"):
-        made.save(tmp_path)
-    with pytest.raises(FileError, match=r"got 'a device'"):
-        made.save("/dev/null")
-
-
-def test_saving_without_permission_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(FileError, match=r"got 'no permission to write'. Allow it in"):
-        explanation().save(tmp_path / "e.safetensors")
+def test_saving_into_nowhere_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"The folder of .* must exist.* Make it: mkdir"):
+        explanation().save(tmp_path / "missing" / "e.safetensors")
 
 
 @pytest.mark.parametrize("step", ["save_file", "replace"])

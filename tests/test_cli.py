@@ -193,7 +193,7 @@ def test_a_model_of_ones_own_is_shown_imagenet_photos(folder):
     [
         (["none.png"], r"Error: none\.png must be a file that exists"),
         (["models_of_mine.py"], r"must be an image that can be read"),
-        (["photo.png", "--out", "no/report.html"], r"folder of no/report\.html must exist.*mkdir"),
+        (["photo.png", "--out", "no/report.html"], r"folder of 'no/report\.html' must exist.*mkdir"),
         (["photo.png", "--out", "report.txt"], r"`--out` must end in \.html; got 'report\.txt'"),
         (["photo.png", "--target", "goldfsh"], r"A class .*Did you mean 'goldfish'\?"),
         (["photo.png", "--target", "-1"], r"a class by name, or by number from 0; got -1"),
@@ -220,7 +220,7 @@ def test_a_method_or_model_that_does_not_exist(folder):
 
 def test_a_report_that_cannot_be_written_is_known_before_the_work(folder):
     (folder / "report.png").mkdir()
-    assert "report.png must be a file to write; got 'a folder'" in explain(code=2)
+    assert "report.png' must be a file that can be written; got 'a folder'" in explain(code=2)
     assert calls() == []
     assert not (folder / "report.html").exists()
 

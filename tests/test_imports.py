@@ -15,7 +15,7 @@ SOURCE = Path(pl.__file__).parent
 # From the top to the bottom: a module imports, when it is loaded, only from lines above its own.
 LAYERS = [
     ["errors", "lazy"],
-    ["options", "remarks", "registry", "seeding", "bootstrap"],
+    ["file", "options", "remarks", "registry", "seeding", "bootstrap"],
     ["structure"],
     ["pooling", "inpainting"],
     ["background"],

@@ -6,8 +6,6 @@ one kind of content; whoever has another describes it as a `Content`.
 """
 
 import json
-import os
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ import pellucid
 from pellucid.codec import Reader, Writer
 from pellucid.errors import FileError, InputError, UnknownNameError
 from pellucid.explanation import Explanation
+from pellucid.file import check_writable, write_whole
 from pellucid.method import Method
 from pellucid.target import Target
 
@@ -59,7 +58,7 @@ def load(path: str | Path) -> Explanation:
 
 def write(content: Content[T], whole: T, path: str | Path) -> Path:
     """Write an object to one file; nothing half-done is left if that fails."""
-    place = check_writable(path).resolve()
+    check_writable(path)
     writer = Writer()
     fields = writer.fields(whole)
     if writer.foreign:
@@ -72,20 +71,8 @@ def write(content: Content[T], whole: T, path: str | Path) -> Path:
     tensors, same = _distinct(writer.tensors)
     head = {"format": content.format, "version": pellucid.__version__}
     record = {**head, "fields": fields, "same": same}
-    # Beside the file, so that the last step only renames it.
-    part = place.with_name(f".pellucid-{secrets.token_hex(8)}.part")
-    try:
-        save_file(tensors, part, metadata={content.key: json.dumps(record, allow_nan=False)})
-        os.replace(part, place)
-    except (OSError, SafetensorError) as error:
-        raise FileError(
-            f"{str(path)!r} must be a file that can be written",
-            got=error,
-            hint="Make room, or name another path.",
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
-    return Path(path)
+    metadata = {content.key: json.dumps(record, allow_nan=False)}
+    return write_whole(path, lambda part: save_file(tensors, part, metadata=metadata))
 
 
 def read(content: Content[T], path: str | Path) -> T:
@@ -112,26 +99,6 @@ def contents(explanation: Explanation) -> tuple[dict[str, Any], dict[str, Tensor
     """
     writer = Writer()
     return writer.fields(explanation), writer.tensors
-
-
-def check_writable(path: str | Path) -> Path:
-    """Raise, before any work is done, if a file cannot be written at this path."""
-    whole = Path(path).resolve()
-    must = f"{str(path)!r} must be a file that can be written"
-    if whole.is_dir():
-        raise FileError(must, got="a folder", hint="Add the name of a file.")
-    if whole.exists() and not whole.is_file():
-        raise FileError(must, got="a device", hint="Name another path.")
-    if not whole.parent.is_dir():
-        raise FileError(must, got="a path in no folder", hint=f"Create {str(whole.parent)!r}.")
-    denied = [place for place in (whole.parent, whole) if place.exists() and not _open_to(place)]
-    if denied:
-        raise FileError(must, got="no permission to write", hint=f"Allow it in {str(denied[0])!r}.")
-    return Path(path)
-
-
-def _open_to(place: Path) -> bool:
-    return os.access(place, os.W_OK)
 
 
 def _distinct(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:

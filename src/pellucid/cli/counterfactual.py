@@ -88,7 +88,7 @@ def counterfactual(
     What may change, and how, is never broken. The exit code is 1 if nothing was found for a row
     within the budget, and 0 else.
     """
-    from pellucid.report import check_writable, write_whole
+    from pellucid.file import check_writable, write_bytes
 
     if kind_of((table,)) != "table":
         raise InputError(
@@ -113,7 +113,7 @@ def counterfactual(
     click.echo(found.text())
     for note in found.notes:
         click.echo(f"note     {note}")
-    write_whole(answers, found.changes.to_csv(index=False).encode("utf-8"))
+    write_bytes(answers, found.changes.to_csv(index=False).encode("utf-8"))
     click.echo(f"changes  {answers}")
     context.exit(1 if "not_found" in found.status else 0)
 

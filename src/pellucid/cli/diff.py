@@ -59,7 +59,8 @@ def diff(
     A and B are models of the zoo, or package.module:factory. The exit code is 1 if any sample is
     explained differently by more than the tolerance, and 0 if none is.
     """
-    from pellucid.report import check_writable, png, write_whole
+    from pellucid.file import check_writable, write_bytes
+    from pellucid.report import png
 
     image = check_writable(path_ending(out, ".png"))
     keep_photos(data, (image,), other="changes.png")
@@ -76,7 +77,7 @@ def diff(
         click.echo(line)
     rows = found.shown
     pictures = first.picture and [first.picture(row) for row in rows]
-    write_whole(image, png(found.plot(rows, pictures=pictures)))
+    write_bytes(image, png(found.plot(rows, pictures=pictures)))
     click.echo(f"picture  {image}")
     context.exit(1 if found.worst else 0)
 

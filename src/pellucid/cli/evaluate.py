@@ -65,7 +65,8 @@ def evaluate(
     Every method explains every sample, every metric judges every method beside a random ranking,
     and a report says which of them can be told apart.
     """
-    from pellucid.report import check_writable, write_board
+    from pellucid.file import check_writable
+    from pellucid.report import write_board
 
     page = check_writable(page_path(out))
     kind = DEFAULT_METHODS if Path(data).is_dir() else USUAL_OF_ROWS

@@ -83,7 +83,8 @@ def explain(
 
     A FILE is a photograph, a table (.csv, .tsv) of which --row names the rows, or a text (.txt).
     """
-    from pellucid.report import check_writable, with_evidence
+    from pellucid.file import check_writable
+    from pellucid.report import with_evidence
 
     if target is not None and top is not None:
         raise InputError("`--target` and `--top` must not be given both", got=f"--top {top}")
@@ -187,8 +188,9 @@ def _say_method(explanation: "Explanation", section: "Section") -> None:
 
 
 def _write(page: Path, image: Path, sections: "list[Section]", what: "Subjects") -> None:
+    from pellucid.file import write_bytes
     from pellucid.plot import grid
-    from pellucid.report import png, wording, write, write_whole
+    from pellucid.report import png, wording, write
     from pellucid.report.document import by_target
 
     lines = [(section, group) for section in sections for group in by_target(section)]
@@ -207,7 +209,7 @@ def _write(page: Path, image: Path, sections: "list[Section]", what: "Subjects")
     )
     about = f"Model: {what.name}"
     write(page, sections, about=about, credits=what.credits, tape=what.tape())
-    write_whole(image, png(figure))
+    write_bytes(image, png(figure))
 
 
 def _progress(items: Sequence[Any]) -> Any:

@@ -97,7 +97,7 @@ def influence(
     training examples that only themselves speak for: those whose labels may be wrong.
     """
     from pellucid.cli.words import as_options, of_influence
-    from pellucid.report import check_writable
+    from pellucid.file import check_writable
 
     image = check_writable(path_ending(out, ".png"))
     keep_photos((file,) if file else (), (image,), other="helpful.png")
@@ -274,13 +274,14 @@ def _carried(
 ) -> None:
     """Print, and of photographs draw, the training examples that a decision rests on."""
     from pellucid.exemplar.influence import influence as carried
-    from pellucid.report import png, write_whole
+    from pellucid.file import write_bytes
+    from pellucid.report import png
 
     found = _heard(lambda: carried(known.model, pairs, inputs, **options))
     asked = _asked(known, options["of"])
     _say(found, known, asked, count)
     if picture is not None:
-        write_whole(image, png(_drawn(found, known, asked, picture, count)))
+        write_bytes(image, png(_drawn(found, known, asked, picture, count)))
         click.echo(f"picture  {image}")
 
 
@@ -304,7 +305,8 @@ def _suspects(
 ) -> None:
     """Print and draw the training examples that only themselves speak for."""
     from pellucid.exemplar.influence import self_influence
-    from pellucid.report import png, write_whole
+    from pellucid.file import write_bytes
+    from pellucid.report import png
 
     found = _heard(lambda: self_influence(known.model, pairs, **options))
     for line in _lines(found, known):
@@ -315,7 +317,7 @@ def _suspects(
         click.echo(f"  {float(found.values[place]):11.4g}  {_named(known, place)}")
     if known.picture is not None:
         cells = [_cell(known, place, float(found.values[place])) for place in rows]
-        write_whole(image, png(_sheet([("suspects", cells)], "by self-influence")))
+        write_bytes(image, png(_sheet([("suspects", cells)], "by self-influence")))
         click.echo(f"picture  {image}")
 
 

@@ -90,7 +90,7 @@ def inspect(
     these does so, a picture that is made to excite them (its dream), and their filters; and for
     each class the photographs that stand for it, and where the model looks in them.
     """
-    from pellucid.report import check_writable
+    from pellucid.file import check_writable
 
     page = check_writable(page_path(out))
 

@@ -23,7 +23,8 @@ from pellucid.cli.outputs import keep_photos, keep_picture, path_ending
 @click.option("--out", default="noise.png", show_default=True, help="The picture to write, as PNG.")
 def noise(photo: str, model: str, methods: str, target: str | None, out: str) -> None:
     """Measure why the maps of a PHOTO look noisy, say it in words, and draw it."""
-    from pellucid.report import check_writable, png, write_whole
+    from pellucid.file import check_writable, write_bytes
+    from pellucid.report import png
 
     image = check_writable(path_ending(out, ".png"))
     keep_photos((photo,), (image,), other="why.png")
@@ -35,6 +36,6 @@ def noise(photo: str, model: str, methods: str, target: str | None, out: str) ->
     opened, chosen, entry = open_photo(photo), choices.chosen(methods, ()), find(model)
     inputs = entry.preprocess(opened)
     found = diagnose_noise(entry.model, inputs, target_of(target, entry), chosen)
-    write_whole(image, png(found.plot(picture=entry.inverse(inputs))))
+    write_bytes(image, png(found.plot(picture=entry.inverse(inputs))))
     click.echo(found)
     click.echo(f"picture  {image}")

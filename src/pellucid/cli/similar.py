@@ -67,7 +67,8 @@ def similar(
     The class of the PHOTO is the one that the model predicts; those in the folder have the classes
     that its folders are named after, or else those that the model predicts.
     """
-    from pellucid.report import check_writable, png, write_whole
+    from pellucid.file import check_writable, write_bytes
+    from pellucid.report import png
 
     image = check_writable(path_ending(out, ".png"))
     keep_photos((photo,), (image,), other="alike.png")
@@ -96,7 +97,7 @@ def similar(
     )
     for line in (*found.notes, *_told(result, found)):
         click.echo(line)
-    write_whole(image, png(_drawn(result, found, entry.inverse(inputs), Path(photo).name)))
+    write_bytes(image, png(_drawn(result, found, entry.inverse(inputs), Path(photo).name)))
     click.echo(f"picture  {image}")
 
 

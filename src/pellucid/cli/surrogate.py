@@ -45,7 +45,8 @@ def surrogate(
     out: str,
 ) -> None:
     """Fit a tree, rules or weights that one can read to what a model answers for a TABLE (.csv)."""
-    from pellucid.report import check_writable, png, write_whole
+    from pellucid.file import check_writable, write_bytes
+    from pellucid.report import png
 
     if kind_of((table,)) != "table":
         raise InputError(
@@ -71,7 +72,7 @@ def surrogate(
         **options,
     )
     figure: Any = found.plot().figure
-    write_whole(image, png(figure))
+    write_bytes(image, png(figure))
     click.echo(found)
     click.echo(f"picture  {image}")
 

@@ -8,14 +8,12 @@ chosen in the address.
 from pellucid.report.board import write_board
 from pellucid.report.document import Section, write
 from pellucid.report.evidence import judged, with_evidence
-from pellucid.report.file import check_writable, write_whole
 from pellucid.report.image import is_ours, png
 from pellucid.report.panel import panel
 from pellucid.report.survey import write_survey
 
 __all__ = [
     "Section",
-    "check_writable",
     "is_ours",
     "judged",
     "panel",
@@ -24,5 +22,4 @@ __all__ = [
     "write",
     "write_board",
     "write_survey",
-    "write_whole",
 ]

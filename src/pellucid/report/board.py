@@ -13,11 +13,11 @@ from pellucid import __version__
 from pellucid.errors import InputError
 from pellucid.evaluate.leaderboard.board import Entry, Leaderboard
 from pellucid.evaluate.leaderboard.verdicts import all_alike, chance, heading, remarks
+from pellucid.file import check_writable, write_bytes
 from pellucid.plot.cascade import cascade
 from pellucid.plot.color import MINUS
 from pellucid.plot.curves import CHANCE, curves
 from pellucid.plot.leaderboard import agreement, tradeoff
-from pellucid.report.file import check_writable, write_whole
 from pellucid.report.image import Drawing
 from pellucid.report.panel import environment
 from pellucid.report.wording import seconds, significant
@@ -108,7 +108,7 @@ def write_board(
             version=__version__,
         )
     )
-    return write_whole(target, html.encode("utf-8"))
+    return write_bytes(target, html.encode("utf-8"))
 
 
 def _pair(board: Leaderboard) -> tuple[str, str] | None:

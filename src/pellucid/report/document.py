@@ -14,12 +14,12 @@ from pellucid import __version__
 from pellucid.errors import InputError
 from pellucid.evaluate.evidence import evidence
 from pellucid.explanation import Explanation
+from pellucid.file import check_writable, write_bytes
 from pellucid.plot.color import DEFAULT_PERCENTILE, Scale
 from pellucid.plot.map import GridScale, Map
 from pellucid.plot.titles import titles
 from pellucid.report import wording
 from pellucid.report.evidence import with_evidence
-from pellucid.report.file import check_writable, write_whole
 from pellucid.report.image import picture_uri, thumb_uri
 from pellucid.report.panel import SMOOTH_OPACITY, Panel, environment
 from pellucid.report.tables import tape_table
@@ -124,7 +124,7 @@ def write(
             version=__version__,
         )
     )
-    return write_whole(target, html.encode("utf-8"))
+    return write_bytes(target, html.encode("utf-8"))
 
 
 def _judged(model: Callable[..., Any] | None, explanations: Any) -> Any:

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from pellucid import __version__
 from pellucid.errors import InputError
+from pellucid.file import check_writable, write_bytes
 from pellucid.plot.color import Bytes, Scale, colorize, number, overlay
-from pellucid.report.file import check_writable, write_whole
 from pellucid.report.image import Drawing, picture_uri
 from pellucid.report.panel import environment
 from pellucid.report.wording import significant
@@ -97,7 +97,7 @@ def write_survey(
             version=__version__,
         )
     )
-    return write_whole(target, html.encode("utf-8"))
+    return write_bytes(target, html.encode("utf-8"))
 
 
 def _depth(found: Survey) -> Drawing | None:

@@ -7,7 +7,6 @@ process that is killed, keeps a second run out.
 
 import json
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,10 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pellucid.errors import FileError, InputError, show
+from pellucid.file import PART, write_whole
 
 SETTINGS = "settings.json"
 LOCK = ".lock"
-PART = ".part"
+FREE = "Make room, or name another folder; the run goes on from where it was."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,19 +71,8 @@ class RunFolder:
 
     def _put(self, name: str, write: Callable[[Path], object]) -> None:
         place = self.path / name
-        part = place.with_name(f".{secrets.token_hex(8)}{PART}")
-        try:
-            place.parent.mkdir(exist_ok=True)
-            write(part)
-            os.replace(part, place)
-        except (OSError, SafetensorError) as error:
-            raise FileError(
-                f"{str(place)!r} must be a file that can be written",
-                got=error,
-                hint="Make room, or name another folder; the run goes on from where it was.",
-            ) from error
-        finally:
-            part.unlink(missing_ok=True)
+        place.parent.mkdir(exist_ok=True)
+        write_whole(place, write, hint=FREE)
 
 
 @contextmanager
