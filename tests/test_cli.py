@@ -193,7 +193,10 @@ def test_a_model_of_ones_own_is_shown_imagenet_photos(folder):
     [
         (["none.png"], r"Error: none\.png must be a file that exists"),
         (["models_of_mine.py"], r"must be an image that can be read"),
-        (["photo.png", "--out", "no/report.html"], r"folder of 'no/report\.html' must exist.*mkdir"),
+        (
+            ["photo.png", "--out", "no/report.html"],
+            r"folder of 'no/report\.html' must exist.*mkdir",
+        ),
         (["photo.png", "--out", "report.txt"], r"`--out` must end in \.html; got 'report\.txt'"),
         (["photo.png", "--target", "goldfsh"], r"A class .*Did you mean 'goldfish'\?"),
         (["photo.png", "--target", "-1"], r"a class by name, or by number from 0; got -1"),
