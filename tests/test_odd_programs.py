@@ -1,6 +1,7 @@
 """Programs that are easy to get wrong without a word, one after another."""
 
 import functools
+import warnings
 
 import pytest
 import torch
@@ -371,3 +372,44 @@ def test_every_run_begins_with_the_same_state(method):
     found = pl.explain(model, x, method, target=0)
     torch.testing.assert_close(found.values, expected.values)
     assert model.state is begin
+
+
+# Slopes and scores that are infinite or no number at the first of these samples.
+EDGES = torch.tensor([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], dtype=torch.float64)
+UNKNOWN = {
+    "a slope": (lambda x: x.sqrt() @ W, "those of 1 of 2 samples are not, though the score is"),
+    "a score": (lambda x: (x / x) @ W, "those of 1 of 2 samples are not, for the score itself is"),
+}
+SLOPES = ["saliency", "gradient_x_input", "guided_backprop", "deconvnet"]
+
+
+@pytest.mark.parametrize("batch_size", [1, "auto"])
+@pytest.mark.parametrize("name", SLOPES)
+@pytest.mark.parametrize("what", UNKNOWN)
+def test_values_that_are_not_finite_are_announced(what, name, batch_size):
+    model, said = UNKNOWN[what]
+    with pytest.warns(pl.errors.IncompleteWarning, match=said):
+        found = pl.explain(model, EDGES, name, target=0, batch_size=batch_size)
+    assert not found.values[0].isfinite().all()
+    assert found.values[1].isfinite().all()
+    assert [said in note for note in found.notes] == [True]
+
+
+@pytest.mark.parametrize("name", ["integrated_gradients", "gradient_shap", "smoothgrad"])
+def test_nor_does_a_mean_hide_them(name):
+    options = {"noise": 0.0} if name == "gradient_shap" else {}
+    with pytest.raises(pl.errors.IncompleteError, match=UNKNOWN["a slope"][1]):
+        pl.explain(UNKNOWN["a slope"][0], EDGES, name, target=0, on_incomplete="raise", **options)
+
+
+@pytest.mark.parametrize("name", ["occlusion", "exact_shapley"])
+def test_a_score_of_what_is_left_that_is_no_number_is_announced(name):
+    with pytest.raises(pl.errors.IncompleteError, match="1 of 2 samples are not, for the score"):
+        pl.explain(UNKNOWN["a score"][0], EDGES, name, target=0, on_incomplete="raise")
+
+
+def test_values_that_are_finite_are_no_news():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = pl.explain(UNKNOWN["a slope"][0], EDGES + 1, "saliency", target=0)
+    assert found.notes == ()

@@ -386,6 +386,23 @@ def test_a_model_of_single_samples_is_run_on_one():
     assert_close(found.values, by_hand(model, IDS[:1])[1].sum(-1))
 
 
+def test_a_start_token_is_of_the_sample_that_it_begins():
+    """A decoder puts it before the ids and looks at all: books are those of each sample."""
+
+    class Decoder(Reader):
+        def forward(self, ids: Tensor) -> Tensor:
+            h = self.words(torch.cat([torch.full_like(ids[:, :1], 8), ids[:, :-1]], 1))
+            return self.head((h @ h.mT).softmax(2) @ h).mean(1)
+
+    model = Decoder().double()
+    whole = pl.explain(model, IDS, "lrp", target=0, composite="attnlrp").ledger
+    assert whole.each is not None
+    for i in range(len(IDS)):
+        alone = pl.explain(model, IDS[i : i + 1], "lrp", target=0, composite="attnlrp").ledger
+        for amount in ("bias", "stabilizer", "stopped"):
+            assert_close(whole.each_of(amount)[i : i + 1], alone.each_of(amount))
+
+
 def test_a_baseline_of_ids_must_take_the_same_way():
     model = reader()
 

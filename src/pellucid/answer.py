@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from pellucid.attached import AttachedCase
 from pellucid.baseline import Baseline
-from pellucid.batching import Batcher, BatchSize, auto_rows, wide
+from pellucid.batching import Batcher, BatchSize, are_few, auto_rows, wide
 from pellucid.case import Case, Counter
 from pellucid.errors import IncompleteError, IncompleteWarning, UnknownNameError, warn
 from pellucid.explanation import Completeness, Evaluations, Explanation
@@ -21,9 +21,10 @@ from pellucid.features import Players
 from pellucid.inside import inside
 from pellucid.outputs import concatenate
 from pellucid.program import Program, untouched
-from pellucid.remarks import sentences
-from pellucid.sharing import Recording, SharedCase, batch_notes
+from pellucid.remarks import Share, sentences
+from pellucid.sharing import Recording, SharedCase, batch_notes, normalizes_by_batch
 from pellucid.structure import Inputs
+from pellucid.tape.operations import RandomState
 from pellucid.target import Outcome, Target, TargetLike
 
 if TYPE_CHECKING:
@@ -32,6 +33,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 OnIncomplete: TypeAlias = Literal["warn", "raise", "ignore"]
+
+NO_SCORE = (
+    "Values must be finite; those of {} are not, for the score itself is infinite or no number. "
+    "The model may overflow, or divide by zero."
+)
+NO_SLOPE = (
+    "Values must be finite; those of {} are not, though the score is. Somewhere on the way an "
+    "answer or a slope of the model is not, as the slopes of a root, a norm and a logarithm are at "
+    "zero: add a small number there, or take another baseline."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +102,15 @@ def batches(
     batch_size: BatchSize,
 ) -> list[list[T]]:
     """What is found in each batch of samples: a list for each of what `ask` gives."""
-    batcher = Batcher(batch_size, start=auto_rows(inputs.leaves[0], inputs.rows))
+    budget = program.budget if _is_bounded(program.model, inputs) else None
+    batcher = Batcher(batch_size, start=auto_rows(inputs.leaves[0], inputs.rows), budget=budget)
+    looks = budget is not None and batcher.halve and not are_few(inputs.rows, inputs.leaves)
+    looked = _look(program, inputs) if looks else 0
 
     def work(start: int, stop: int) -> list[T]:
         rows = torch.arange(start, stop)
         targets = [aim.select(rows) for aim in aims]
+        spent = looked if start == 0 else 0
         case = Case(
             program=program,
             inputs=inputs.select(slice(start, stop)),
@@ -103,11 +118,35 @@ def batches(
             rows=rows,
             total=inputs.rows,
             batcher=batcher,
-            counter=Counter(notes=batch_notes(program.model)),
+            counter=Counter(spent, 0, spent, batch_notes(program.model)),
         )
         return ask(case, targets)
 
     return [list(column) for column in zip(*batcher.run(inputs.rows, work), strict=True)]
+
+
+def _is_bounded(model: Callable[..., Any], inputs: Inputs) -> bool:
+    """Whether batches stay within a bound of memory where their size is left open.
+
+    On a CPU, memory that runs out ends the process. Elsewhere it is an error, upon which batches
+    are halved. Samples that share statistics stay together, and of a table nothing is large.
+    """
+    on_cpu = inputs.leaves[0].device.type == "cpu"
+    return on_cpu and inputs.schema is None and not normalizes_by_batch(model)
+
+
+def _look(program: Program, inputs: Inputs) -> int:
+    """Run one sample alone, to see what it takes; returns how many evaluations that was."""
+    random = RandomState.now()
+    try:
+        with torch.no_grad():
+            Program(program.model, program.states, program.budget).run(inputs.select(slice(1)))
+    except Exception:  # a model for batches of one size, say; what else is wrong is said later
+        for state in program.states or ():
+            state.restore()
+    finally:
+        random.put()
+    return 1
 
 
 def ask_all(chosen: "list[Method]", case: Case, targets: list[Target]) -> "list[Part]":
@@ -177,6 +216,7 @@ def _join(
     ledgers = [each.ledger for each in found if each.ledger is not None]
     ledger = ledgers[0].join(ledgers) if ledgers else None
     remarks, leaks = _findings(parts, ledger)
+    leaks = [*_unknown(values, torch.cat([outcome.score for outcome in outcomes])), *leaks]
     _act_on_leaks(leaks, on_incomplete)
     notes = [*(note for part in parts for note in part.notes), *remarks]
     expected = [each.expected for each in found if each.expected is not None]
@@ -288,6 +328,17 @@ def _total(values: list[Tensor]) -> Tensor:
     """Sum the values of each sample, in double precision, shape (sample,)."""
     sums = [v.reshape(len(v), -1).sum(1, dtype=wide(v)) for v in values if v.is_floating_point()]
     return torch.stack(sums).sum(0) if sums else torch.zeros(len(values[0]), dtype=torch.float64)
+
+
+def _unknown(values: list[Tensor], score: Tensor) -> list[str]:
+    """Say of how many samples a value is infinite or no number, and why that may be."""
+    unknown = ~_total(values).isfinite().to(score.device)
+    scoreless = unknown & ~score.isfinite()
+    shares = [
+        Share(text=text, some=int(some.sum()), of=len(score))
+        for text, some in ((NO_SCORE, scoreless), (NO_SLOPE, unknown & ~scoreless))
+    ]
+    return [str(share) for share in shares if share]
 
 
 def _act_on_leaks(leaks: list[str], on_incomplete: OnIncomplete) -> None:

@@ -4,9 +4,12 @@ All model evaluations of all methods are *rows*: a sample, or a sample moved som
 says how many rows it needs and what to do with a range of them; here they are put into batches
 that fit in memory. Results are yielded one batch at a time, so that a method can add them up and
 let them go, and thousands of rows need the memory of one batch.
+
+How many rows fit is decided here, for all methods, where the user left it open: of small samples
+many, and never more than fit in memory, as the first run of the model tells: `pellucid.memory`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeAlias, TypeVar
 
 import torch
@@ -14,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pellucid.errors import InputError
+from pellucid.memory import Budget
 
 T = TypeVar("T")
 BatchSize: TypeAlias = int | Literal["auto"]
@@ -24,6 +28,11 @@ AUTO_ELEMENTS = 2**17
 AUTO_ROWS = 8192
 # Where the model only runs forward, and lets go what it computed on the way.
 FORWARD_ELEMENTS = 2**20
+# The user's own samples are that few if they are up to FEW_ROWS with FEW_ELEMENTS numbers (three
+# photographs, say): then nobody looks first what one of them takes.
+FEW_ROWS, FEW_ELEMENTS = 64, 2**19
+# An integer counts as many numbers as an embedding may have for it.
+EMBEDDING = 2**9
 
 
 def check_batch_size(size: BatchSize) -> None:
@@ -35,17 +44,37 @@ def check_batch_size(size: BatchSize) -> None:
 
 def auto_rows(sample: Tensor, rows: int, most: int = AUTO_ELEMENTS) -> int:
     """Rows of a batch if the user left it open: their own batch, or more if samples are small."""
-    elements = max(1, sample[0].numel())
+    elements = max(1, elements_of(sample))
     return max(rows, min(AUTO_ROWS, most // elements), 1)
 
 
-class Batcher:
-    """Cuts ranges of rows into batches; halves them, for good, when memory runs out."""
+def are_few(rows: int, like: Sequence[Tensor]) -> bool:
+    """Whether so many samples like the first of these fit, whatever a model makes of them."""
+    elements = rows * sum(map(elements_of, like))
+    return rows == 1 or (rows <= FEW_ROWS and elements <= FEW_ELEMENTS)
 
-    def __init__(self, size: BatchSize, *, start: int) -> None:
+
+def elements_of(samples: Tensor) -> int:
+    """How many numbers one of some samples stands for."""
+    return samples[0].numel() * (1 if samples.is_floating_point() else EMBEDDING)
+
+
+class Batcher:
+    """Cuts ranges of rows into batches; halves them, for good, when memory runs out.
+
+    What the user left open also stays within a `budget`, from when on it is known.
+    """
+
+    def __init__(self, size: BatchSize, *, start: int, budget: Budget | None = None) -> None:
         check_batch_size(size)
         self.halve = size == "auto"
-        self.size = start if size == "auto" else size
+        self.most = start if size == "auto" else size
+        self.budget = budget if self.halve and budget is not None else Budget()
+
+    @property
+    def size(self) -> int:
+        """How many rows the next batch may have."""
+        return min(self.most, self.budget.rows)
 
     def forward(self, sample: Tensor, step: int = 1) -> "Batcher":
         """One for runs without gradients: with larger batches, if the user left them open.
@@ -54,8 +83,8 @@ class Batcher:
         """
         if not self.halve or self.size < auto_rows(sample, 1):  # or memory ran out before
             return self
-        rows = auto_rows(sample, self.size, FORWARD_ELEMENTS)
-        return Batcher("auto", start=max(rows - rows % step, min(rows, step)))
+        rows = min(auto_rows(sample, self.size, FORWARD_ELEMENTS), self.budget.rows)
+        return Batcher("auto", start=max(rows - rows % step, min(rows, step)), budget=self.budget)
 
     def run(self, total: int, work: Callable[[int, int], T], what: str = "") -> Iterator[T]:
         """Yield `work(start, stop)` for consecutive ranges that cover all rows, in order."""
@@ -78,7 +107,7 @@ class Batcher:
             if not (self.halve and stop - start > 1 and is_out_of_memory(error)):
                 raise
         # Outside of the except block, so that the failed batch is no longer held by its traceback.
-        self.size = (stop - start) // 2
+        self.most = (stop - start) // 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return None

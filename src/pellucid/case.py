@@ -72,6 +72,14 @@ class Counter:
         if text not in self.notes:
             self.notes.append(text)
 
+    def add(self, other: "Counter") -> None:
+        """Book what another counter has booked."""
+        self.forward += other.forward
+        self.backward += other.backward
+        self.calls += other.calls
+        for text in other.notes:
+            self.note(text)
+
     def spent(self) -> Evaluations:
         """A snapshot."""
         return Evaluations(self.forward, self.backward, self.calls)
@@ -125,9 +133,8 @@ class Case:
         function, inputs = found
         for note in function.notes:
             self.counter.note(note)
-        return replace(
-            self, program=Program(function, self.program.states), inputs=inputs, embedded=function
-        )
+        program = Program(function, self.program.states, self.program.budget)
+        return replace(self, program=program, inputs=inputs, embedded=function)
 
     def _check_read(self) -> None:
         """Raise if there is nothing but integers, and no embedding of them is known."""

@@ -217,6 +217,21 @@ def named(name: "str | Method", **options: Any) -> Method:
     return _REGISTRY.named(name, **options)
 
 
+def all_named(given: Any, argument: str) -> list[Method]:
+    """Make the methods of a list, at least one, that an argument of this name holds.
+
+    >>> all_named(["saliency"], "methods")
+    [Saliency(reduce='signed', at=None)]
+    """
+    if isinstance(given, str | Method) or not isinstance(given, Iterable):
+        hint = f"Pass [{given!r}]." if isinstance(given, str | Method) else ""
+        raise InputError(f"`{argument}` must be a list of methods", found=show(given), hint=hint)
+    found = [named(each) for each in given]
+    if not found:
+        raise InputError(f"`{argument}` must hold at least one method", got=given)
+    return found
+
+
 def explain(
     model: Callable[..., Any],
     inputs: Any,
@@ -237,9 +252,11 @@ def explain(
     tensors, of tuples of tensors and so on. `batch_axis` says where their samples are: first, on
     another axis of all, or by their structure, `None` for what all samples share: `(0, (1, 1))` for
     (x, (h0, c0)) of an LSTM. `target` says which score: see `Target`; of an estimator's classes
-    also by their labels. `batch_size` bounds the rows of one model call;
-    "auto" starts with the samples given and halves when memory runs out.
-    `on_incomplete` says what to do when the values do not add up: "warn", "raise" or "ignore".
+    also by their labels. `batch_size` bounds the rows of one model call; "auto" takes all samples
+    given, but on a CPU no more at once than fit in 512 MB by what a run makes of them (of many or
+    large ones the first is run alone, to see: `pellucid.memory`), and halves when memory runs out.
+    `on_incomplete` says what to do when values do not add up, or are not finite: "warn", "raise" or
+    "ignore".
     With `differentiable`, autograd follows values and score back to the inputs and to the model's
     parameters, so that a loss on an explanation can train the model.
 
@@ -283,12 +300,7 @@ def compare(
     >>> [each.target.classes for each in compare(model, x, ["saliency"], targets=[0, 2])]
     [(0,), (2,)]
     """
-    if isinstance(names, str | Method) or not isinstance(names, Iterable):
-        hint = f"Pass [{names!r}]." if isinstance(names, str | Method) else ""
-        raise InputError("`names` must be a list of methods", found=show(names), hint=hint)
-    chosen = [named(name) for name in names]
-    if not chosen:
-        raise InputError("`names` must hold at least one method", got=names)
+    chosen = all_named(names, "names")
     aims = [target] if targets is None else _several(targets, target)
     models = list(model) if isinstance(model, Sequence) else [model]
     ask = partial(answer, batch_size=batch_size, on_incomplete=on_incomplete)

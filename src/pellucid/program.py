@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.lazy import LazyModuleMixin
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from pellucid.batching import is_out_of_memory
 from pellucid.errors import (
@@ -22,6 +21,7 @@ from pellucid.errors import (
     TrainingModeWarning,
     warn,
 )
+from pellucid.memory import Budget, DispatchMode, called, fresh_bytes
 from pellucid.structure import Inputs, leaves, outline, transform
 from pellucid.target import Outcome
 
@@ -41,7 +41,12 @@ READ = torch.ops.aten._local_scalar_dense.default
 class Program:
     """A model, and what has been found out about it by running it."""
 
-    def __init__(self, model: Callable[..., Any], states: "list[State] | None" = None) -> None:
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        states: "list[State] | None" = None,
+        budget: Budget | None = None,
+    ) -> None:
         if not callable(model):
             raise InputError(
                 "`model` must be a torch.nn.Module or a callable on tensors",
@@ -52,6 +57,7 @@ class Program:
         self.ends_in_softmax: bool | None = None
         self.cuts = False
         self.states = states
+        self.budget = budget or Budget()
         self._kept: list[State] | None = None
 
     @contextmanager
@@ -92,6 +98,7 @@ class Program:
             raw = call(self.model, inputs)
         scores = watch.before(raw)
         self.cuts = watch.cuts
+        self.budget.learn(watch.made, inputs.rows)
         self.ends_in_softmax = scores is not raw
         return raw, scores
 
@@ -115,26 +122,19 @@ class Program:
             )
 
 
-class DispatchMode(TorchDispatchMode):
-    """Sees every ATen call below autograd; a mode of ours, without the compiler."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Otherwise the first call imports the whole compiler, which takes seconds.
-        return False
-
-
 class Watch(DispatchMode):
     """Remember what went into every softmax, to find the scores before the last one.
 
     It also sees whether a path from an input is cut: whether a number is read, or what was
-    detached is used. Autograd itself detaches what it saves, and does not use that in a call.
+    detached is used. Autograd itself detaches what it saves, and does not use that in a call. And
+    it counts the bytes that are `made`.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.scores: dict[int, tuple[Callable[[], Tensor], Tensor, int]] = {}
         self.cuts = False
+        self.made = 0
         self.detached: dict[int, Tensor] = {}
 
     def __torch_dispatch__(
@@ -142,7 +142,8 @@ class Watch(DispatchMode):
     ) -> Any:
         if is_quantized(function):
             raise quantized(function)
-        result = function(*args, **(kwargs or {}))
+        result = called(function, args, kwargs or {})
+        self.made += fresh_bytes(function, args, result)
         self.cuts = self.cuts or self._is_cut(function, args)
         if function is DETACH:
             self.detached[id(result)] = result
@@ -158,7 +159,7 @@ class Watch(DispatchMode):
 
     def _is_cut(self, function: Any, args: tuple) -> bool:
         if function is READ:
-            return args[0].requires_grad
+            return isinstance(args[0], Tensor) and args[0].requires_grad
         return any(id(arg) in self.detached for arg in args)
 
     def before(self, output: Any) -> Any:

@@ -258,6 +258,11 @@ def batch_norms(model: Callable[..., Any]) -> list[_BatchNorm]:
     return [module for module in found if isinstance(module, _BatchNorm)]
 
 
+def normalizes_by_batch(model: Callable[..., Any]) -> bool:
+    """Whether the samples of a batch share statistics, so that an answer depends on the others."""
+    return any(norm.training or norm.running_mean is None for norm in batch_norms(model))
+
+
 def _mixes_samples(operation: Operation) -> bool:
     """Whether it normalizes over samples; what does so in each of them has them as channels."""
     return is_training_norm(operation) and operation.slots[0].shape[0] > 1

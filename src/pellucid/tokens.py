@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pellucid.baseline import Baseline
 from pellucid.errors import ModelError
 from pellucid.features import NOBODY, Players
-from pellucid.program import DispatchMode
+from pellucid.memory import DispatchMode, called
 from pellucid.structure import Inputs
 from pellucid.tape.lookups import BAGS, embedding_bag, looked_up, looks_up_rows
 from pellucid.tape.operations import Operation, Value
@@ -54,9 +54,13 @@ class Reading:
 
     def places(self, rows: int, size: int) -> Tensor:
         """For every embedding of a batch the element, counted over all samples of `size`."""
+        read = (self.within != NOWHERE).unsqueeze(1).expand(-1, rows, -1).flatten()
+        return torch.where(read, self._elements(rows, size), NOWHERE)
+
+    def _elements(self, rows: int, size: int) -> Tensor:
+        """The same with the first element of its sample for what no element is read at."""
         starts = torch.arange(rows, device=self.within.device) * size
-        places = self.within.unsqueeze(1) + starts.reshape(1, -1, 1)
-        return places.masked_fill(self.within.unsqueeze(1) == NOWHERE, NOWHERE).flatten()
+        return (self.within.clamp(min=0).unsqueeze(1) + starts.reshape(1, -1, 1)).flatten()
 
     def gather(self, found: Tensor, shape: torch.Size) -> Tensor:
         """Embeddings as an input, of shape (batch, token, feature), from those of the call."""
@@ -69,10 +73,10 @@ class Reading:
 
     def scatter(self, given: Tensor, found: Tensor) -> Tensor:
         """The embeddings of the call, from those given as an input."""
-        places = self.places(len(given), given.shape[1:-1].numel())
-        flat = given.reshape(-1, given.shape[-1])
+        rows, size = len(given), given.shape[1:-1].numel()
+        places, flat = self.places(rows, size), given.reshape(-1, given.shape[-1])
         if not torch.equal(places, torch.arange(len(flat), device=places.device)):
-            flat = flat.index_select(0, places.clamp(min=0))
+            flat = flat.index_select(0, self._elements(rows, size))
         made = flat.reshape(found.shape).to(found.dtype)
         if bool((places == NOWHERE).any()):
             read = (places != NOWHERE).reshape(*found.shape[:-1], 1)
@@ -94,7 +98,7 @@ class Substitution(DispatchMode):
         if function in BAGS:
             with self:
                 return embedding_bag(*args, **(kwargs or {}))
-        result = function(*args, **(kwargs or {}))
+        result = called(function, args, kwargs or {})
         if looks_up_rows(function, args):
             self.calls += 1
             for reading, tensor in self.given:

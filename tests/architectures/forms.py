@@ -40,6 +40,11 @@ class Steps(nn.Module):
         return out.sum(0) + torch.cat([h[0], h[1]], 1)
 
 
+def encoder() -> nn.Module:
+    """A layer that asks for lengths in Python, which a trace asks for as tensors."""
+    return nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
+
+
 def traced(model: nn.Module, x: Tensor) -> Program:
     model = model.double().eval()
     return program(torch.jit.trace(model, x, check_trace=False), x)
@@ -72,6 +77,7 @@ FORMS: dict[str, Callable[[], Program]] = {
     "traced ResNet": lambda: traced(ResNet(), IMAGE),
     "traced LSTM": lambda: traced(net(lambda f, x: f(x)[0], nn.LSTM(6, 3)), TOKENS),
     "traced attention": lambda: traced(net(attention), TOKENS),
+    "traced encoder": lambda: traced(encoder(), TOKENS),
     "a traced part": lambda: program(
         nn.Sequential(nn.Linear(5, 5), torch.jit.trace(layers().double(), X), nn.ReLU()), X
     ),

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 import pellucid as pl
 from pellucid.structure import leaves
 from pellucid.tape.walk import gradient as walked
-from tests.architectures.forms import FORMS, HALF, SINGLE
+from tests.architectures.forms import FORMS, HALF, SINGLE, encoder
 from tests.architectures.functions import X
 from tests.architectures.networks import IMAGE, ResNet, ViT
 from tests.architectures.program import by_autograd, check, plain, program, target_of
@@ -51,6 +51,16 @@ def test_a_trace_of_a_module_says_the_same_as_the_module():
     expected = pl.explain(model, X, "saliency", target=0)
     found = pl.explain(torch.jit.trace(model, X), X, "saliency", target=0)
     assert_close(found.values, expected.values)
+
+
+@pytest.mark.parametrize("name", ["saliency", "lrp", "occlusion"])
+def test_a_trace_that_computes_with_lengths_says_the_same_too(name):
+    """To our modes its script hands numbers where a call takes tensors."""
+    module = encoder().double().eval()
+    trace = torch.jit.trace(module, TOKENS, check_trace=False)
+    target = lambda output: output[:, 0, 1]  # noqa: E731
+    found, expected = (pl.explain(m, TOKENS, name, target=target).values for m in (trace, module))
+    assert_close(found, expected)
 
 
 def test_a_fused_layer_in_a_script_is_a_named_error():

@@ -52,7 +52,7 @@ MUTANTS: dict[str, tuple[Any, str, Any, Callable[..., None], tuple]] = {
         test_removal.test_channels_go_together_and_the_last_axis_may_hold_them, (),
     ),
     "sizes of noise without the range": (
-        study, "value_range", lambda leaf: torch.ones(len(leaf), *[1] * (leaf.ndim - 1)),
+        study, "span_of", lambda leaf: torch.ones(len(leaf), *[1] * (leaf.ndim - 1)),
         test_decay.test_correlations_are_those_of_the_textbook, (),
     ),
     "cosines instead of correlations": (

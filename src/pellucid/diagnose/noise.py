@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor
 
+from pellucid.answer import batches
 from pellucid.baseline import Baseline, BaselineLike
-from pellucid.batching import Batcher, BatchSize, auto_rows
+from pellucid.batching import BatchSize
 from pellucid.case import Case, Counter
 from pellucid.diagnose.decay import Decay, decay
 from pellucid.diagnose.findings import findings
@@ -20,7 +21,7 @@ from pellucid.diagnose.study import Study
 from pellucid.errors import InputError, show
 from pellucid.explanation import Evaluations, Explanation
 from pellucid.inside import inside
-from pellucid.method import Method, compare, named
+from pellucid.method import Method, all_named, compare
 from pellucid.options import number, whole
 from pellucid.program import Program, untouched
 from pellucid.structure import Inputs
@@ -256,35 +257,21 @@ def _measured(
     counter: Counter,
 ) -> dict[str, Any]:
     """All measures, batch by batch; they are joined along the samples."""
-    program, copies = Program(inside(model, target.layer)), inputs.copied()
-    batcher = Batcher(batch_size, start=auto_rows(copies.leaves[0], copies.rows))
+    program = Program(inside(model, target.layer))
 
-    def work(start: int, stop: int) -> dict[str, Part]:
-        rows = torch.arange(start, stop)
-        case = Case(
-            program=program,
-            inputs=copies.select(slice(start, stop)),
-            target=target.select(rows),
-            rows=rows,
-            total=copies.rows,
-            batcher=batcher,
-            counter=counter,
-        )
-        return questions.measured(case.of_embeddings(), tuple(methods))
+    def ask(case: Case, _: Any) -> list[dict[str, Part]]:
+        found = questions.measured(case.of_embeddings(), tuple(methods))
+        counter.add(case.counter)
+        return [found]
 
     with untouched(model) as program.states:
-        found = list(batcher.run(copies.rows, work))
+        (found,) = batches(ask, program, inputs.copied(), [target], batch_size)
     return {name: _concatenated([each[name] for each in found]) for name in found[0]}
 
 
 def _methods(given: "Sequence[str | Method]") -> list[Method]:
     """The methods by name, all of which explain the inputs."""
-    if isinstance(given, str | Method) or not isinstance(given, Iterable):
-        hint = f"Pass [{given!r}]." if isinstance(given, str | Method) else ""
-        raise InputError("`methods` must be a list of methods", found=show(given), hint=hint)
-    chosen = [named(each) for each in given]
-    if not chosen:
-        raise InputError("`methods` must hold at least one method", got=given)
+    chosen = all_named(given, "methods")
     for each in chosen:
         if getattr(each, "at", None) is not None:
             raise InputError(

@@ -12,7 +12,8 @@ from pellucid.at import layer_value
 from pellucid.batching import wide
 from pellucid.case import Case
 from pellucid.diagnose.layers import bottlenecks
-from pellucid.gradient.smooth import noise_like, value_range
+from pellucid.evaluate.robustness import span_of
+from pellucid.gradient.smooth import noise_like
 from pellucid.method import Attribution, Method
 from pellucid.pooling import channels_last
 from pellucid.seeding import seeded
@@ -70,7 +71,7 @@ class Study:
     @cached_property
     def directions(self) -> list[list[Tensor]]:
         """For each draw a step for each leaf, of a deviation of the range of each sample."""
-        spreads = [_spread(leaf) for leaf in self.leaves]
+        spreads = [span_of(leaf) for leaf in self.leaves]
         found = []
         for draw in range(self.draws):
             generator = seeded(self.seed, draw)
@@ -87,16 +88,6 @@ class Study:
             leaf[rows] + distance * step[rows] if leaf.is_floating_point() else leaf[rows]
             for leaf, step in pairs
         ])  # fmt: skip
-
-
-def _spread(leaf: Tensor) -> Tensor:
-    """The range of each sample; its largest size, or one, where all of it is the same."""
-    found = value_range(leaf)
-    if not leaf.is_floating_point():
-        return found
-    size = leaf.abs().reshape(len(leaf), -1).amax(1).reshape(found.shape)
-    size = torch.where(size > 0, size, torch.ones_like(size))
-    return torch.where(found > 0, found, size)
 
 
 def attributions(

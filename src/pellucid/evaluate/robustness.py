@@ -64,7 +64,7 @@ class Sensitivity:
         """Explain all neighbors of all samples in full batches; keep what is asked of them."""
         _check_inputs(trial)
         case, own = trial.case, own_values(trial)
-        radii = [self.radius * _spread(leaf) for leaf in case.inputs.leaves]
+        radii = [self.radius * span_of(leaf) for leaf in case.inputs.leaves]
         found = torch.zeros(len(own), len(trial), self.samples, dtype=torch.float64)
 
         def point(draw: int, rows: Tensor) -> Inputs:
@@ -322,7 +322,7 @@ def _moved(leaf: Tensor, radius: Tensor, generator: torch.Generator) -> Tensor:
     return leaf + radius * drawn.to(leaf)
 
 
-def _spread(leaf: Tensor) -> Tensor:
+def span_of(leaf: Tensor) -> Tensor:
     """The range of each sample; its largest size, or one, where all of it is the same."""
     found = value_range(leaf)
     if not leaf.is_floating_point():

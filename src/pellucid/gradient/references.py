@@ -6,7 +6,7 @@ from torch import Tensor
 from pellucid.batching import wide
 from pellucid.case import Case
 from pellucid.outputs import select_rows
-from pellucid.sharing import batch_norms
+from pellucid.sharing import normalizes_by_batch
 from pellucid.structure import Inputs
 
 
@@ -17,7 +17,7 @@ def scores_of(case: Case, references: list[Inputs]) -> Tensor:
     each. That needs a target that reads rows by itself: a callable gets outputs as they are.
     """
     alike = all(_is_one_row(leaf) for each in references for leaf in each.leaves)
-    by_batch = any(n.training or n.running_mean is None for n in batch_norms(case.program.model))
+    by_batch = normalizes_by_batch(case.program.model)
     one_run = alike and not by_batch and case.outcome.target.kind != "callable"
     found = _of_rows(case, references) if one_run else _of_each(case, references)
     score = case.outcome.score.to(found)

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.program import AFTER_SOFTMAX, DispatchMode, untouched
+from pellucid.memory import DispatchMode, called
+from pellucid.program import AFTER_SOFTMAX, untouched
 from pellucid.structure import Inputs, leaves
 
 SIGMOID = {"aten::sigmoid", "aten::sigmoid_"}
@@ -36,7 +37,7 @@ class _Sigmoids(DispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        result = function(*args, **(kwargs or {}))
+        result = called(function, args, kwargs or {})
         name = function._schema.name
         if name in SIGMOID or (name in AFTER and id(args[0]) in self.made):
             self.made[id(result)] = result

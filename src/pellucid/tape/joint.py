@@ -48,6 +48,7 @@ def run_once(
         points = inputs.replace([differentiable(leaf) for leaf in inputs.leaves])
     with program.repeatable():
         live = record_run(program.model, points, followed=followed, keep=keep)
+        program.budget.learn(live.made, inputs.rows)
         live = replace(live, inputs=inputs, memory={} if len(targets) > 1 else None)
         tapes = list(_aimed(live, targets))
     if not followed:

@@ -258,6 +258,15 @@ class Tape:
             ),
         )
 
+    @property
+    def made(self) -> int:
+        """The bytes of all that the run made of the inputs, each piece of memory once."""
+        return sum(
+            storage.memory.nbytes()
+            for storage in self.recorder.storages.values()
+            if storage.memory is not None and any(value.depends for value in storage.values)
+        )
+
     def versions(self) -> list[int]:
         """How often each tensor of the output was written to, but for those that cannot be."""
         return [leaf._version for _, leaf in leaves(self.output) if not leaf.is_inference()]

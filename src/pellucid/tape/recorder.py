@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.overrides import enable_reentrant_dispatch
 from torch.utils._python_dispatch import _disable_current_modes
 
-from pellucid.program import DETACH, DispatchMode
+from pellucid.memory import DispatchMode, called
+from pellucid.program import DETACH
 from pellucid.tape.calls import call_of, is_numbers, tensors_in
 from pellucid.tape.frames import saves, source_line
 from pellucid.tape.lookups import BAGS, looks_up_rows
@@ -139,7 +140,7 @@ class Recorder(DispatchMode):
         if not depends:
             self._lookups += function in BAGS and not self._inside
             self._forget(written)
-            return function(*args, **kwargs)
+            return called(function, args, kwargs)
         if call.parts is not None:
             with self, self._taking_apart(function):
                 return call.parts(*args, **kwargs)

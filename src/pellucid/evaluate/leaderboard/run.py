@@ -1,13 +1,13 @@
 """Which explanation can be trusted here? Methods judged side by side on the data of a user."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from pellucid.batching import BatchSize, check_batch_size
-from pellucid.errors import InputError, ModelError, show
+from pellucid.errors import InputError, ModelError
 from pellucid.evaluate.ground_truth.truth import Truth
 from pellucid.evaluate.leaderboard.board import Leaderboard, Standing, told_apart
 from pellucid.evaluate.leaderboard.contest import Contest
@@ -18,7 +18,7 @@ from pellucid.evaluate.measure import _check_needs, _chosen
 from pellucid.evaluate.measurement import Measurement
 from pellucid.evaluate.metric import Metric
 from pellucid.evaluate.random_ranking import RandomRanking
-from pellucid.method import BatchAxis, Method, named
+from pellucid.method import BatchAxis, Method, all_named
 from pellucid.options import whole
 from pellucid.remarks import Share, sentences
 from pellucid.run.described import described
@@ -72,7 +72,7 @@ def leaderboard(
     contest = _contest(
         model=model,
         samples=Samples.of(data, batch_axis),
-        methods=[*_methods(methods), RandomRanking(seed=seed)],
+        methods=[*all_named(methods, "methods"), RandomRanking(seed=seed)],
         metrics=_chosen(metrics),
         target=target,
         masks=masks,
@@ -101,16 +101,6 @@ def _contest(**asked: Any) -> Contest:
         part_of(getattr(contest, what), 0, 1, rows, what)
     aim_of(contest.target, 0, 1, rows)
     return contest
-
-
-def _methods(given: Any) -> list[Method]:
-    if isinstance(given, str | Method) or not isinstance(given, Iterable):
-        hint = f"Pass [{given!r}]." if isinstance(given, str | Method) else ""
-        raise InputError("`methods` must be a list of methods", found=show(given), hint=hint)
-    found = [named(each) for each in given]
-    if not found:
-        raise InputError("`methods` must hold at least one method", got=given)
-    return found
 
 
 def _numbers(contest: Contest) -> range:

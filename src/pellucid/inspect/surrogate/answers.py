@@ -41,7 +41,8 @@ def ask(
 ) -> Answers:
     """Run the model on every sample once."""
     program, aim = Program(model), Target.of(target).check_rows(inputs.rows)
-    batcher = Batcher(batch_size, start=auto_rows(inputs.leaves[0], FEWEST))
+    start = auto_rows(inputs.leaves[0], FEWEST)
+    batcher = Batcher(batch_size, start=start, budget=program.budget)
 
     def work(start: int, stop: int) -> Tensor:
         part = inputs.select(slice(start, stop))

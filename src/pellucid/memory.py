@@ -1,0 +1,119 @@
+"""What a run takes: the bytes that its operations return, and how many rows fit.
+
+All that a run returns on the way is what autograd and a tape keep of it. Relevance and reference
+points come on top on the way back: twice as much in all for LRP, up to five times for DeepLIFT on a
+transformer.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+# The bound for the rows of one batch together; a single row may take more.
+BYTES = 2**29
+
+
+class Budget:
+    """How many rows fit in memory: as many as anybody likes, until a run has shown what one takes.
+
+    >>> budget = Budget()
+    >>> budget.learn(2**30, rows=16)
+    >>> budget.rows
+    8
+    """
+
+    def __init__(self) -> None:
+        self.row = 0.0
+
+    def learn(self, made: int, rows: int) -> None:
+        """What a run of some rows has made, in bytes; it is the most demanding run that counts."""
+        self.row = max(self.row, made / max(1, rows))
+
+    @property
+    def rows(self) -> int:
+        """How many rows fit; at least one."""
+        return max(1, int(BYTES / self.row)) if self.row else sys.maxsize
+
+
+class DispatchMode(TorchDispatchMode):
+    """Sees every ATen call below autograd; a mode of ours, without the compiler."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Otherwise the first call imports the whole compiler, which takes seconds.
+        return False
+
+
+def called(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """What an ATen call returns, as a mode has to ask for it.
+
+    To a mode, TorchScript hands a tensor that it made of a number as that number; the call itself
+    takes it as a tensor alone.
+    """
+    try:
+        return function(*args, **kwargs)
+    except RuntimeError as error:
+        if "Expected a value of type 'Tensor'" not in str(error):
+            raise
+        given = zip(args, function._schema.arguments, strict=False)
+        return function(*(_as_given(value, str(known.type)) for value, known in given), **kwargs)
+
+
+def _as_given(value: Any, type_name: str) -> Any:
+    is_number = isinstance(value, int | float)
+    return torch.tensor(value) if is_number and type_name == "Tensor" else value
+
+
+class Made(DispatchMode):
+    """Counts the bytes that ATen calls return anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = 0
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        result = called(function, args, kwargs or {})
+        self.made += fresh_bytes(function, args, result)
+        return result
+
+
+def rows_within(run: Callable[[], Any]) -> int:
+    """How many rows fit, if this is the run of one of them: at least one.
+
+    >>> rows_within(lambda: torch.ones(2**26) * 2)
+    1
+    """
+    budget = Budget()
+    with Made() as mode:
+        run()
+    budget.learn(mode.made, rows=1)
+    return budget.rows
+
+
+def fresh_bytes(function: Any, args: Any, result: Any) -> int:
+    """The bytes that a call has returned in new memory; of parameters alone nothing is made."""
+    given = [isinstance(each, nn.Parameter) for each in args if isinstance(each, Tensor)]
+    if given and all(given):
+        return 0
+    returned = result if isinstance(result, tuple | list) else (result,)
+    own = _owns(function)
+    return sum(
+        each.numel() * each.element_size()
+        for number, each in enumerate(returned)
+        if isinstance(each, Tensor) and own[min(number, len(own) - 1)]
+    )
+
+
+@cache
+def _owns(function: Any) -> list[bool]:
+    """Whether each result of an ATen call is new memory, and no view of an argument."""
+    if function is torch.ops.aten._unsafe_view.default:  # a view that says it is none
+        return [False]
+    return [each.alias_info is None for each in function._schema.returns] or [False]
