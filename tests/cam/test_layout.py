@@ -353,6 +353,17 @@ def test_suggested_layers_are_those_with_a_grid():
     assert pl.cam.suggest_layers(nn.Linear(3, 2), torch.rand(2, 3)) == []
 
 
+def test_the_maps_of_an_instance_norm_do_not_hang_on_the_batch():
+    """To torch, its samples are channels of one sample: of one alone, nothing is folded."""
+    layers = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.InstanceNorm2d(4), nn.Flatten(), nn.Linear(64, 2)
+    net, x = seeded(nn.Sequential(*layers)).eval(), normal(3, 3, 6, 6, seed=3)
+    whole = pl.explain(net, x, "gradcam", target=0)
+    assert any("of `2`" in note for note in whole.notes)
+    for i in range(3):
+        alone = pl.explain(net, x[i : i + 1], "gradcam", target=0)
+        assert_close(alone.values, whole.values[i : i + 1])
+
+
 @pytest.mark.parametrize("name", ["cam", "gradcam", "layercam", "scorecam", "guided_gradcam"])
 def test_a_layer_without_a_grid_gets_those_that_have_one(name):
     net = planted.load("swin")

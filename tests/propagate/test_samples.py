@@ -131,6 +131,10 @@ class Folded(nn.Module):
         h = torch.bmm(h, torch.eye(2, dtype=x.dtype).expand(len(h), 2, 2)).relu() + 1
         return F.avg_pool1d(h, 2).reshape(2, len(x), -1).permute(1, 0, 2).flatten(1)
 
+    def samples_as_channels(self, x: Tensor) -> Tensor:
+        h = self.layer(x).transpose(0, 1)
+        return (F.max_pool1d(h, 2) + F.avg_pool1d(h, 2)).relu().sum(0) + 1
+
     def samples_last(self, x: Tensor) -> Tensor:
         h = x[:, 0].t().contiguous()
         return (self.layer.weight @ h + 1).relu().t()
@@ -187,6 +191,76 @@ def test_samples_that_a_model_mixes_have_one_ledger():
     assert found.ledger.samples == 3
     assert found[0].ledger is None
     assert any("scores of all 3 samples" in note for note in found.notes)
+
+
+# Operations that keep the shape, and put together or choose among what lies on the first axis.
+MIXING = {
+    "softmax": lambda h: h.softmax(0),
+    "log_softmax": lambda h: h.log_softmax(0),
+    "cumsum": lambda h: h.cumsum(0),
+    "layer norm": lambda h: F.layer_norm(h, h.shape),
+    "sort": lambda h: h.sort(0)[0],
+    "cummax": lambda h: h.cummax(0)[0],
+    "maximum": lambda h: h.max(0)[0].expand(3, 4) + h,
+    "max pooling": lambda h: F.max_pool1d(h.T[None], 3, 1, 1)[0].T,
+    "average pooling": lambda h: F.avg_pool1d(h.T[None], 3, 1, 1)[0].T,
+    "channels": lambda h: F.conv1d(h[None], h.new_ones(3, 3, 1))[0],
+}
+
+
+@pytest.mark.parametrize("composite", ["epsilon", "attnlrp"])
+@pytest.mark.parametrize("name", MIXING)
+def test_samples_that_meet_on_their_own_axis_have_one_ledger(name, composite):
+    """The shape is that of before, so that it does not tell."""
+    layer, x = seeded(nn.Linear(4, 4)), normal(3, 4, seed=5)
+    options = {"target": 0, "composite": composite, "on_incomplete": "raise"}
+    found = pl.explain(lambda x: MIXING[name](layer(x)), x, "lrp", **options)
+    assert found.ledger.each is None
+
+
+@pytest.mark.parametrize("name", MIXING)
+def test_the_same_on_another_axis_leaves_samples_apart(name):
+    layer, x = seeded(nn.Linear(4, 4)), normal(2, 3, 4, seed=5)
+
+    def model(x: Tensor) -> Tensor:
+        return torch.stack([MIXING[name](each) for each in layer(x)])[:, 1]
+
+    found = pl.explain(model, x, "lrp", target=0, composite="epsilon", on_incomplete="raise")
+    assert found.ledger.each is not None
+
+
+def experts(x: Tensor, gate: nn.Module, *chosen: nn.Module) -> Tensor:
+    """Every sample goes to one expert, whose answers are added where its samples are."""
+    numbers, out = gate(x).argmax(1), x.new_zeros(len(x), 4)
+    for number, expert in enumerate(chosen):
+        (rows,) = torch.where(numbers == number)
+        out.index_add_(0, rows, expert(x[rows]).relu())
+    return out
+
+
+def kernels(x: Tensor, *layers: nn.Module) -> Tensor:
+    """Every sample has kernels of its own, and all run as groups of one convolution."""
+    weight = layers[0](x).reshape(-1, 1, 2)
+    return F.conv1d(x.reshape(1, -1, 4), weight.repeat_interleave(2, 0), groups=len(x)).reshape(
+        len(x), -1
+    )
+
+
+@pytest.mark.parametrize("model", [experts, kernels])
+def test_samples_that_take_ways_of_their_own_have_ledgers_of_their_own(model):
+    layers = [seeded(nn.Linear(4, 2), seed=1), *(seeded(nn.Linear(4, 4), seed=n) for n in (2, 3))]
+    x = normal(5, 4, seed=5)
+
+    def book(x: Tensor) -> pl.Explanation:
+        return pl.explain(lambda x: model(x, *layers), x, "lrp", target=0, composite="epsilon")
+
+    whole = book(x).ledger
+    assert whole.each is not None
+    for i in range(5):
+        for amount in ("bias", "stabilizer", "stopped"):
+            assert_close(
+                whole.each_of(amount)[i : i + 1], book(x[i : i + 1]).ledger.each_of(amount)
+            )
 
 
 def test_a_rule_that_books_one_sum_leaves_the_samples_together():

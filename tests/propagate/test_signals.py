@@ -419,9 +419,25 @@ def test_what_has_no_rule_is_refused_or_goes_by_the_gradient():
 def test_complex_numbers_are_refused_by_name(unknown):
     head = seeded(nn.Linear(4, 2), 1)
     model = lambda x: head(torch.fft.ifft(torch.fft.fft(x)).real)  # noqa: E731
-    method = pl.LRP(composite="epsilon", unknown=unknown)
-    with pytest.raises(pl.errors.MissingRuleError, match=r"must .*; got .*`"):
-        method(model, normal(2, 4, seed=3), target=0)
+    method, x = pl.LRP(composite="epsilon", unknown=unknown), normal(2, 4, seed=3)
+    said = r"must be of real .*; got complex ones at `.*\. Take integrated_gradients or deeplift"
+    with pytest.raises(pl.errors.MissingRuleError, match=said):
+        method(model, x, target=0)
+    for name in ("integrated_gradients", "deeplift"):
+        assert pl.explain(model, x, name, target=0).completeness.relative.abs().max() < 0.01
+
+
+def test_relevance_at_a_layer_behind_complex_numbers():
+    first, head = seeded(nn.Linear(4, 4)), seeded(nn.Linear(4, 2), 1)
+    net = nn.Sequential(first, Fourier(), head)
+    found = pl.explain(net, normal(2, 4, seed=3), "lrp", target=0, composite="epsilon", at="1")
+    expected = net[1](first(normal(2, 4, seed=3))) * head.weight[0]
+    assert_close(found.values, expected, rtol=1e-4, atol=1e-8)
+
+
+class Fourier(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.fft.fft(x).abs()
 
 
 # -- explanations that are differentiated

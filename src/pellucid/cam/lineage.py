@@ -103,7 +103,7 @@ def _view(operation: Operation, out: Value, found: Layouts) -> Layout | None:
     value = operation.slots[0]
     layout = found.get(value)
     if layout is None:
-        return _after_dense(value, out, found)
+        return _after_instance_norm(value, out, found) or _after_dense(value, out, found)
     if out.shape == value.shape:
         return layout
     first = layout.positions[0]
@@ -125,6 +125,15 @@ def _spread(layout: Layout, count: int) -> Layout:
         channel=layout.channel + (more if layout.channel > first else 0),
         batch=layout.batch + (more if layout.batch > first else 0),
     )
+
+
+def _after_instance_norm(value: Value, out: Value, found: Layouts) -> Layout | None:
+    """Follow maps through a norm that has samples as channels of one, there and back."""
+    norm = value.producer
+    folded = norm.slots[0].producer if norm and norm.name == "native_batch_norm" else None
+    if folded is None or folded.name not in VIEWS or folded.slots[0].shape != out.shape:
+        return None
+    return found.get(folded.slots[0])
 
 
 def _after_dense(value: Value, out: Value, found: Layouts) -> Layout | None:

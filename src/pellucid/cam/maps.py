@@ -261,7 +261,7 @@ class _Search:
             return True
         if resizes(made) or made.name in POOLS:
             return not (self.choice.pooled and "max_pool" in made.name)
-        return kind(made) == "route" and made.name not in JOINS
+        return kind(made) == "route" and made.name not in JOINS and not _ends_instance_norm(made)
 
     def _reached(self, value: Value, layout: Layout) -> tuple[bool, Tensor | None]:
         """Whether the score reads positions of a grid, and not only tokens beside it.
@@ -287,6 +287,14 @@ class _Search:
         paths = [path for path, values in self.tape.recorder.layers.items() if value in values]
         made = "" if value.producer is None else value.producer.path
         return made if made in paths or not paths else paths[0]
+
+
+def _ends_instance_norm(operation: Operation) -> bool:
+    """Whether samples come back that an instance norm has as channels of one: its maps are new."""
+    before = operation.slots[0]
+    made = before.producer
+    normed = made is not None and made.name == "native_batch_norm"
+    return normed and before.shape[0] != operation.output.shape[0]
 
 
 def _after(following: list[Operation], maps: Value, known: Layouts) -> Value:

@@ -13,7 +13,7 @@ from pellucid.propagate.canonize import folded_biases, folded_norms, folded_padd
 from pellucid.propagate.composites import Composite
 from pellucid.propagate.linear import Linear
 from pellucid.propagate.rules.families import DEFAULTS
-from pellucid.propagate.rules.homogeneous import GradientTimesInput
+from pellucid.propagate.rules.homogeneous import GradientTimesInput, of_complex_numbers
 from pellucid.propagate.rules.registered import REGISTERED
 from pellucid.propagate.rules.rule import Rule, SignalRule
 from pellucid.propagate.rules.sharing import Share, first
@@ -163,6 +163,8 @@ def propagate(
 def missing_rule(tape: Tape, operation: Operation) -> MissingRuleError:
     """Say which operation has no rule, where it is, and what to do about it."""
     line = tape.source_line(operation.number)
+    if any(value.dtype.is_complex for value in operation.slots):
+        return of_complex_numbers(operation, line)
     hint = (
         f"Register one: pellucid.register_rule({operation.name!r}, pellucid.rules.Pass()) "
         "for an elementwise function, or a function of (operation, signals). LRP("

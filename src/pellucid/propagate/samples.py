@@ -7,6 +7,7 @@ it. Where they are is followed from the inputs to the score, mostly by the shape
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,8 +24,20 @@ NOBODY = -1
 MARK = 2.0**40 + 0.25
 # Moving operations that leave every element where it is, up to broadcasting.
 STAYING = {"_to_copy", "clone", "alias", "contiguous", "lift_fresh", "masked_fill", "where"}
-# Those that put together what lies along one axis, or the last ones, and keep the shape.
-ALONG_AXES = {"_softmax", "_safe_softmax", "_log_softmax", "native_layer_norm"}
+# Products of matrices, or of batches of them.
+PRODUCTS = {"mm", "bmm", "addmm", "baddbmm"}
+# Those that put together what lies along an axis, or the last ones, and keep the shape.
+ALONG_AXES = {
+    "_softmax", "_safe_softmax", "_log_softmax", "native_layer_norm", "_fused_rms_norm", "cumsum",
+}  # fmt: skip
+# Those that put together channels and places, or places, of what lies on the first axis.
+BEHIND = (*CONVOLUTIONS, "max_pool", "avg_pool", "_adaptive_avg_pool", "adaptive_", "upsample",
+          "native_group_norm")  # fmt: skip
+# Those that choose by value along the axis `dim`, or of all elements.
+CHOOSING = {
+    "sort", "topk", "kthvalue", "median", "nanmedian", "mode", "max", "min", "amax", "amin",
+    "aminmax", "cummax", "cummin",
+}  # fmt: skip
 # Those that read the memory of their argument, whatever its shape.
 STRIDED = {"as_strided", "as_strided_scatter"}
 
@@ -128,6 +141,8 @@ class _Step:
         """The samples of those outputs that are wanted."""
         known = {value: self._by_shape(value) for value in values if value is not None}
         if any(ids is None for ids in known.values()):
+            if self._chooses_among():
+                raise MixedError
             moves = kind(self.operation) == "route"
             made = (self._along() or self._moved()) if moves else self._traced()
             known = {
@@ -144,22 +159,34 @@ class _Step:
 
     def _by_shape(self, output: Value) -> Tensor | None:
         """The samples of an output of which the shapes tell."""
-        name = self.operation.name
-        product = name in ("mm", "bmm", "addmm", "baddbmm")
+        name, given = self.operation.name, self.given
         moves = kind(self.operation) == "route" and name not in STAYING
         if moves and not name.startswith(("max_pool", "adaptive_max_pool")):
             return None
-        if any(len(value.shape) > len(output.shape) for value in self.given):
+        if any(len(value.shape) > len(output.shape) for value in given):
             return None
-        ids = _agreed([self.found[value] for value in self.given], len(output.shape))
-        same = _fits(ids.shape, output.shape)
-        shapes = [_front(value.shape, len(output.shape)) for value in self.given]
-        if same and not product and all(_fits(shape, output.shape) for shape in shapes):
-            return ids
-        keeps = name in CONVOLUTIONS or name.startswith(("max_pool", "avg_pool", "adaptive_"))
-        keeps = keeps or (product and not self._contracts())
-        keeps = keeps or (name in ALONG_AXES and self._is_apart_along(ids))
-        return ids if same and keeps else None
+        ids = _agreed([self.found[value] for value in given], len(output.shape))
+        if ids is None or not _fits(ids.shape, output.shape):
+            return None
+        shapes = [_front(value.shape, len(output.shape)) for value in given]
+        alike = all(_fits(shape, output.shape) for shape in shapes)
+        return ids if (alike and self._is_by_element()) or self._keeps(ids) else None
+
+    def _is_by_element(self) -> bool:
+        """Whether an element of the output reads one of each slot, at its own place."""
+        operation = self.operation
+        if operation.name in STAYING or kind(operation) in ("pass", "scale", "affine"):
+            return True
+        return torch.Tag.pointwise in operation.function.tags
+
+    def _keeps(self, ids: Tensor) -> bool:
+        """Whether samples do not change along what an operation puts together."""
+        name = self.operation.name
+        if name in PRODUCTS:
+            return not self._contracts()
+        if name.startswith(BEHIND):
+            return self._is_apart_behind(ids)
+        return name in ALONG_AXES and self._is_apart_along(ids)
 
     def _is_apart_along(self, ids: Tensor) -> bool:
         """Whether samples do not change along the axes that are normalized together."""
@@ -167,6 +194,22 @@ class _Step:
         if isinstance(axes, int):
             return ids.shape[axes] == 1
         return all(length == 1 for length in ids.shape[ids.ndim - len(axes) :])
+
+    def _is_apart_behind(self, ids: Tensor) -> bool:
+        """Whether samples do not change along channels and places; of what pools, along places."""
+        places = next((int(each) for each in self.operation.name if each.isdigit()), ids.ndim - 1)
+        return all(length == 1 for length in ids.shape[ids.ndim - places :])
+
+    def _chooses_among(self) -> bool:
+        """Whether elements of several samples compete, so that a mark says not who has won."""
+        name, ids = self.operation.name, self.found[self.given[0]]
+        if name.startswith(("max_pool", "adaptive_max_pool")):
+            return not self._is_apart_behind(ids)
+        if name not in CHOOSING or ids.ndim == 0:
+            return False
+        axes = _named(self.operation, "dim")
+        axes = [axes] if isinstance(axes, int) else axes or range(ids.ndim)
+        return any(ids.shape[axis] > 1 for axis in axes)
 
     def _contracts(self) -> bool:
         """Whether a product sums over an axis along which samples change."""
@@ -234,6 +277,14 @@ class _Step:
             raise MixedError from error
 
 
+def _named(operation: Operation, name: str) -> Any:
+    """The argument of this name, as it was given or by default; `None` if there is none."""
+    for place, known in enumerate(operation.function._schema.arguments):
+        if known.name == name:
+            return operation.argument(place, operation.keywords.get(name, known.default_value))
+    return None
+
+
 def _front(shape: torch.Size, ndim: int) -> torch.Size:
     """A shape with axes of length one in front."""
     return torch.Size([1] * (ndim - len(shape)) + list(shape))
@@ -251,18 +302,17 @@ def _read_back(marks: Tensor, rows: int) -> Tensor:
     return torch.where(known, ids, NOBODY).long()
 
 
-def _agreed(ids: list[Tensor], ndim: int) -> Tensor:
-    """The samples of values that meet element by element."""
+def _agreed(ids: list[Tensor], ndim: int) -> Tensor | None:
+    """The samples of values that meet element by element; `None` where they are not the same."""
     first, *others = (each.reshape(_front(each.shape, ndim)) for each in ids)
     for other in others:
         if first.shape == other.shape and torch.equal(first, other):
             continue
-        try:
-            differ = (first != other) & (first != NOBODY) & (other != NOBODY)
-        except RuntimeError as error:
-            raise MixedError from error
+        if not all(a == b or 1 in (a, b) for a, b in zip(first.shape, other.shape, strict=True)):
+            return None
+        differ = (first != other) & (first != NOBODY) & (other != NOBODY)
         if bool(differ.any()):
-            raise MixedError
+            return None
         first = torch.maximum(first, other)
     return first
 

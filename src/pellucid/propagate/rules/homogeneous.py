@@ -95,6 +95,17 @@ class GradientTimesInput(SignalRule):
         return Share(shared, 0.0, stabilizer, out - passed - stabilizer)
 
 
+def of_complex_numbers(operation: Operation, line: str = "") -> MissingRuleError:
+    """Say where numbers are complex, of which no part is positive or negative, and what to do."""
+    return MissingRuleError(
+        "Relevance must be of real numbers",
+        found=f"complex ones at `{operation.name}` (operation {operation.number}, layer "
+        f"`{operation.path or 'the model itself'}`{f', {line}' if line else ''})",
+        hint="Take integrated_gradients or deeplift, which pass them, or relevance at a layer "
+        'behind them: at="layer.path".',
+    )
+
+
 def _to_first_order(
     operation: Operation,
     signals: Signals,
@@ -113,11 +124,7 @@ def _to_first_order(
             ratios.append(None)
             continue
         if value.dtype.is_complex:
-            raise MissingRuleError(
-                "Relevance must be of real numbers",
-                found=f"complex ones from `{operation.name}` (operation {operation.number})",
-                hint=f"Register a rule: pellucid.register_rule({operation.name!r}, function).",
-            )
+            raise of_complex_numbers(operation)
         samples = layout[value]
         ratio, stabilizer = divide(signal, value.tensor, epsilon, samples)
         ratios.append(ratio / degrees[i] if degrees and degrees[i] != 1 else ratio)
