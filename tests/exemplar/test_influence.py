@@ -1,6 +1,7 @@
 """Influence, against training again, formulas in matrix form, and a curvature written out."""
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -91,6 +92,11 @@ def digits(classes: int = 3) -> tuple[Tensor, Tensor]:
 
 def tiny() -> nn.Sequential:
     """A network of two layers, at no minimum, that is better than a guess."""
+    return copy.deepcopy(trained())
+
+
+@functools.cache
+def trained() -> nn.Sequential:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3)).double()
     x, y = digits()
@@ -186,10 +192,10 @@ def test_all_agree_on_a_linear_model(how):
 
 def test_lissa_comes_near_and_says_how_near():
     ridge = Ridge()
-    found, exact = ridge.ask(LiSSA(steps=300)), ridge.ask("exact").values
+    found, exact = ridge.ask(LiSSA(steps=80, batch=256)), ridge.ask("exact").values
     assert found.convergence.worst < 0.1
     assert (found.values - exact).norm() < 0.1 * exact.norm()
-    few = ridge.ask(LiSSA(batch=2, steps=30))
+    few = ridge.ask(LiSSA(batch=2, steps=10))
     assert few.convergence.worst > 0.1
     assert "LiSSA has left a residual" in few.notes[-1]
 
@@ -262,7 +268,7 @@ def test_the_hessian_is_autograd_s():
 
 
 def test_self_influence_is_the_diagonal():
-    net, (x, y) = tiny(), digits()
+    net, (x, y) = tiny(), (each[:12] for each in digits())
     for how in ("exact", "newton", "ekfac", "cg"):
         found = self_influence(net, (x, y), how=how, damping=0.1)
         pairs = influence(net, (x, y), (x, y), how=how, damping=0.1)
@@ -292,7 +298,8 @@ def test_tracin_is_the_sum_over_checkpoints(tmp_path):
 def test_ekfac_is_its_formula(network):
     """Factors, basis, eigenvalues and inverse of each layer, from per-example gradients."""
     net = network()
-    x, y = digits() if network is tiny else (drawn(12, 1, 5, 5), torch.arange(12) % 3)
+    x = digits()[0][:12] if network is tiny else drawn(12, 1, 5, 5)
+    y = torch.arange(12) % 3
     found = influence(
         net, (x, y), (x[:2], y[:2]), how=EKFAC(draws="all"), damping=0.01, batch_size=5
     )
@@ -607,7 +614,7 @@ def test_what_cannot_be_asked():
     )
     wrong("`parameters` must choose at least one", parameters=lambda name: False)
     wrong("`damping` must be a number from 0 on", damping=-1.0)
-    wrong("`checkpoints` must be given for how='tracin' alone", checkpoints=[{}])
+    wrong("`checkpoints` must be given for `tracin` alone; got 'exact'", checkpoints=[{}])
     wrong("class of the output, from 0 to 2; got 7", TargetError, test=x, of=7)
     wrong("`model` must be a torch.nn.Module with parameters", model=torch.sin)
     wrong("numbers of classes for loss='cross_entropy'", train=(x, y.double()))
@@ -629,7 +636,7 @@ def test_a_model_in_training_mode():
 def test_a_singular_curvature_names_the_damping():
     """Of softmax scores, a constant that is added to all changes nothing."""
     for how in ("exact", "newton"):
-        wrong("positive definite; got one that goes down to .* damping=0. Pass the weight decay",
+        wrong("positive definite; got one that goes down to .* damping of 0. Give the weight decay",
               ModelError, how=how, damping=0.0)  # fmt: skip
     wrong("must be above zero, with its damping; got none in a direction of 'the last layer'",
           how="ekfac", damping=0.0, parameters="2")  # fmt: skip
@@ -644,19 +651,19 @@ def test_a_curvature_that_bends_down():
     for how in ("exact", "cg"):
         with (
             pytest.warns(PellucidWarning, match="worse than a guess on `train`"),
-            pytest.raises(ModelError, match="goes down to -.*curvature='gauss_newton'"),
+            pytest.raises(ModelError, match="goes down to -.*the Gauss-Newton curvature"),
         ):
             influence(net, (x, y), (x[:2], y[:2]), how=how, **options)
 
 
 def test_a_series_that_diverges():
-    wrong("The series of LiSSA must converge.*Take a larger scale: LiSSA.scale=", ModelError,
+    wrong("The series of LiSSA must converge.*Take a scale of ", ModelError,
           how=LiSSA(scale=0.01), damping=0.1)  # fmt: skip
 
 
 def test_layers_that_ekfac_does_not_know():
     net = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 3)).double()
-    wrong("asked about parameters of Linear, .*got '1.weight', of LayerNorm.*'2'.* known",
+    wrong("asked about parameters of Linear, .*got '1.weight', of LayerNorm.*known here: '0', '2'",
           ModelError, model=net, how="ekfac", parameters=["1", "2"])  # fmt: skip
 
 
@@ -669,7 +676,7 @@ def test_a_training_set_that_is_not_the_model_s():
 
 
 def test_memory_is_planned_before_any_work():
-    wrong("What how='exact' holds must be at most `memory`, 0.0 MB; got .* for the matrix of the "
+    wrong("What `exact` holds must be at most `memory`, 0.0 MB; got .* for the matrix of the "
           "curvature .18 parameters", how="exact", memory=4000)  # fmt: skip
     wrong("for the factors of '0'|for what is solved", how="ekfac", memory=2000)
 
@@ -721,11 +728,11 @@ MUTANTS = {
         test_influence_functions_leave_out_the_leverage,
     ),
     "no leverage": (
-        exact.Without, "gradients", None,
+        exact.Without, "without", None,
         test_a_newton_step_is_ridge_regression_without_the_example,
     ),
     "conjugate gradients that stop early": (
-        iterative.Conjugate, "_open", lambda _: False,
+        iterative.Conjugate, "_open", torch.zeros_like,
         lambda: test_all_agree_on_a_linear_model(CG()),
     ),
     "eigenvalues of another basis": (
@@ -752,7 +759,7 @@ def test_a_mutant_breaks_its_law(name, monkeypatch):
     home, what, change, law = MUTANTS[name]
     law()
     if change is None:
-        monkeypatch.setattr(home, what, solver.Inverse.gradients)
+        monkeypatch.setattr(home, what, solver.Inverse.without)
     else:
         monkeypatch.setattr(home, what, mutated(getattr(home, what), change))
     with pytest.raises((AssertionError, ModelError)):

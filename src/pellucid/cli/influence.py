@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pellucid.choices import TABLES
 from pellucid.cli.options import (
+    any_model_option,
     batch_option,
     folder_option,
     label_option,
     limit_option,
-    model_option,
 )
 from pellucid.cli.outputs import keep_photos, keep_picture, path_ending
+from pellucid.cli.samples import are_rows, class_name, drawn, in_lines, listed
 from pellucid.errors import InputError, PellucidWarning
 
 if TYPE_CHECKING:
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 
     from pellucid.datasets import Dataset
     from pellucid.exemplar import Influence, SelfInfluence
+    from pellucid.subjects import Subject
     from pellucid.zoo import Entry
 
 F = TypeVar("F", bound="Influence | SelfInfluence")
 
-# Of more parameters the exact way takes long: one product of the curvature for each.
-MOST_EXACT = 10_000
+# Of more parameters the exact way takes long, one product of the curvature for each, and more than
+# the memory that is allowed by default.
+MOST_EXACT = 8_000
 
 
 @click.command()
@@ -41,7 +43,7 @@ MOST_EXACT = 10_000
     help="What the model was trained on: photographs in folders named after their classes, or a "
     "table with a --label.",
 )
-@model_option
+@any_model_option
 @label_option
 @click.option(
     "--row", type=click.IntRange(min=0), help="A row of FILE, if it is a table. [default: 0]"
@@ -96,7 +98,6 @@ def influence(
     FILE is a photograph, or a table (.csv) of which --row names a row. Without a FILE, find the
     training examples that only themselves speak for: those whose labels may be wrong.
     """
-    from pellucid.cli.words import as_options, of_influence
     from pellucid.file import check_writable
 
     image = check_writable(path_ending(out, ".png"))
@@ -117,15 +118,13 @@ def influence(
     _check_model(known, model)
     pairs = (known.samples, _labels(known, train))
     number = known.index(target)
-    with as_options(of_influence):
-        options = _way(known, options)
-        if file is None:
-            _suspects(known, pairs, options, count, image)
-            return
-        inputs = _inputs(file, entry, known, label, row or 0)
-        picture = None if entry is None else entry.inverse(inputs)
-        of = _predicted(known, inputs) if number is None else number
-        _carried(known, pairs, options | {"of": of}, inputs, count, image, picture)
+    options = _way(known, options)
+    if file is None:
+        _suspects(known, pairs, options, count, image)
+        return
+    asked = _subject(file, entry, known, row or 0)
+    of = _predicted(known, asked.inputs) if number is None else number
+    _carried(known, pairs, options | {"of": of}, asked, count, image)
 
 
 def _check_model(known: "Dataset", name: str) -> None:
@@ -156,11 +155,13 @@ def _way(known: "Dataset", options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _predicted(known: "Dataset", inputs: Any) -> int | None:
-    """The class that the model predicts, if it has several."""
+    """The class that the model predicts, if it has a score for each of several."""
     from pellucid.inspect.representation import represented
 
-    found = represented(known.model, inputs, None, "auto").predicted
-    return None if found is None else int(found[0])
+    found = represented(known.model, inputs, None, "auto")
+    if found.predicted is None or found.scores is None or found.scores.shape[1] == 1:
+        return None
+    return int(found.predicted[0])
 
 
 def _heard(find: Callable[[], F]) -> F:
@@ -174,14 +175,17 @@ def _heard(find: Callable[[], F]) -> F:
     return found
 
 
-def _inputs(file: str, entry: "Entry | None", known: "Dataset", label: str | None, row: int) -> Any:
-    """What is asked about, as the model takes it."""
-    from pellucid.datasets import of_table
+def _subject(file: str, entry: "Entry | None", known: "Dataset", row: int) -> "Subject":
+    """What is asked about: a photograph, or a row of a table."""
+    from pellucid.datasets import row_of
+    from pellucid.plot.thumbnails import Picture
+    from pellucid.subjects import Subject
     from pellucid.zoo import open_photo
 
-    if entry is not None:
-        return entry.preprocess(open_photo(file))
-    return _row(of_table(file, known.model, column=label), file, row)
+    if entry is None:
+        return row_of(file, row, known)
+    inputs = entry.preprocess(open_photo(file))
+    return Subject(name=Path(file).name, inputs=inputs, picture=Picture(entry.inverse(inputs)))
 
 
 def _options(
@@ -201,20 +205,11 @@ def _options(
 
 def _is_table(file: str | None, train: str, row: int | None, target: str | None) -> bool:
     """Whether the training examples are rows of a table, and so is what is asked about."""
-    is_table = Path(train).suffix.lower() in TABLES
     if file is None:
         for option, value in (("--row", row), ("--target", target)):
             if value is not None:
                 raise InputError(f"`{option}` must be given with a FILE", got=f"{option} {value}")
-    elif (Path(file).suffix.lower() in TABLES) != is_table:
-        raise InputError(
-            "FILE and what is given to `--train` must be of one kind",
-            got=f"{file} and {train}",
-            hint="A photograph and a folder of photographs, or a row of a table and a table.",
-        )
-    if row is not None and not is_table:
-        raise InputError("`--row` must be for a table", got=file)
-    return is_table
+    return are_rows(file, train, "--train", row)
 
 
 def _labels(known: "Dataset", train: str) -> "Tensor":
@@ -229,37 +224,19 @@ def _labels(known: "Dataset", train: str) -> "Tensor":
     return known.labels
 
 
-def _row(table: "Dataset", file: str, row: int) -> Any:
-    """One row of a table, as the model takes it."""
-    if row >= table.samples.rows:
-        raise InputError(f"`--row` must be from 0 to {table.samples.rows - 1}, in {file}", got=row)
-    return table.samples.read(row, row + 1)
-
-
-def _named(known: "Dataset", place: int) -> str:
-    """A training example by name, with its class."""
-    return f"{known.names[place]}  {_label(known, place)}".rstrip()
-
-
 def _label(known: "Dataset", place: int) -> str:
     """The class of a training example."""
-    return "" if known.labels is None else _class(known, int(known.labels[place]))
-
-
-def _class(known: "Dataset", number: int) -> str:
-    return known.classes[number] if number < len(known.classes) else f"class {number}"
+    return "" if known.labels is None else class_name(known, int(known.labels[place]))
 
 
 def _asked(known: "Dataset", of: int | None) -> str:
     """What is asked about, in words."""
-    return "the score" if of is None else f"the score of {_class(known, of)}"
+    return "the score" if of is None else f"the score of {class_name(known, of)}"
 
 
 def _lines(found: "Influence | SelfInfluence", known: "Dataset") -> list[str]:
     """What is known of the data and of how well it was solved."""
-    from pellucid.cli.words import of_influence
-
-    notes = [f"note     {of_influence(note)}" for note in found.notes]
+    notes = [f"note     {note}" for note in found.notes]
     return [*known.notes, f"solved   by {found.how}, {found.convergence}", *notes]
 
 
@@ -267,22 +244,20 @@ def _carried(
     known: "Dataset",
     pairs: Any,
     options: dict[str, Any],
-    inputs: Any,
+    asked: "Subject",
     count: int,
     image: Path,
-    picture: Any,
 ) -> None:
-    """Print, and of photographs draw, the training examples that a decision rests on."""
+    """Print and draw the training examples that a decision rests on."""
     from pellucid.exemplar.influence import influence as carried
     from pellucid.file import write_bytes
     from pellucid.report import png
 
-    found = _heard(lambda: carried(known.model, pairs, inputs, **options))
-    asked = _asked(known, options["of"])
-    _say(found, known, asked, count)
-    if picture is not None:
-        write_bytes(image, png(_drawn(found, known, asked, picture, count)))
-        click.echo(f"picture  {image}")
+    found = _heard(lambda: carried(known.model, pairs, asked.inputs, **options))
+    what = _asked(known, options["of"])
+    _say(found, known, what, count)
+    write_bytes(image, png(_drawn(found, known, what, asked, count)))
+    click.echo(f"picture  {image}")
 
 
 def _say(found: "Influence", known: "Dataset", asked: str, count: int) -> None:
@@ -294,10 +269,12 @@ def _say(found: "Influence", known: "Dataset", asked: str, count: int) -> None:
     kinds = (("helpful", top.helpful), ("harmful", top.harmful))
     for kind, rows in kinds:
         click.echo(click.style(kind, bold=True))
-        for place in rows[0].tolist():
-            if place >= 0:
-                value = float(found.values[0, place])
-                click.echo(f"  {value:+11.4g}  {_named(known, place)}")
+        places = [place for place in rows[0].tolist() if place >= 0]
+        for place in places:
+            said = listed(known, place, _label(known, place))
+            click.echo(f"  {float(found.values[0, place]):+11.4g}  {said}")
+        if not places:
+            click.echo("  none")
 
 
 def _suspects(
@@ -306,6 +283,7 @@ def _suspects(
     """Print and draw the training examples that only themselves speak for."""
     from pellucid.exemplar.influence import self_influence
     from pellucid.file import write_bytes
+    from pellucid.plot.thumbnails import sheet
     from pellucid.report import png
 
     found = _heard(lambda: self_influence(known.model, pairs, **options))
@@ -314,18 +292,20 @@ def _suspects(
     click.echo(click.style("labels to look at first", bold=True))
     rows = found.order[:count].tolist()
     for place in rows:
-        click.echo(f"  {float(found.values[place]):11.4g}  {_named(known, place)}")
-    if known.picture is not None:
-        cells = [_cell(known, place, float(found.values[place])) for place in rows]
-        write_bytes(image, png(_sheet([("suspects", cells)], "by self-influence")))
-        click.echo(f"picture  {image}")
+        said = listed(known, place, _label(known, place))
+        click.echo(f"  {float(found.values[place]):11.4g}  {said}")
+    cells = [_cell(known, place, float(found.values[place])) for place in rows]
+    write_bytes(image, png(sheet(in_lines("suspects", cells), title="by self-influence")))
+    click.echo(f"picture  {image}")
 
 
-def _drawn(found: "Influence", known: "Dataset", asked: str, picture: Any, count: int) -> "Figure":
-    """The photograph, and below it what helps and what harms."""
-    from pellucid.plot.thumbnails import Cell
+def _drawn(
+    found: "Influence", known: "Dataset", what: str, asked: "Subject", count: int
+) -> "Figure":
+    """What is asked about, and below it what helps and what harms."""
+    from pellucid.plot.thumbnails import Cell, sheet
 
-    lines = [("the photograph", [Cell(sample=picture)])]
+    lines = in_lines("asked", [Cell(sample=asked.picture, caption=asked.name)])
     top = found.top(min(count, found.values.shape[1]))
     for kind, rows in (("helpful", top.helpful), ("harmful", top.harmful)):
         cells = [
@@ -333,19 +313,11 @@ def _drawn(found: "Influence", known: "Dataset", asked: str, picture: Any, count
             for place in rows[0].tolist()
             if place >= 0
         ]
-        if cells:
-            lines.append((kind, cells))
-    return _sheet(lines, f"influence on {asked}, by {found.how}")
+        lines += in_lines(kind, cells)
+    return sheet(lines, title=f"influence on {what}, by {found.how}")
 
 
 def _cell(known: "Dataset", place: int, value: float) -> Any:
     from pellucid.plot.thumbnails import Cell
 
-    picture = None if known.picture is None else known.picture(place)
-    return Cell(sample=picture, caption=f"{_label(known, place)}\n{value:+.3g}")
-
-
-def _sheet(lines: Any, title: str) -> "Figure":
-    from pellucid.plot.thumbnails import sheet
-
-    return sheet(lines, pictures=lambda pixels: pixels, title=title)
+    return Cell(sample=drawn(known, place), caption=f"{_label(known, place)}\n{value:+.3g}")

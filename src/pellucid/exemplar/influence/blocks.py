@@ -5,21 +5,24 @@ convolution, tokens, calls of a layer that is used twice) of  b a^T: what came i
 where there is a bias, and what the loss pulls at what went out with, b.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad, unfold
 
-from pellucid.errors import InputError, ModelError
+from pellucid.errors import ModelError
 from pellucid.exemplar.influence.fitted import Fitted
+from pellucid.structure import Inputs
 from pellucid.tape.paths import hooked
 
-if TYPE_CHECKING:
-    from pellucid.exemplar.influence.objective import Batch, Objective
+# A tensor of an answer, or several, and what it is pulled with: with ones, if with nothing.
+End: TypeAlias = "tuple[Tensor | Sequence[Tensor], Tensor | Sequence[Tensor] | None]"
+
+LEAVE_OUT = "Leave out the layer: name the others as `parameters`."
 
 KINDS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 
@@ -147,9 +150,10 @@ def _watched(blocks: Sequence[Block], ins: list[Any], outs: list[Tensor]) -> Ite
         if id(module) not in places:
             return None
         if not args or not isinstance(args[0], Tensor):
-            raise InputError(
-                "A layer must be called with its input first, by position, for how='ekfac'",
-                found=blocks[places[id(module)]].layer,
+            raise ModelError(
+                "Layers must be called with their input first, by position, for `ekfac`",
+                found=f"{blocks[places[id(module)]].layer!r}, which is not",
+                hint=LEAVE_OUT,
             )
         ins.append((places[id(module)], args[0].detach()))
         outs.append(output)
@@ -160,30 +164,22 @@ def _watched(blocks: Sequence[Block], ins: list[Any], outs: list[Tensor]) -> Ite
 
 
 def flows(
-    blocks: Sequence[Block],
-    objective: "Objective",
-    batch: "Batch",
-    draws: Sequence[Tensor] | None = None,
+    blocks: Sequence[Block], fitted: Fitted, inputs: Inputs, ends: Callable[[Any], Iterable[End]]
 ) -> Iterator[list[Flow]]:
-    """What flows in and back through each block: one list for each draw of pulls at the output.
+    """What flows in and back through each block: one list for each of the ends of an answer.
 
-    Pulls are those of the labels; of draws, see `pulls` in `ekfac`.
+    `ends` makes of the answer tensors that are pulled at, and what they are pulled with.
     """
     ins: list[Any] = []
     outs: list[Tensor] = []
-    theta = objective.theta.clone().requires_grad_()
-    ends: list[tuple[Tensor, Tensor | None]]
+    theta = fitted.theta.clone().requires_grad_()
     with torch.enable_grad(), _watched(blocks, ins, outs):
-        output = objective.fitted.call(theta, batch.inputs)
-        if draws is None:
-            ends = [(objective.of_output(output, batch.labels).sum(), None)]
-        else:
-            ends = [(objective.read(output), pull) for pull in draws]
-    _check(blocks, ins, batch.inputs.rows)
+        made = list(ends(fitted.call(theta, inputs)))
+    _check(blocks, ins, inputs.rows)
     inward = [blocks[place].inward(x) for place, x in ins]
-    for end, pull in ends:
+    for tensors, pulls in made:
         pulled = torch.autograd.grad(
-            end, outs, pull, retain_graph=draws is not None, materialize_grads=True
+            tensors, outs, pulls, retain_graph=len(made) > 1, materialize_grads=True
         )
         found: dict[int, list[tuple[Tensor, Tensor]]] = {}
         for (place, _), a, b in zip(ins, inward, pulled, strict=True):
@@ -201,13 +197,13 @@ def _check(blocks: Sequence[Block], ins: Sequence[tuple[int, Tensor]], rows: int
         raise ModelError(
             "The layers that influence is asked about must run",
             found=f"{blocks[min(missing)].layer!r}, which did not",
-            hint="Name the parameters of layers that do: parameters=[...].",
+            hint="Name layers that do as `parameters`.",
         )
     mixed = [place for place, x in ins if len(x) != rows]
     if mixed:
         raise ModelError(
-            "Layers must have one row for each sample along their first axis, for how='ekfac'",
+            "Layers must have one row for each sample along their first axis, for `ekfac`",
             found=f"{blocks[mixed[0]].layer!r}, which does not",
-            hint="Batch first (batch_first=True), and no axis of tokens joined to it; or leave out "
-            "the layer: parameters=[...].",
+            hint=f"{LEAVE_OUT} With the batch first, and no axis of tokens joined to it, it can "
+            "stay.",
         )

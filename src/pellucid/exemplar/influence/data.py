@@ -38,6 +38,17 @@ class Labelled:
         """A text that tells the data from others, for which they are read."""
         return self.marked()
 
+    def part(self, rows: Sequence[int]) -> "Labelled":
+        """Some of the examples, as data of their own.
+
+        >>> data = Labelled.of((torch.zeros(3, 2), torch.tensor([0, 1, 2])), "train")
+        >>> data.part([0, 2]).read([1])[1]
+        tensor([2])
+        """
+        return Labelled(
+            rows=len(rows), read=lambda some: self.read(_chosen(rows, some)), marked=str
+        )
+
     @classmethod
     def of(cls, given: Any, what: str) -> "Labelled":
         """Take (inputs, labels), a data set of such pairs, or a loader, in its data set's order."""
@@ -116,6 +127,13 @@ class Labelled:
             return f"{type(data).__name__} {len(data)} {mark_of([list(read([k])) for k in rows])}"
 
         return cls(rows=len(data), read=read, marked=marked)
+
+
+def _chosen(rows: Sequence[int], some: Sequence[int]) -> Sequence[int]:
+    """Those rows whose places are given; what follows each other is left a range."""
+    if isinstance(rows, range) and isinstance(some, range):
+        return rows[some.start : some.stop]
+    return [rows[each] for each in some]
 
 
 def _taken(inputs: Samples, rows: Sequence[int]) -> Any:

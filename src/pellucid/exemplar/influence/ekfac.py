@@ -1,6 +1,6 @@
 """EK-FAC: the curvature of deep networks, layer by layer, in a basis where it is near diagonal."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import InputError, ModelError
-from pellucid.exemplar.influence.blocks import Block, Flow, blocks_of, flows, is_known
+from pellucid.exemplar.influence.blocks import Block, Flow, blocks_of, is_known
 from pellucid.exemplar.influence.fitted import Fitted
 from pellucid.exemplar.influence.gradients import Flows, Gradients, square_total, squares
-from pellucid.exemplar.influence.objective import Batch, Objective
-from pellucid.exemplar.influence.solver import SHARE, Inverse, Keep, Solved, Solver
+from pellucid.exemplar.influence.objective import IGNORED, Batch, Objective
+from pellucid.exemplar.influence.solver import SHARE, Inverse, Keep, Owned, Solved, Solver, owned
 from pellucid.options import whole
 from pellucid.remarks import Share
 from pellucid.seeding import seeded
@@ -73,7 +73,7 @@ class EKFAC(Solver):
         return made, str(note)
 
     def bytes(self, fitted: Fitted) -> dict[str, int]:
-        """Two factors a layer, with their vectors, and one number for each parameter."""
+        """Two factors a layer, with those of a batch or their vectors, and eigenvalues as well."""
         size = fitted.theta.element_size()
         blocks, _ = blocks_of(fitted)
         found = {
@@ -82,7 +82,7 @@ class EKFAC(Solver):
         }
         largest = max(n for block in blocks for n in block.sizes)
         return found | {
-            "the eigenvalues": 2 * size * fitted.count,
+            "the eigenvalues": 3 * size * fitted.count,
             "the vectors of the largest factor": WORK * largest**2,
         }
 
@@ -90,13 +90,15 @@ class EKFAC(Solver):
         """Two passes: the factors, and the eigenvalues in their basis."""
         blocks = objective.blocks
         if not blocks:
-            next(flows(blocks_of(objective.fitted)[0], objective, objective.batch([0])))
+            first = objective.batch([0])
+            one = [torch.ones_like(objective.scores(objective.theta, first.inputs))]
+            next(objective.flows_of(blocks_of(objective.fitted)[0], first, one))
             raise ModelError(
-                "Parameters must be used by their layers alone, for how='ekfac'",
+                "Parameters must be used by their layers alone, for `ekfac`",
                 found="gradients that do not come from what goes in and out of "
                 f"{', '.join(repr(name) for name in objective.fitted.names[:3])}",
                 hint="Name the parameters of layers that run, and whose weights are not used "
-                "elsewhere as well; or take how='tracin'.",
+                "elsewhere as well; or take `tracin`.",
             )
         basis = keep("basis", lambda: self._basis(objective, blocks))
         values = keep("eigenvalues", lambda: self._eigenvalues(objective, blocks, basis))
@@ -120,35 +122,49 @@ class EKFAC(Solver):
 
     def _basis(self, objective: Objective, blocks: Sequence[Block]) -> dict[str, Tensor]:
         """The eigenvectors of what goes in and of what comes back, of each layer."""
-        like = objective.theta
-        sums = {
-            f"{block.layer}.{end}": like.new_zeros(size, size)
-            for block in blocks
-            for end, size in zip(("in", "out"), block.sizes, strict=True)
-        }
-        for batch in self._batches(objective, "factors"):
-            for flow in flows(blocks, objective, batch, self.pulls(objective, batch)):
-                for block, (a, b) in zip(blocks, flow, strict=True):
-                    sums[f"{block.layer}.in"] += _square(a)
-                    sums[f"{block.layer}.out"] += _square(b)
+
+        def seen(block: Block, flow: Flow) -> dict[str, Tensor]:
+            return {
+                f"{block.layer}.in": _square(flow.a),
+                f"{block.layer}.out": _square(flow.b),
+            }
+
+        sums = self._summed(objective, blocks, seen, "factors")
         return {name: _vectors(each) for name, each in sums.items()}
 
     def _eigenvalues(
         self, objective: Objective, blocks: Sequence[Block], basis: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """The mean square of the gradient, along each pair of directions."""
-        like = objective.theta
-        turned = {name: each.to(like) for name, each in basis.items()}
-        found = {b.layer: like.new_zeros(b.sizes[1], b.sizes[0]) for b in blocks}
-        for batch in self._batches(objective, "eigenvalues"):
-            for flow in flows(blocks, objective, batch, self.pulls(objective, batch)):
-                for block, (a, b) in zip(blocks, flow, strict=True):
-                    seen = Flow(a @ turned[f"{block.layer}.in"], b @ turned[f"{block.layer}.out"])
-                    found[block.layer] += square_total(seen)
-        return {name: each / objective.data.rows for name, each in found.items()}
+        turned = {name: each.to(objective.theta) for name, each in basis.items()}
 
-    def _batches(self, objective: Objective, what: str) -> Iterator[Batch]:
-        return objective.batches(f"EK-FAC: {what}", alone=True)
+        def seen(block: Block, flow: Flow) -> dict[str, Tensor]:
+            ins, outs = turned[f"{block.layer}.in"], turned[f"{block.layer}.out"]
+            return {block.layer: square_total(Flow(flow.a @ ins, flow.b @ outs))}
+
+        sums = self._summed(objective, blocks, seen, "eigenvalues")
+        return {name: each / objective.data.rows for name, each in sums.items()}
+
+    def _summed(
+        self,
+        objective: Objective,
+        blocks: Sequence[Block],
+        seen: Callable[[Block, Flow], dict[str, Tensor]],
+        what: str,
+    ) -> dict[str, Tensor]:
+        """The sums over the training set, and over draws, of what is seen of flows."""
+        sums: dict[str, Tensor] = {}
+
+        def work(batch: Batch) -> dict[str, Tensor]:
+            found: dict[str, Tensor] = {}
+            for flow in objective.flows_of(blocks, batch, self.pulls(objective, batch)):
+                for block, each in zip(blocks, flow, strict=True):
+                    _add(found, seen(block, each))
+            return found
+
+        for found in objective.over(work, f"EK-FAC: {what}", alone=True):
+            _add(sums, found)
+        return sums
 
     def pulls(self, objective: Objective, batch: Batch) -> list[Tensor]:
         """Pulls at the scores whose squares have the curvature of the loss as their mean.
@@ -164,16 +180,18 @@ class EKFAC(Solver):
 
     def _of_classes(self, scores: Tensor, batch: Batch) -> list[Tensor]:
         """The slopes p - e_c, of classes that are drawn, or sqrt(p_c) (p - e_c) of all."""
+        known = (batch.labels != IGNORED).to(scores).reshape(-1, 1)
         p = scores.softmax(1)
         classes = scores.shape[1]
         if self.draws == "all":
             units = torch.eye(classes).to(p)
-            return [p[:, c : c + 1].sqrt() * (p - units[c]) for c in range(classes)]
+            return [known * p[:, c : c + 1].sqrt() * (p - units[c]) for c in range(classes)]
         steps = p.double().cumsum(1).cpu()
         steps[:, -1] = 2.0  # whatever rounding has left
         drawn = (steps.unsqueeze(2) < self._uniform(batch).unsqueeze(1)).sum(1)  # (sample, draw)
         return [
-            (p - torch.eye(classes)[drawn[:, k]].to(p)) / self.draws**0.5 for k in range(self.draws)
+            known * (p - torch.eye(classes)[drawn[:, k]].to(p)) / self.draws**0.5
+            for k in range(self.draws)
         ]
 
     def _of_curvature(self, objective: Objective, scores: Tensor, batch: Batch) -> list[Tensor]:
@@ -182,9 +200,9 @@ class EKFAC(Solver):
         if count > SCORES:
             raise InputError(
                 f"A loss that is not a cross-entropy (sample, class) must be of at most {SCORES} "
-                "scores an example, for how='ekfac'",
+                "scores an example, for `ekfac`",
                 got=scores,
-                hint="Take how='tracin', or a head with fewer.",
+                hint="Take `tracin`, or a head with fewer.",
             )
         _, curved = objective.bends(scores, batch.labels)
         values, vectors = torch.linalg.eigh(curved)
@@ -232,8 +250,8 @@ class Rotated:
             least = 1e-3 * float(self.values.max()) or 1e-6
             raise InputError(
                 "The curvature of each layer must be above zero, with its damping",
-                found=f"none in a direction of {layer!r}, and damping={self.amount:.3g}",
-                hint=f"Pass a damping of at least {least:.2g}, or leave out the layer.",
+                found=f"none in a direction of {layer!r}, with a damping of {self.amount:.3g}",
+                hint=f"Give a `damping` of at least {least:.2g}, or leave out the layer.",
             )
 
     def turned(self, matrices: Tensor) -> Tensor:
@@ -266,25 +284,31 @@ class Kronecker(Inverse):
         found = self.objective.fitted.joined(made)
         return Solved(found, torch.full_like(found[:, 0], torch.nan), 0)
 
-    def own(self, batch: Batch, gradients: Gradients) -> Tensor:
+    def own(self, batch: Batch, gradients: Gradients) -> Owned:
         """g^T (H + damping)^-1 g of each example (sample,), layer by layer."""
         if not isinstance(gradients, Flows):
             return super().own(batch, gradients)
         pairs = zip(self.blocks, gradients.flows, strict=True)
-        return torch.stack([each.own(flow) for each, flow in pairs]).sum(0)
+        return owned(torch.stack([each.own(flow) for each, flow in pairs]).sum(0))
 
 
 def _unknown(fitted: Fitted, name: str) -> ModelError:
     modules = dict(fitted.model.named_modules())
     known = [layer for layer, each in modules.items() if layer and is_known(each)]
     return ModelError(
-        "how='ekfac' must be asked about parameters of Linear, Conv1d and Conv2d layers, with one "
+        "`ekfac` must be asked about parameters of Linear, Conv1d and Conv2d layers, with one "
         "group and zeros around",
         found=f"{name!r}, of {type(modules[name.rpartition('.')[0]]).__name__}",
-        hint=f"parameters={known[-3:]!r} are known here; or take how='tracin'."
+        hint=f"Layers known here: {', '.join(repr(each) for each in known[-3:])}. Or take `tracin`."
         if known
-        else "Take how='tracin', or 'cg' for few parameters.",
+        else "Take `tracin`, or `cg` for few parameters.",
     )
+
+
+def _add(sums: dict[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Add what is found to sums by name."""
+    for name, each in found.items():
+        sums[name] = sums[name].add_(each) if name in sums else each
 
 
 def _square(rows: Tensor) -> Tensor:

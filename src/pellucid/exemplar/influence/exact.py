@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pellucid.exemplar.influence.fitted import Fitted
-from pellucid.exemplar.influence.gradients import Gradients, Rows
-from pellucid.exemplar.influence.objective import VECTORS, Batch, Curvature, Objective
+from pellucid.exemplar.influence.gradients import VECTORS, Gradients, Rows
+from pellucid.exemplar.influence.objective import Batch, Curvature, Objective
 from pellucid.exemplar.influence.solver import (
     Inverse,
     Keep,
@@ -40,6 +40,10 @@ class Exact(Solver):
         """The matrix in double precision, its factor, and a copy while that is made."""
         return {"the matrix of the curvature": matrix_bytes(fitted)}
 
+    def solving(self, fitted: Fitted) -> int:
+        """A vector, and some in double precision."""
+        return solving_bytes(fitted)
+
     def prepare(self, objective: Objective, damping: float | None, keep: Keep) -> "Factored":
         """The curvature, and its Cholesky factor in double precision."""
         return factored(objective, self.curvature, damping, keep)
@@ -65,6 +69,14 @@ class Newton(Solver):
     def bytes(self, fitted: Fitted) -> dict[str, int]:
         """The matrix in double precision, its factor, and a copy while that is made."""
         return {"the matrix of the curvature": matrix_bytes(fitted)}
+
+    def solving(self, fitted: Fitted) -> int:
+        """A vector, and some in double precision."""
+        return solving_bytes(fitted)
+
+    def solves(self, *, own: bool) -> bool:
+        """For each example, to leave it out."""
+        return True
 
     def prepare(self, objective: Objective, damping: float | None, keep: Keep) -> "Without":
         """The curvature of all examples, and its factor; those of one alone come later."""
@@ -101,7 +113,7 @@ class Without(Inverse):
         """As of the whole curvature."""
         return self.whole.solve(vectors)
 
-    def gradients(self, batch: Batch) -> Gradients:
+    def without(self, batch: Batch, gradients: Gradients) -> Gradients:
         """J^T (I - A K / n)^-1 r, with the leverage K = J (H + damping)^-1 J^T of the example."""
         return Rows(matrix=torch.cat([self._of(each) for each in self._parts(batch)]))
 
@@ -132,10 +144,6 @@ class Without(Inverse):
             for k in starts
         ]
 
-    def own(self, batch: Batch, gradients: Gradients) -> Tensor:
-        """g^T (H + damping - H_i / n)^-1 g of each example (sample,)."""
-        return (gradients.rows() * self.solve(self.gradients(batch).rows()).vectors).sum(1)
-
 
 def factored(
     objective: Objective, curvature: Curvature, damping: float | None, keep: Keep
@@ -161,14 +169,26 @@ def matrix_bytes(fitted: Fitted) -> int:
     return 3 * 8 * fitted.count**2
 
 
+def solving_bytes(fitted: Fitted) -> int:
+    """Vectors to solve for and solved, six of them in double precision on the way."""
+    return (3 * fitted.theta.element_size() + 6 * 8) * fitted.count
+
+
 def matrix(objective: Objective, curvature: Curvature) -> Tensor:
     """The curvature of the mean loss (parameter, parameter), in double precision."""
     count = objective.fitted.count
-    found = objective.theta.new_zeros((count, count), dtype=torch.float64)
-    for batch in objective.batches("curvature"):
+
+    def work(batch: Batch) -> Tensor:
+        made = objective.theta.new_empty((count, count), dtype=torch.float64)
         for start in range(0, count, VECTORS):
             part = range(start, min(start + VECTORS, count))
             units = torch.zeros(len(part), count).to(objective.theta)
             units[torch.arange(len(part)), torch.tensor(part)] = 1
-            found[part.start : part.stop] += objective.product(units, curvature, batch)
+            made[part.start : part.stop] = objective.product(units, curvature, batch)
+        return made
+
+    parts = objective.over(work, "curvature")
+    found = next(parts)
+    for each in parts:
+        found += each
     return (found + found.T) / (2 * objective.data.rows)

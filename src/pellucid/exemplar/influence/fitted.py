@@ -8,11 +8,13 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.utils.parametrize import ParametrizationList
 
 from pellucid.errors import InputError, ModelError, UnknownNameError
-from pellucid.structure import Inputs
+from pellucid.seeding import seeded
+from pellucid.structure import Inputs, leaves
 from pellucid.tape.paths import hooked
 
 Chosen: TypeAlias = "str | Sequence[str] | Callable[[str], bool] | None"
@@ -63,6 +65,19 @@ class Fitted:
         state = {**self.state, **self.parts(theta)}
         return lambda *args, **kwargs: functional_call(self.model, state, args, kwargs)
 
+    def slope(self, inputs: Inputs) -> Tensor:
+        """The slope in theta (parameter,) of all numbers of an answer, by weights drawn once.
+
+        It shows all that is made of the parameters, also where a loss is flat.
+        """
+        with torch.enable_grad():
+            theta = self.theta.clone().requires_grad_()
+            found, pulls = drawn(self.call(theta, inputs))
+            if not found:
+                return torch.zeros_like(theta)
+            (slope,) = torch.autograd.grad(found, theta, pulls)
+        return slope
+
     def placed(self, given: Any) -> Inputs:
         """Inputs on the device and in the precision of the parameters; integers stay integers."""
         like, inputs = self.theta, Inputs.of(given)
@@ -94,6 +109,12 @@ class Fitted:
         return replace(self, state=made)
 
 
+def drawn(output: Any) -> tuple[list[Tensor], list[Tensor]]:
+    """The tensors of an answer that have a slope, and a weight for each of their numbers."""
+    found = [leaf for _, leaf in leaves(output) if leaf.requires_grad]
+    return found, [torch.randn(each.shape, generator=seeded(0)).to(each) for each in found]
+
+
 def fitted(model: Any, parameters: Chosen, inputs: Any, *, last: bool) -> Fitted:
     """The network, with the parameters that are chosen, checked before any work.
 
@@ -109,7 +130,9 @@ def fitted(model: Any, parameters: Chosen, inputs: Any, *, last: bool) -> Fitted
     elif parameters is None or parameters == "all":
         found = [name for name in names if name in trained] or names
     else:
-        found = _chosen(parameters, names)
+        alike = {id(each): name for name, each in model.named_parameters()}
+        every = model.named_parameters(remove_duplicate=False)
+        found = _chosen(parameters, {n: alike[id(t)] for n, t in every if t.is_floating_point()})
     return replace(whole, names=tuple(found))
 
 
@@ -120,27 +143,52 @@ def check_model(model: Any) -> None:
             "`model` must be a torch.nn.Module with parameters, which examples have influenced",
             got=model,
         )
-    random = [m for m in model.modules() if isinstance(m, _DropoutNd | _NormBase) and m.training]
-    if random:
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         raise ModelError(
-            "The model must be in evaluation mode, for its gradients to be those of each example",
-            found=f"{type(random[0]).__name__} in training mode",
-            hint="Call model.eval() first.",
+            "The model must be one of Python, whose parameters can be replaced while it runs",
+            found=f"TorchScript, {type(model).__name__}",
+            hint="Pass the module that was scripted or traced.",
         )
+    for module in model.modules():
+        if isinstance(module, _DropoutNd | _NormBase) and module.training:
+            raise in_training(f"{type(module).__name__} in training mode")
+        if isinstance(module, _BatchNorm) and module.running_mean is None:
+            raise ModelError(
+                "Examples must not depend on the others of their batch",
+                found=f"{type(module).__name__} without running statistics",
+                hint="Train it with track_running_stats on.",
+            )
 
 
-def _chosen(parameters: Chosen, names: list[str]) -> list[str]:
-    """Parameters by name, by the layer they are of, or by what a function says of their name."""
+def in_training(found: str) -> ModelError:
+    """The error of a model whose answers are random, or depend on a batch, as while it trains."""
+    return ModelError(
+        "The model must be in evaluation mode, for its gradients to be those of each example",
+        found=found,
+        hint="Call its eval() first.",
+    )
+
+
+def _chosen(parameters: Chosen, names: Mapping[str, str]) -> list[str]:
+    """Parameters by name, by the layer they are of, or by what a function says of their name.
+
+    `names` has all that there are; of one with several names, each with the first of them.
+    """
     if callable(parameters):
-        found = [name for name in names if parameters(name)]
+        found = [first for name, first in names.items() if parameters(name)]
         if not found:
             raise InputError(
                 "`parameters` must choose at least one",
                 found="a function that says no to all",
-                hint=f"Their names: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}.",
+                hint=f"Their names: {', '.join([*names][:6])}{', ...' if len(names) > 6 else ''}.",
             )
-        return found
-    wanted = [parameters] if isinstance(parameters, str) else list(parameters or ())
+        return list(dict.fromkeys(found))
+    if not isinstance(parameters, str | Sequence):
+        raise InputError(
+            "`parameters` must be names of parameters or layers, or a function of the name",
+            got=parameters,
+        )
+    wanted = [parameters] if isinstance(parameters, str) else list(parameters)
     layers = [name.rpartition(".")[0] for name in names]
     above = [
         ".".join(each.split(".")[: i + 1]) for each in layers for i in range(each.count(".") + 1)
@@ -149,24 +197,31 @@ def _chosen(parameters: Chosen, names: list[str]) -> list[str]:
     for each in wanted or [""]:
         if each not in known:
             raise UnknownNameError("A parameter, or a layer with some,", each, known)
-    return [n for n in names if any(n == each or n.startswith(f"{each}.") for each in wanted)]
+    found = [names[n] for n in names if any(n == w or n.startswith(f"{w}.") for w in wanted)]
+    return list(dict.fromkeys(found))
 
 
 def _last(whole: Fitted, inputs: Any) -> list[str]:
-    """The parameters of the layer that runs last among those that have some of their own."""
+    """The parameters of the layer that runs last among those that have some of their own.
+
+    Those that it shares with others count, and those that it is parametrized by.
+    """
+    names = {id(each): name for name, each in whole.model.named_parameters()}
     owned: dict[int, list[str]] = {}
-    modules = dict(whole.model.named_modules())
-    for name in whole.names:
-        owned.setdefault(id(modules[name.rpartition(".")[0]]), []).append(name)
+    for layer in whole.model.modules():
+        inner = getattr(layer, "parametrizations", None)
+        held = [*layer._parameters.values(), *(inner.parameters() if inner is not None else ())]
+        own = [names[id(each)] for each in held if each is not None]
+        owned[id(layer)] = [name for name in whole.names if name in own]
     ran: list[int] = []
 
     def enter(module: nn.Module, args: Any) -> None:
-        ran.append(id(module))
+        if owned.get(id(module)) and not isinstance(module, ParametrizationList):
+            ran.append(id(module))
 
     with torch.no_grad(), hooked(enter, lambda *each: None):
         whole.call(whole.theta, whole.placed(inputs))
-    found = [owned[each] for each in ran if each in owned]
-    return found[-1] if found else list(whole.names)
+    return owned[ran[-1]] if ran else list(whole.names)
 
 
 def _wide(tensor: Tensor) -> Tensor:

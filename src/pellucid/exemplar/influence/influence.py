@@ -57,7 +57,8 @@ def influence(
     parameters or layers, or a function of the name; "all" of them. A weight decay w of the training
     (w/2 |theta|^2 beside the mean loss) is a `damping` of w; unless given it is a tenth of the mean
     eigenvalue. A `folder` keeps what is found, and a run that was stopped goes on from there. What
-    is held beside the network is planned before it starts to stay below `memory` bytes.
+    is held beside the network is planned before it starts to stay below `memory` bytes. Examples of
+    whose batch the answer depends run alone, with a note.
 
     Amounts are right where the model is at a minimum of its loss. Elsewhere values still rank
     examples, but are too large as amounts, the more the further off: `convergence.slope` says how

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import ModelError
-from pellucid.exemplar.influence.objective import Batch, Curvature, Objective
+from pellucid.exemplar.influence.data import Labelled
+from pellucid.exemplar.influence.fitted import Fitted
+from pellucid.exemplar.influence.objective import Curvature, Objective
 from pellucid.exemplar.influence.solver import (
     Inverse,
     Keep,
@@ -31,7 +33,8 @@ class CG(Solver):
     """Conjugate gradients: each step runs over the training set, for all test examples at once.
 
     It ends when the relative residual of each is below `tolerance`, or after `steps` steps; the
-    residual is reported either way. A direction in which the loss bends down is an error.
+    residual is reported either way. A direction in which the loss bends down is an error. Unless
+    it is given, the mean eigenvalue of which damping is a tenth is estimated.
     Source: Martens (2010), Deep learning via Hessian-free optimization; Koh and Liang (2017).
     """
 
@@ -46,6 +49,10 @@ class CG(Solver):
         )
         whole(self.steps, "steps")
 
+    def solving(self, fitted: Fitted) -> int:
+        """Solutions, residuals, directions and their products, as they are and as they become."""
+        return 8 * fitted.theta.element_size() * fitted.count
+
     def prepare(self, objective: Objective, damping: float | None, keep: Keep) -> "Conjugate":
         """Find the damping; there is nothing else to prepare."""
         amount = _damping(objective, self.curvature, damping, keep)
@@ -59,24 +66,27 @@ class Conjugate(Inverse):
     options: CG
 
     def solve(self, vectors: Tensor) -> Solved:
-        """Solve for all vectors side by side; one that is done waits for the others."""
+        """Solve for all vectors side by side; one that is done is left as it is."""
         found, left = torch.zeros_like(vectors), vectors.clone()
         direction, size = left.clone(), left.square().sum(1)
         steps = 0
-        while steps < self.options.steps and self._open(left, vectors):
+        while steps < self.options.steps and bool(self._open(left, vectors).any()):
             steps += 1
+            open_ = self._open(left, vectors)
+            direction = torch.where(open_.unsqueeze(1), direction, 0)
             curved = self._times(direction, f"conjugate gradients, step {steps}")
             bend = (direction * curved).sum(1)
             self._check(bend, direction, curved)
-            stride = torch.where(size > 0, size / bend, 0).unsqueeze(1)
+            stride = torch.where(open_, size / bend, 0).unsqueeze(1)
             found, left = found + stride * direction, left - stride * curved
             new = left.square().sum(1)
-            direction = left + torch.where(size > 0, new / size, 0).unsqueeze(1) * direction
+            direction = left + torch.where(open_, new / size, 0).unsqueeze(1) * direction
             size = new
         return Solved(found, relative(left, vectors), steps)
 
-    def _open(self, left: Tensor, vectors: Tensor) -> bool:
-        return bool((relative(left, vectors) > self.options.tolerance).any())
+    def _open(self, left: Tensor, vectors: Tensor) -> Tensor:
+        """Which vectors (row,) are not solved for yet."""
+        return relative(left, vectors) > self.options.tolerance
 
     def _times(self, vectors: Tensor, what: str) -> Tensor:
         curved = self.objective.curved(vectors, self.options.curvature, what)
@@ -124,6 +134,10 @@ class LiSSA(Solver):
             number(self.scale, "scale", "a number above 0", above=0)
         whole(self.seed, "seed", least=None)
 
+    def solving(self, fitted: Fitted) -> int:
+        """Solutions, their means and products, as they are and as they become; those of repeats."""
+        return (5 + 2 * self.repeats) * fitted.theta.element_size() * fitted.count
+
     def prepare(self, objective: Objective, damping: float | None, keep: Keep) -> "Series":
         """Find the damping, and a scale at which the series does not diverge."""
         amount = _damping(objective, self.curvature, damping, keep)
@@ -139,20 +153,20 @@ class LiSSA(Solver):
         """The largest eigenvalue of a few random batches, by power iteration."""
         found = []
         for look in range(LOOKS):
-            batch = self.drawn(objective, -1, look)
+            data = self.drawn(objective, -1, look)
             vector = torch.randn(objective.fitted.count, generator=seeded(self.seed, look))
             vector = vector.to(objective.theta)
             for _ in range(POWER):
                 unit = (vector / vector.norm().clamp(min=1e-30)).unsqueeze(0)
-                vector = objective.product(unit, self.curvature, batch)[0] / len(batch.labels)
+                vector = objective.curved(unit, self.curvature, data=data)[0]
             found.append(vector.norm())
         return torch.stack(found).max()
 
-    def drawn(self, objective: Objective, *numbers: int) -> Batch:
+    def drawn(self, objective: Objective, *numbers: int) -> Labelled:
         """A random batch, with replacement."""
         generator = seeded(self.seed, *numbers)
         rows = torch.randint(objective.data.rows, (self.batch,), generator=generator)
-        return objective.batch(rows.tolist())
+        return objective.data.part(rows.tolist())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -179,10 +193,9 @@ class Series(Inverse):
         found, mean = vectors / self.scale, torch.zeros_like(vectors)
         most = 10 * vectors.norm(dim=1) / self.damping
         for step in tqdm(range(steps), desc="LiSSA", unit="step", leave=False, disable=None):
-            batch = self.options.drawn(self.objective, repeat, step)
-            curved = self.objective.product(found, self.options.curvature, batch)
-            curved = curved / len(batch.labels) + self.damping * found
-            found = found + (vectors - curved) / self.scale
+            data = self.options.drawn(self.objective, repeat, step)
+            curved = self.objective.curved(found, self.options.curvature, data=data)
+            found = found + (vectors - curved - self.damping * found) / self.scale
             if not bool((found.norm(dim=1) <= most).all()):
                 raise self._diverged(step)
             if step >= steps // 2:
@@ -193,9 +206,9 @@ class Series(Inverse):
         return ModelError(
             "The series of LiSSA must converge",
             found=f"one that has grown beyond all bounds after {step + 1} steps, with a scale of "
-            f"{self.scale:.3g} and damping={self.damping:.3g}",
-            hint=f"Take a larger scale: LiSSA(scale={4 * self.scale:.2g}), or larger batches; "
-            "where the loss bends down, more damping or curvature='gauss_newton'; or how='cg'.",
+            f"{self.scale:.3g} and a damping of {self.damping:.3g}",
+            hint=f"Take a scale of {4 * self.scale:.2g}, or larger batches; where the loss bends "
+            "down, more `damping` or the Gauss-Newton curvature; or take `cg`.",
         )
 
 

@@ -6,29 +6,33 @@ J(theta) = 1/n  sum_i  L(z_i, theta)
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
-from torch.func import grad, jacrev, vmap
+from torch.func import grad, jacrev
 from torch.nn.functional import (
     binary_cross_entropy_with_logits,
     cross_entropy,
     mse_loss,
 )
 
-from pellucid.batching import Batcher, BatchSize, auto_rows, is_out_of_memory
+from pellucid.batching import Batcher, BatchSize, auto_rows
 from pellucid.errors import InputError, ModelError, UnknownNameError
 from pellucid.evaluate.retrain.trainer import check_scores, scores_in
-from pellucid.exemplar.influence.blocks import Block, Flow, blocks_of, flows
+from pellucid.exemplar.influence.blocks import Block, End, Flow, blocks_of, flows
 from pellucid.exemplar.influence.data import Labelled
-from pellucid.exemplar.influence.fitted import Fitted
-from pellucid.exemplar.influence.gradients import VECTORS, Flows, Gradients, Rows, bytes_of
+from pellucid.exemplar.influence.derivatives import mapped, pulled, twice_differentiable
+from pellucid.exemplar.influence.fitted import Fitted, drawn
+from pellucid.exemplar.influence.gradients import Flows, Gradients, Rows, bytes_of
 from pellucid.structure import Inputs
 
+T = TypeVar("T")
 LossOf: TypeAlias = Callable[[Any, Tensor], Tensor]
 Curvature: TypeAlias = Literal["hessian", "gauss_newton"]
 
+# Examples by which it is found how a network makes use of its parameters.
+LOOKS = 4
 # What cross_entropy takes for no label.
 IGNORED = -100
 
@@ -85,11 +89,26 @@ class Objective:
         """Whether labels are the numbers of classes."""
         return self.loss == "cross_entropy"
 
-    def batches(self, what: str = "", *, alone: bool = False) -> Iterator[Batch]:
-        """The whole training set; `alone` says that each example has a gradient of its own."""
-        start = self.rows if alone else auto_rows(self.batch([0]).inputs.leaves[0], 1)
-        batcher = Batcher(self.batch_size, start=start)
-        yield from batcher.run(self.data.rows, lambda a, b: self.batch(range(a, b)), what)
+    def over(
+        self,
+        work: Callable[[Batch], T],
+        what: str = "",
+        *,
+        alone: bool = False,
+        data: Labelled | None = None,
+    ) -> Iterator[T]:
+        """What work makes of batches of the training set, or of other data, in order.
+
+        `alone` says that each example has a gradient of its own.
+        """
+        batcher = Batcher(self.batch_size, start=self.rows if alone else self.together)
+        of = data or self.data
+        yield from batcher.run(of.rows, lambda a, b: work(self.batch(range(a, b), of)), what)
+
+    @cached_property
+    def together(self) -> int:
+        """How many examples run at once, where they have no gradients of their own."""
+        return auto_rows(self.batch([0]).inputs.leaves[0], 1)
 
     def losses(self, theta: Tensor, inputs: Inputs, labels: Tensor) -> Tensor:
         """The loss of each example (sample,)."""
@@ -108,9 +127,9 @@ class Objective:
             return binary_cross_entropy_with_logits(
                 scores.reshape(-1), wanted.reshape(-1), reduction="none"
             )
-        return (
-            cross_entropy(scores, labels.long(), reduction="none").reshape(len(labels), -1).mean(1)
-        )
+        found = cross_entropy(scores, labels.long(), reduction="none", ignore_index=IGNORED)
+        known = (labels != IGNORED).reshape(len(labels), -1)
+        return found.reshape(len(labels), -1).sum(1) / known.sum(1).clamp(min=1)
 
     def scores(self, theta: Tensor, inputs: Inputs) -> Tensor:
         """What the network returns, where the curvature of the loss is taken: one tensor."""
@@ -144,8 +163,7 @@ class Objective:
     def gradients(self, batch: Batch) -> Gradients:
         """The gradient of the loss of each example: (sample, parameter)."""
         if self.blocks:
-            (flow,) = flows(self.blocks, self, batch)
-            return self._of_flow(flow)
+            return self._of_flow(self._flow(batch))
 
         def of_one(leaves: tuple[Tensor, ...], label: Tensor) -> Tensor:
             one = batch.inputs.replace([leaf.unsqueeze(0) for leaf in leaves])
@@ -155,8 +173,26 @@ class Objective:
 
     def flowing(self, vectors: int) -> int:
         """The bytes that are held for an example, whose gradient is not written out."""
-        (flow,) = flows(self.blocks, self, self.batch([0]))
-        return bytes_of(flow, self.theta.element_size(), vectors)
+        return bytes_of(self._flow(self.batch([0])), self.theta.element_size(), vectors)
+
+    def _flow(self, batch: Batch) -> list[Flow]:
+        """What flows in, and back from the losses, through each block."""
+
+        def losses(output: Any) -> list[End]:
+            return [(self.of_output(output, batch.labels).sum(), None)]
+
+        (flow,) = flows(self.blocks, self.fitted, batch.inputs, losses)
+        return flow
+
+    def flows_of(
+        self, blocks: Sequence[Block], batch: Batch, pulls: Sequence[Tensor]
+    ) -> Iterator[list[Flow]]:
+        """What flows in, and back from the scores, through each block: a list for each pull."""
+
+        def scores(output: Any) -> list[End]:
+            return [(self.read(output), pull) for pull in pulls]
+
+        yield from flows(blocks, self.fitted, batch.inputs, scores)
 
     def _of_flow(self, flow: list[Flow]) -> Flows:
         return Flows(fitted=self.fitted, blocks=self.blocks, flows=flow)
@@ -166,36 +202,38 @@ class Objective:
         """The chosen layers, if all are of known kinds, and used as layers alone; else none.
 
         Then gradients of examples come from one run of the network; whether these are all of what
-        the parameters do (a weight may be used elsewhere too) is looked at for one example.
+        the parameters do (a weight may be used elsewhere too) is looked at for a few examples.
         """
         found, strange = blocks_of(self.fitted)
-        if strange:
+        rows = range(min(LOOKS, self.data.rows))
+        if strange or not all(self._is_all(found, self.batch([row])) for row in rows):
             return ()
-        first = self.batch([0])
+        return tuple(found)
+
+    def _is_all(self, blocks: Sequence[Block], one: Batch) -> bool:
+        """Whether the slope of an answer is what flows through layers, parameter by parameter."""
+        wanted = self.fitted.slope(one.inputs)
         try:
-            (flow,) = flows(found, self, first)
+            (flow,) = flows(blocks, self.fitted, one.inputs, lambda output: [drawn(output)])
         except ModelError:
-            return ()
-        made = Flows(fitted=self.fitted, blocks=found, flows=flow).total()
-        theta = self.theta.clone().requires_grad_()
-        with torch.enable_grad():
-            loss = self.losses(theta, first.inputs, first.labels).sum()
-        (wanted,) = torch.autograd.grad(loss, theta)
+            return False
+        made = Flows(fitted=self.fitted, blocks=blocks, flows=flow).total()
         near = 1e-4 if wanted.dtype == torch.float32 else 1e-9
-        same = float((made - wanted).norm()) <= near * float(wanted.norm())
-        return tuple(found) if same else ()
+        least = 0.1 * float(wanted.norm())  # what rounding leaves of a part that is zero
+        pairs = zip(*(self.fitted.parts(each).values() for each in (made, wanted)), strict=True)
+        return all(float((a - b).norm()) <= near * max(float(b.norm()), least) for a, b in pairs)
 
     def product(self, vectors: Tensor, curvature: Curvature, batch: Batch) -> Tensor:
         """The sum over some examples of their curvature times each vector: (vector, parameter)."""
-        theta = self.theta.clone().requires_grad_()
-        with torch.enable_grad():
+        with twice_differentiable(), torch.enable_grad():
+            theta = self.theta.clone().requires_grad_()
             if curvature == "gauss_newton":
                 return self._gauss_newton(theta, vectors, batch)
             total = self.losses(theta, batch.inputs, batch.labels).sum()
             if not total.requires_grad:  # parameters that are not used
                 return torch.zeros_like(vectors)
             (slope,) = torch.autograd.grad(total, theta, create_graph=True)
-        return pulled(slope, theta, vectors)
+            return pulled(slope, theta, vectors)
 
     def _gauss_newton(self, theta: Tensor, vectors: Tensor, batch: Batch) -> Tensor:
         """J^T A J v, with the curvature A of the loss in the network's output alone.
@@ -226,12 +264,23 @@ class Objective:
             ]
         return flat.detach(), torch.stack(rows, 1)
 
-    def curved(self, vectors: Tensor, curvature: Curvature, what: str = "") -> Tensor:
-        """The curvature of the mean loss times each vector: (vector, parameter)."""
+    def curved(
+        self,
+        vectors: Tensor,
+        curvature: Curvature,
+        what: str = "",
+        *,
+        data: Labelled | None = None,
+    ) -> Tensor:
+        """The curvature of the mean loss, or that of other data, times vectors (vector, ...)."""
         found = torch.zeros_like(vectors)
-        for batch in self.batches(what):
-            found += self.product(vectors, curvature, batch)
-        return found / self.data.rows
+
+        def work(batch: Batch) -> Tensor:
+            return self.product(vectors, curvature, batch)
+
+        for part in self.over(work, what, data=data):
+            found += part
+        return found / (data or self.data).rows
 
     def jacobians(self, batch: Batch) -> Tensor:
         """How the scores of each example follow the parameters: (sample, score, parameter)."""
@@ -245,45 +294,8 @@ class Objective:
             return mapped(of_one, batch.inputs.leaves)
         like = self.scores(self.theta, batch.inputs)
         units = torch.eye(width).to(like).reshape(width, 1, *like.shape[1:]).expand(-1, *like.shape)
-        drawn = flows(self.blocks, self, batch, list(units))
-        return torch.stack([self._of_flow(flow).rows() for flow in drawn], 1)
-
-
-def pulled(end: Tensor, start: Tensor, vectors: Tensor) -> Tensor:
-    """The slope in `start` of the product of `end` with each of some vectors (vector, ...).
-
-    All at once; or one by one, where torch has no rule for an operation.
-    """
-    options: dict[str, Any] = {"retain_graph": True, "materialize_grads": True}
-    if not end.requires_grad:  # a loss that is linear, or a network that is
-        return vectors.new_zeros(len(vectors), *start.shape)
-    try:
-        parts = vectors.split(VECTORS)
-        found = [
-            torch.autograd.grad(end, start, part, is_grads_batched=True, **options)[0]
-            for part in parts
-        ]
-        return torch.cat(found)
-    except (RuntimeError, NotImplementedError) as error:
-        if is_out_of_memory(error):
-            raise
-    return torch.stack([torch.autograd.grad(end, start, v, **options)[0] for v in vectors])
-
-
-def mapped(function: Callable[..., Tensor], *columns: Any) -> Tensor:
-    """What a function makes of each row, all at once; or one by one, where torch cannot.
-
-    >>> mapped(lambda row: row.sum(), torch.ones(3, 2))
-    tensor([2., 2., 2.])
-    """
-    try:
-        found: Tensor = vmap(function)(*columns)
-        return found
-    except (RuntimeError, NotImplementedError) as error:
-        if is_out_of_memory(error):
-            raise
-    rows = [zip(*each, strict=True) if isinstance(each, tuple) else each for each in columns]
-    return torch.stack([function(*row) for row in zip(*rows, strict=True)])
+        made = self.flows_of(self.blocks, batch, list(units))
+        return torch.stack([self._of_flow(flow).rows() for flow in made], 1)
 
 
 def loss_named(loss: Any) -> "str | LossOf":

@@ -31,11 +31,12 @@ class Top(NamedTuple):
 class Convergence:
     """How well the curvature was undone: by which damping, in how many steps, what is left of it.
 
-    `residual` (test,) is the relative residual |v - (H + damping) s| / |v|, not a number where the
-    way of solving knows none. `slope` is the length of the training set's mean gradient (with that
-    of a weight decay, if a damping is given that explains it), as a part of the mean length of its
-    gradients: zero at a minimum, which influence functions suppose. Where it is large, values rank
-    examples, and are too large as amounts.
+    `residual` (test,), or of self-influence (train,), is the relative residual
+    |v - (H + damping) s| / |v|, not a number where the way of solving knows none. `slope` is the
+    length of the training set's mean gradient (with that of a weight decay, if a damping is given
+    that explains it), as a part of the mean length of its gradients: zero at a minimum, which
+    influence functions suppose. Where it is large, values rank examples, and are too large as
+    amounts.
     """
 
     damping: float

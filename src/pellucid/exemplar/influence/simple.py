@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pellucid.errors import FileError, InputError, ModelError
 from pellucid.exemplar.influence.gradients import Gradients
 from pellucid.exemplar.influence.objective import Batch, Objective
-from pellucid.exemplar.influence.solver import Inverse, Keep, Solved, Solver
+from pellucid.exemplar.influence.solver import Inverse, Keep, Owned, Solved, Solver, owned
 from pellucid.options import number
 
 
@@ -89,6 +89,7 @@ class TracIn(Solver):
     last = False
     shrinks: ClassVar[bool] = False
     written: ClassVar[bool] = False
+    damps: ClassVar[bool] = False
 
     checkpoints: Sequence[Any] = ()
 
@@ -105,9 +106,9 @@ class Same(Inverse):
         """The vectors themselves."""
         return Solved(vectors, torch.full_like(vectors[:, 0], torch.nan), 0)
 
-    def own(self, batch: Batch, gradients: Gradients) -> Tensor:
+    def own(self, batch: Batch, gradients: Gradients) -> Owned:
         """The square of the length of each gradient (sample,)."""
-        return gradients.lengths().square()
+        return owned(gradients.lengths().square())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,25 +128,25 @@ class Representer(Solver):
 
     def prepare(self, objective: Objective, damping: float | None, keep: Keep) -> "Scaled":
         """Find the weight decay, and how far the layer is from stationary."""
+        theta = objective.theta
 
         def mean() -> dict[str, Tensor]:
-            total = torch.zeros_like(objective.theta)
-            for batch in objective.batches("mean gradient", alone=True):
-                total += objective.gradients(batch).total()
-            return {"gradient": total / objective.data.rows}
+            parts = objective.over(
+                lambda batch: objective.gradients(batch).total(), "mean gradient", alone=True
+            )
+            return {"gradient": sum(parts, torch.zeros_like(theta)) / objective.data.rows}
 
-        theta = objective.theta
         slope = keep("gradient", mean)["gradient"].to(theta)
         fit = -float(slope @ theta) / float(theta.square().sum())
         decay = fit if damping is None else damping
         if not decay > 0:
             raise ModelError(
-                "The last layer must have been trained with weight decay for how='representer'",
+                "The last layer must have been trained with weight decay, for `representer`",
                 found=f"one whose gradient is that of a weight decay of {fit:.3g}"
                 if damping is None
-                else f"damping={damping}",
-                hint="Train it on with weight decay until its gradient vanishes, and pass that as "
-                "damping; or take how='exact'.",
+                else f"a damping of {damping}",
+                hint="Train it on with weight decay until its gradient vanishes, and give that as "
+                "`damping`; or take `exact`.",
             )
         left = float((slope + decay * theta).norm() / (decay * theta).norm())
         return Scaled(objective=objective, damping=decay, left=left)
@@ -161,6 +162,6 @@ class Scaled(Inverse):
         """Divide; what is left of the layer's own gradient stands for the residual."""
         return Solved(vectors / self.damping, torch.full_like(vectors[:, 0], self.left), 0)
 
-    def own(self, batch: Batch, gradients: Gradients) -> Tensor:
+    def own(self, batch: Batch, gradients: Gradients) -> Owned:
         """The square of the length of each gradient, divided (sample,)."""
-        return gradients.lengths().square() / self.damping
+        return owned(gradients.lengths().square() / self.damping, self.left)

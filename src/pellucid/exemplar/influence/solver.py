@@ -1,5 +1,6 @@
 """What all ways to undo the curvature of the loss share: s = (H + damping I)^-1 v."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,19 @@ class Solved(NamedTuple):
     steps: int
 
 
+class Owned(NamedTuple):
+    """Self-influence (sample,), the relative residual each has left (sample,), and the steps."""
+
+    values: Tensor
+    residual: Tensor
+    steps: int
+
+
+def owned(values: Tensor, residual: float = math.nan) -> Owned:
+    """Self-influence found without steps; a residual is not a number where none is known."""
+    return Owned(values, torch.full_like(values, residual), 0)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Inverse(ABC):
     """The inverse of the damped curvature of an objective."""
@@ -42,14 +56,14 @@ class Inverse(ABC):
     def solve(self, vectors: Tensor) -> Solved:
         """The inverse times each of some vectors (row, parameter)."""
 
-    def gradients(self, batch: Batch) -> Gradients:
-        """What each example pulls at the parameters with: (sample, parameter)."""
-        return self.objective.gradients(batch)
+    def without(self, batch: Batch, gradients: Gradients) -> Gradients:
+        """What leaving each example out pulls at the parameters with: its gradient."""
+        return gradients
 
-    def own(self, batch: Batch, gradients: Gradients) -> Tensor:
+    def own(self, batch: Batch, gradients: Gradients) -> Owned:
         """g^T (H + damping)^-1 g of each example (sample,), of their gradients g."""
-        found = gradients.rows()
-        return (found * self.solve(found).vectors).sum(1)
+        solved = self.solve(self.without(batch, gradients).rows())
+        return Owned((gradients.rows() * solved.vectors).sum(1), solved.residual, solved.steps)
 
 
 class Solver(ABC):
@@ -57,12 +71,14 @@ class Solver(ABC):
 
     `last` says that it looks at the parameters of the last layer, unless others are asked for,
     `shrinks` that values are of leaving one of n examples out, which weighs 1/n, and `written` that
-    gradients of training examples are written out, each as long as all parameters.
+    gradients of training examples are written out, each as long as all parameters, and `damps` that
+    it makes use of damping.
     """
 
     last: ClassVar[bool] = True
     shrinks: ClassVar[bool] = True
     written: ClassVar[bool] = True
+    damps: ClassVar[bool] = True
 
     @abstractmethod
     def prepare(self, objective: Objective, damping: float | None, keep: Keep) -> Inverse:
@@ -76,6 +92,14 @@ class Solver(ABC):
         """What it holds beside vectors and gradients, in bytes, by name."""
         return {}
 
+    def solving(self, fitted: Fitted) -> int:
+        """What is held for each vector while it is solved for, in bytes."""
+        return 5 * fitted.theta.element_size() * fitted.count
+
+    def solves(self, *, own: bool) -> bool:
+        """Whether it solves for each training example: of their `own` influence, or in any case."""
+        return own
+
 
 def checked_damping(damping: float | None, mean: float) -> float:
     """The damping that is given, or a tenth of the mean eigenvalue."""
@@ -85,7 +109,7 @@ def checked_damping(damping: float | None, mean: float) -> float:
         raise ModelError(
             "The curvature of the loss must be positive on average for damping to be a share of it",
             found=f"a mean eigenvalue of {mean:.3g}",
-            hint="Pass a damping above zero: the weight decay that the model was trained with. "
+            hint="Give a `damping` above zero: the weight decay that the model was trained with. "
             "Where the loss is zero on all examples, nothing can be told apart.",
         )
     return SHARE * mean
@@ -96,10 +120,10 @@ def not_definite(low: float, high: float, damping: float) -> ModelError:
     least = max(-low, 0.0) + 1e-3 * max(high, abs(low))
     return ModelError(
         "The curvature of the loss, with its damping, must be positive definite",
-        found=f"one that goes down to {low:.3g} (its largest is {high:.3g}), and damping="
+        found=f"one that goes down to {low:.3g} (its largest is {high:.3g}), with a damping of "
         f"{damping:.3g}",
-        hint=f"Pass the weight decay of the training as damping, or at least {least:.2g}; or take "
-        "curvature='gauss_newton', which never bends down.",
+        hint=f"Give the weight decay of the training as `damping`, or at least {least:.2g}; or "
+        "take the Gauss-Newton curvature, as `ekfac` does, which never bends down.",
     )
 
 

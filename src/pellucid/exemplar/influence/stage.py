@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
-from pellucid.exemplar.influence import head as heads
 from pellucid.exemplar.influence.data import Labelled
 from pellucid.exemplar.influence.fitted import Fitted
 from pellucid.exemplar.influence.gradients import Gradients
+from pellucid.exemplar.influence.head import Head
 from pellucid.exemplar.influence.objective import Batch, Objective
 from pellucid.exemplar.influence.result import Convergence
 from pellucid.exemplar.influence.solver import Inverse, Keep, Solved, Solver
@@ -47,22 +46,21 @@ class Stage:
     target: Target | None
     damping: float | None
     scale: float
+    head: Head | None
     what: str
     place: str = ""
 
     @cached_property
     def asked(self) -> tuple[Objective, Labelled | None]:
         """The objective and the test data: where it can be, of the last layer on its features."""
-        objective, tested = self.objective, self.tested
-        inner = self.target is not None and bool(self.target.layer)
-        head = None if inner else heads.head_of(objective.fitted, objective.data)
+        objective, tested, head = self.objective, self.tested, self.head
         if head is None:
             return objective, tested
-        work = (objective.fitted, head)
-        size = objective.batch_size
-        data = heads.features(*work, objective.data, size, "features")
-        alone = replace(objective, fitted=heads.alone(*work), data=data)
-        return alone, tested and heads.features(*work, tested, size, "features to test")
+        data = head.features(objective, objective.data, "features")
+        given = head.features(objective, tested, "features to test") if tested else None
+        if data is None or (tested and given is None):
+            return objective, tested
+        return replace(objective, fitted=head.alone(objective.fitted), data=data), given
 
     def keeper(self, store: RunFolder | None) -> Keep:
         """What is computed once, or found in the folder."""
@@ -87,8 +85,8 @@ class Stage:
         solved = Solved(made["vectors"].to(like), made["residual"].to(like), int(made["steps"]))
 
         def work(batch: Batch) -> tuple[Tensor, Gradients]:
-            gradients = inverse.gradients(batch)
-            return gradients.times(solved.vectors), gradients
+            gradients = objective.gradients(batch)
+            return inverse.without(batch, gradients).times(solved.vectors), gradients
 
         values, losses, slope = self._over_train(objective, keep, work)
         return Part(
@@ -108,31 +106,32 @@ class Stage:
 
         def work(batch: Batch) -> tuple[Tensor, Gradients]:
             gradients = objective.gradients(batch)
-            return inverse.own(batch, gradients).unsqueeze(0), gradients
+            own = inverse.own(batch, gradients)
+            steps = torch.full_like(own.values, own.steps)
+            return torch.stack([own.values, own.residual, steps]), gradients
 
-        values, losses, slope = self._over_train(objective, keep, work)
-        none = values.new_full((1,), math.nan)
-        convergence = Convergence(damping=inverse.damping, steps=0, residual=none, slope=slope)
-        return Part(values=values[0], losses=losses, tested=losses, convergence=convergence)
+        (values, residual, steps), losses, slope = self._over_train(objective, keep, work)
+        convergence = Convergence(
+            damping=inverse.damping, steps=int(steps.max()), residual=residual, slope=slope
+        )
+        return Part(values=values, losses=losses, tested=losses, convergence=convergence)
 
     def _solved(
         self, inverse: Inverse, objective: Objective, tested: Labelled | None
     ) -> dict[str, Tensor]:
         """The test gradients, pointing to where the test gets worse, with the curvature undone."""
         data = tested if tested is not None else objective.data
-        rows = range(0, data.rows, objective.rows)
-        target = self.target
-        parts = []
-        for start in rows:
-            some = range(start, min(start + objective.rows, data.rows))
-            batch = objective.batch(some, data)
-            if target is None:
-                with torch.no_grad():
-                    now = objective.losses(objective.theta, batch.inputs, batch.labels)
-                parts.append((objective.gradients(batch).rows(), now))
-            else:
-                pulls, now = _of_target(objective.fitted, batch, target.check_rows(data.rows))
-                parts.append((-pulls, now))
+        target = self.target and self.target.check_rows(data.rows)
+
+        def work(batch: Batch) -> tuple[Tensor, Tensor]:
+            if target is not None:
+                pulls, now = _of_target(objective.fitted, batch, target)
+                return -pulls, now
+            with torch.no_grad():
+                now = objective.losses(objective.theta, batch.inputs, batch.labels)
+            return objective.gradients(batch).rows(), now
+
+        parts = list(objective.over(work, alone=True, data=data))
         found = inverse.solve(torch.cat([pulls for pulls, _ in parts]))
         return {
             "vectors": found.vectors,
@@ -164,34 +163,27 @@ class Stage:
         self, objective: Objective, start: int, work: Callable[[Batch], tuple[Tensor, Gradients]]
     ) -> dict[str, Tensor]:
         """Some of the training examples, in batches."""
-        stop = min(start + STORED, objective.data.rows)
-        read = objective.data.read
-        some = Labelled(
-            rows=stop - start,
-            read=lambda rows: read(_moved(rows, start)),
-            marked=str,
-        )
-        values, losses = [], []
-        pull, length = torch.zeros_like(objective.theta), torch.zeros_like(objective.theta[0])
-        for batch in replace(objective, data=some).batches(self.what, alone=True):
-            found, gradients = work(batch)
-            values.append(found)
+        rows = range(start, min(start + STORED, objective.data.rows))
+
+        def found(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+            values, gradients = work(batch)
             with torch.no_grad():
-                losses.append(objective.losses(objective.theta, batch.inputs, batch.labels))
-            pull, length = pull + gradients.total(), length + gradients.lengths().sum()
+                losses = objective.losses(objective.theta, batch.inputs, batch.labels)
+            return values, losses, gradients.total(), gradients.lengths().sum()
+
+        values, losses, length = [], [], torch.zeros_like(objective.theta[0])
+        pull = torch.zeros_like(objective.theta)
+        some = objective.data.part(rows)
+        for value, loss, total, long in objective.over(found, self.what, alone=True, data=some):
+            values.append(value)
+            losses.append(loss)
+            pull, length = pull + total, length + long
         return {
             "values": torch.cat(values, 1),
             "losses": torch.cat(losses),
             "pull": pull,
             "length": length,
         }
-
-
-def _moved(rows: Sequence[int], start: int) -> Sequence[int]:
-    """Rows of a part as those of the whole."""
-    if isinstance(rows, range):
-        return range(rows.start + start, rows.stop + start)
-    return [row + start for row in rows]
 
 
 def _of_target(fitted_: Fitted, batch: Batch, target: Target) -> tuple[Tensor, Tensor]:

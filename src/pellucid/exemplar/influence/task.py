@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
-from torch import Tensor
 
 from pellucid.batching import BatchSize, check_batch_size
-from pellucid.errors import InputError, PellucidWarning, UnknownNameError, warn
+from pellucid.errors import InputError, UnknownNameError
 from pellucid.exemplar.influence.data import Labelled
 from pellucid.exemplar.influence.ekfac import EKFAC
 from pellucid.exemplar.influence.exact import Exact, Newton
 from pellucid.exemplar.influence.fitted import Chosen, check_model, fitted
-from pellucid.exemplar.influence.gradients import VECTORS
 from pellucid.exemplar.influence.iterative import CG, LiSSA
+from pellucid.exemplar.influence.looks import one_by_one, worse_than_a_guess
 from pellucid.exemplar.influence.objective import Objective, loss_named
+from pellucid.exemplar.influence.plan import Plan, size_of
 from pellucid.exemplar.influence.result import Convergence
 from pellucid.exemplar.influence.simple import Checkpoint, Representer, TracIn
 from pellucid.exemplar.influence.solver import Solver
@@ -42,14 +42,8 @@ SOLVERS: dict[str, type[Solver]] = {
     "representer": Representer,
 }
 MEMORY = 2**31
-# At most so many examples have gradients of their own at once, and the parts of memory for them.
-ROWS, PARTS = 512, 8
-# A sample of the training set, by which one that is not the model's is noticed.
-LOOKED_AT = 256
 # A mean gradient as large as this, beside single ones, is not that of a minimum.
 STEEP = 0.1
-# A loss of so many times that of a guess is far off.
-FAR = 1.1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,7 +56,7 @@ class Task:
     tested: Labelled | None
     target: Target | None
     damping: float | None
-    memory: int
+    plan: Plan
     first: tuple[str, ...]
 
     @classmethod
@@ -96,13 +90,14 @@ class Task:
                 fitted=chosen, loss=loss_named(loss), data=data, rows=1, batch_size=batch_size
             )
             objective.check()
-            tests = 0 if tested is None else tested.rows
-            rows, needed = plan(solver, name, objective, tests, memory)
-            objective = replace(objective, rows=rows)
-            first = tuple(each for each in (note, _warned(objective)) if each)
+            objective, alone = one_by_one(objective)
+            tests, inner = tested.rows if tested else 0, bool(target and target.layer)
+            plan = Plan.of(solver, name, objective, tests, memory, inner=inner)
+            objective = replace(objective, rows=plan.rows)
+            looked = worse_than_a_guess(objective)
         return cls(
             solver=solver, name=name, objective=objective, tested=tested, target=target,
-            damping=damping, memory=needed, first=first,
+            damping=damping, plan=plan, first=tuple(filter(None, (note, alone, looked))),
         )  # fmt: skip
 
     @property
@@ -111,7 +106,7 @@ class Task:
         return {
             "how": self.name,
             "parameters": self.objective.fitted.names,
-            "memory": self.memory,
+            "memory": self.plan.memory,
             "train": self.objective.data,
         }
 
@@ -125,7 +120,8 @@ class Task:
             target=self.target,
             damping=self.damping,
             scale=1 / shrink,
-            what=f"influence by {self.name}, about {size_of(self.memory)}",
+            head=self.plan.head,
+            what=f"influence by {self.name}, about {size_of(self.plan.memory)}",
         )
         checkpoints = getattr(self.solver, "checkpoints", ())
         if not checkpoints:
@@ -167,16 +163,18 @@ class Task:
     def notes(self, found: Convergence) -> tuple[str, ...]:
         """What a user should know."""
         made = list(self.first)
+        if not self.solver.damps and self.damping is not None:
+            made.append(f"There is no curvature to damp: `{self.name}` makes no use of `damping`.")
         tolerance = getattr(self.solver, "tolerance", None)
         if tolerance is not None and found.worst > tolerance:
             made.append(
                 f"Conjugate gradients have not converged: a residual of {found.worst:.2g} is left "
-                f"after {found.steps} steps. Take CG(steps=...) more of them, or more damping."
+                f"after {found.steps} steps. Allow more of them, or take more `damping`."
             )
         if isinstance(self.solver, LiSSA) and found.worst > 0.1:
             made.append(
-                f"LiSSA has left a residual of {found.worst:.2g}: take LiSSA(repeats=4), larger "
-                "batches or more steps."
+                f"LiSSA has left a residual of {found.worst:.2g}: more repeats, larger batches or "
+                "more steps leave less."
             )
         if isinstance(self.solver, Representer) and found.worst > 0.01:
             made.append(
@@ -207,74 +205,13 @@ def solver_of(how: Any, checkpoints: Sequence[Any]) -> tuple[Solver, str]:
         raise InputError(
             f"`how` must be one of {', '.join(SOLVERS)}, or an object of those", got=how
         )
-    name = next(key for key, each in SOLVERS.items() if each is type(made))
+    name = next(
+        (key for key, each in SOLVERS.items() if isinstance(made, each)), type(made).__name__
+    )
     if len(checkpoints):
         if not isinstance(made, TracIn):
-            raise InputError(
-                "`checkpoints` must be given for how='tracin' alone", found=f"how={name!r}"
-            )
+            raise InputError("`checkpoints` must be given for `tracin` alone", found=f"{name!r}")
         made = replace(made, checkpoints=tuple(checkpoints))
     for each in getattr(made, "checkpoints", ()):
         Checkpoint.of(each)
     return made, name
-
-
-def plan(
-    solver: Solver, name: str, objective: Objective, tests: int, memory: int
-) -> tuple[int, int]:
-    """How many examples have a gradient of their own at once, and the bytes of all that is held."""
-    chosen = objective.fitted
-    item = chosen.theta.element_size()
-    held = solver.bytes(chosen) | {
-        f"what is solved for {tests} test examples": 5 * item * tests * chosen.count,
-        "the parameters": 5 * item * chosen.count,  # as they run, and sums of gradients
-    }
-    each = 3 * item * chosen.count  # of one example, with what is made on the way
-    if objective.blocks and not solver.written:
-        each = min(each, objective.flowing(min(tests, VECTORS)))
-    fixed = sum(held.values())
-    if fixed + each > memory:
-        most = max(held, key=lambda key: held[key])
-        raise InputError(
-            f"What how={name!r} holds must be at most `memory`, {size_of(memory)}",
-            found=f"{size_of(fixed + each)}, of which {size_of(held[most])} for {most} "
-            f"({chosen.count:,} parameters)",
-            hint="Ask about fewer parameters (parameters=[...], of the last layers), fewer test "
-            "examples at once, or another way; or allow more: memory=...",
-        )
-    rows = max(1, min(ROWS, (memory - fixed) // each, max(1, memory // PARTS // each)))
-    return rows, fixed + rows * each
-
-
-def size_of(count: int) -> str:
-    """Bytes in words."""
-    return f"{count / 2**30:.1f} GB" if count >= 2**30 else f"{count / 2**20:.1f} MB"
-
-
-def _warned(objective: Objective) -> str:
-    """Warn of a training set on which the model is worse than a guess, and say so."""
-    total = objective.data.rows
-    rows = sorted({k * total // LOOKED_AT for k in range(LOOKED_AT)})
-    batch = objective.batch(rows)
-    with torch.no_grad():
-        mean = float(objective.losses(objective.theta, batch.inputs, batch.labels).mean())
-    guess = _guess(objective, batch.labels)
-    if guess is None or not mean > FAR * guess:
-        return ""
-    text = (
-        f"The model is worse than a guess on `train`: its mean loss is {mean:.3g}, that of "
-        f"one answer for all {guess:.3g}. Is it what the model was trained on, with inputs scaled "
-        "and labels numbered as then?"
-    )
-    warn(text, PellucidWarning)
-    return text
-
-
-def _guess(objective: Objective, labels: Tensor) -> float | None:
-    """The mean loss of the best answer that is the same for all examples, if that is known."""
-    if objective.of_classes:
-        counts = labels.flatten().unique(return_counts=True)[1].double()
-        return float(-(counts / counts.sum() * (counts / counts.sum()).log()).sum())
-    if objective.loss == "mse":
-        return float(labels.double().reshape(len(labels), -1).var(0, correction=0).mean())
-    return None
