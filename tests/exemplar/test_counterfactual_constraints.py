@@ -1,5 +1,6 @@
 """No counterfactual breaks a constraint: random tables, models and constraints, and credit."""
 
+import functools
 import importlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -211,6 +212,131 @@ def test_no_constraint_is_broken_along_gradients(seed, low, width):
     assert (model(made).argmax(1) != model(old).argmax(1)).all()
 
 
+def ahead(rows: pd.DataFrame) -> np.ndarray:
+    """The sum of all columns."""
+    return rows.to_numpy(dtype=np.float64).sum(1)
+
+
+@pytest.mark.parametrize("count", [3, 7, 14, 17])
+def test_multiples_of_a_step_are_the_numbers_that_are_written_so(count):
+    """Seven tenths is 0.7: not 7 times 0.1, which is more, and out of a range up to 0.7."""
+    steps = {"a": 0.05, "b": 0.1, "c": 0.3, "d": 1 / 3}
+    tops = {name: float(f"{count * step:.6g}") for name, step in steps.items()}
+    tops["d"] = count / 3
+    table = pd.DataFrame({name: [0.0, 99.0] for name in steps})
+    held = Constraints(steps=steps, ranges={name: (0, top) for name, top in tops.items()})
+    least = sum(tops.values()) - 0.01
+    asked = {"threshold": least, "constraints": held, "budget": 20}
+    found = counterfactual(ahead, table[:1], data=table, **asked)
+    assert found.counterfactuals.to_dict("records") == [tops]
+
+
+def test_whole_numbers_in_steps_are_multiples_of_both():
+    table = pd.DataFrame({"x": [1, 40], "y": [1.5, 40.5]})
+    held = Constraints(steps={"x": 2.5, "y": 1.5}, integers=["y"])
+    found = counterfactual(ahead, table[:1], threshold=43, data=table, constraints=held, budget=99)
+    x, y = found.counterfactuals.iloc[0]
+    assert x == 1 or x % 5 == 0
+    assert y == 1.5 or y % 3 == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_steps_are_as_exact_as_a_type_holds_them(dtype):
+    rows = torch.tensor([[0.0, 1.0]], dtype=dtype)
+    held = Constraints(steps={0: 0.05}, immutable=[1])
+    found = counterfactual(lambda x: x.sum(1), rows, threshold=1.32, constraints=held, budget=60)
+    assert found.counterfactuals[0, 0] == torch.tensor(0.35).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int8", "bool"])
+@pytest.mark.parametrize("way", ["ranges", "monotone", "immutable"])
+def test_what_holds_of_a_column_holds_in_its_group(way, dtype):
+    """Column b would be the best; it may not become 1."""
+    table = pd.DataFrame({"a": [1, 0, 0], "b": [0, 1, 0], "c": [0, 0, 1]}).astype(dtype)
+    ways = {"ranges": {"b": (0, 0)}, "monotone": {"b": "decrease"}, "immutable": ["b"]}
+    held = Constraints(one_hot=[["a", "b", "c"]], **{way: ways[way]})
+
+    def score(rows: pd.DataFrame) -> np.ndarray:
+        return rows.to_numpy(dtype=np.float64) @ [0.0, 3, 2]
+
+    found = counterfactual(score, table[:1], threshold=1, data=table, constraints=held, budget=20)
+    assert found.counterfactuals.astype(int).to_numpy().tolist() == [[0, 0, 1]]
+
+
+def test_whole_numbers_that_no_float_holds_stay_what_they_are():
+    big = 2**53 + 1
+    table = pd.DataFrame({"name": [big, big + 2], "size": [0.0, 2.0]})
+    held = Constraints(immutable=["name"])
+    for name in ("int64", "Int64", "uint64", "object"):
+        given = table.astype({"name": name})
+        asked = {"threshold": 1.0, "data": given, "constraints": held, "budget": 30}
+        found = counterfactual(lambda rows: rows["size"], given, **asked)
+        assert found.counterfactuals["name"].tolist() == [big, big + 2]
+        assert list(found.counterfactuals.dtypes) == list(given.dtypes)
+    rows = np.array([[big, 0], [5, 9]])
+    asked = {"threshold": 3, "constraints": Constraints(immutable=[0]), "budget": 200}
+    array = counterfactual(lambda rows: rows[:, 1], rows, **asked)
+    assert array.counterfactuals[:, 0].tolist() == [big, 5]
+    tensor = counterfactual(lambda rows: rows[:, 1].double(), torch.from_numpy(rows), **asked)
+    assert tensor.counterfactuals[:, 0].tolist() == [big, 5]
+
+
+@pytest.mark.parametrize("part", ["multiples", "group", "numbers"])
+def test_each_of_these_laws_sees_what_breaks_it(part, monkeypatch):
+    room = "pellucid.exemplar.counterfactual"
+    grid, build, take = (
+        importlib.import_module(f"{room}.{name}") for name in ("grid", "build", "take")
+    )
+    if part == "multiples":
+        monkeypatch.setattr(grid, "_fraction", lambda step: (step or 1.0, 1.0))
+        law = functools.partial(test_multiples_of_a_step_are_the_numbers_that_are_written_so, 3)
+    elif part == "group":
+        every = torch.ones(1, 3, dtype=torch.bool)
+        monkeypatch.setattr(build._Builder, "_fitting", lambda self, choice, held: every)
+        law = functools.partial(test_what_holds_of_a_column_holds_in_its_group, "ranges", "int8")
+    else:
+        monkeypatch.setattr(take, "WIDE", ())
+        law = test_whole_numbers_that_no_float_holds_stay_what_they_are
+    with pytest.raises(AssertionError):
+        law()
+
+
+def test_what_must_change_may_be_all_that_changes():
+    """There is one category, and one number, to go to."""
+    table = pd.DataFrame({"job": ["x", "y"], "size": [0.0, 1.0]})
+    held = Constraints(ranges={"job": ["y"], "size": (1, 1)})
+
+    def score(rows: pd.DataFrame) -> np.ndarray:
+        return (rows["job"] == "y") + rows["size"]
+
+    found = counterfactual(score, table[:1], threshold=1.5, data=table, constraints=held, budget=20)
+    assert found.counterfactuals.to_dict("records") == [{"job": "y", "size": 1.0}]
+
+
+def test_bounds_columns_and_categories_may_be_those_of_numpy():
+    table = people(40, 0)
+    ends = (table["age"].min(), table["age"].max())
+    ranges = {"age": ends, "share": np.array([0.1, 0.9]), "home": table["home"].dropna().unique()}
+    held = Constraints(ranges=ranges, immutable=table.columns[:1], integers=np.array([0]))
+    asked = {"threshold": 0.0, "data": table, "constraints": held, "budget": 40}
+    assert counterfactual(scorer(0), table[:2], **asked).status
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    still = Constraints(immutable=np.ones((1, 2, 2), dtype=bool))
+    none = counterfactual(model, torch.rand(1, 1, 2, 2), constraints=still)
+    assert none.reasons == ("none of its elements may change",)
+
+
+def test_an_order_of_yes_and_no_may_have_gaps():
+    table = pd.DataFrame({"paid": pd.array([False, True, None], dtype="boolean")})
+    held = Constraints(monotone={"paid": "increase"})
+
+    def score(rows: pd.DataFrame) -> np.ndarray:
+        return rows["paid"].fillna(False).to_numpy(dtype=float)
+
+    found = counterfactual(score, table, threshold=0.5, data=table, constraints=held, budget=20)
+    assert found.status == ("found", "not_found", "not_found")
+
+
 def test_what_no_row_can_hold_to_is_said():
     table = people(4, 0)
     held = Constraints(immutable=["age"], ranges={"age": (90, 99)}, one_hot={"grouped": GROUP})
@@ -230,6 +356,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "order": ({"monotone": {"home": "increase"}}, InputError, "no order"),
     "category": ({"ranges": {"home": ["rented"]}}, UnknownNameError, "Did you mean 'rent'"),
     "gap": ({"ranges": {"home": ["missing"]}}, UnknownNameError, "Others are known from rows"),
+    "named": ({"one_hot": {"age": ["a", "b", "c"]}}, InputError, "a name that no column has"),
     "bounds": ({"ranges": {"age": (5, 1)}}, InputError, "a lower and an upper bound"),
     "pair": ({"ranges": {"age": 5}}, InputError, "With None where there is no bound"),
     "step": ({"steps": {"age": 0}}, InputError, "a positive number"),

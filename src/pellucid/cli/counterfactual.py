@@ -191,7 +191,7 @@ def _range(text: str) -> tuple[str, Sequence[Any]]:
     """Read COLUMN=LOW..HIGH, of which one may be left out, or COLUMN=WORD|WORD."""
     column, equals, values = text.partition("=")
     if column and equals and CATEGORIES in values:
-        return column, values.split(CATEGORIES)
+        return column, [word for word in values.split(CATEGORIES) if word]
     low, dots, high = values.partition(BOUNDS)
     try:
         if not (column and equals and dots and (low or high)):
@@ -201,7 +201,7 @@ def _range(text: str) -> tuple[str, Sequence[Any]]:
         raise InputError(
             "`--range` must be COLUMN=LOW..HIGH, or COLUMN=WORD|WORD",
             got=text,
-            hint="Such as age=18..65, income=0.. or job=fixed|freelance.",
+            hint="Such as age=18..65, income=0.., job=fixed|freelance or, of one, job=fixed|.",
         ) from None
 
 

@@ -9,8 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pellucid.errors import InputError
-from pellucid.plot.axes import axes_for, finish, name_rows, rows_axes
+from pellucid.exemplar.counterfactual.result import told
+from pellucid.plot.axes import axes_for, finish, name_rows, rows_axes, short
 from pellucid.plot.color import MINUS, Scale, colorize, number
+from pellucid.plot.leaderboard import BESIDE
 from pellucid.plot.legend import INK
 from pellucid.plot.sweep import COLORS
 from pellucid.plot.thumbnails import Cell, sheet
@@ -19,6 +21,8 @@ from pellucid.pooling import channels_last
 if TYPE_CHECKING:
     from pellucid.exemplar.counterfactual import Counterfactuals
 
+# About the inches of a letter beside an arrow, and of the axes.
+LETTER, INCHES = 0.065, 4.0
 UNITS = {"mad": "median absolute deviations", "l1": "units of the columns"}
 
 
@@ -37,10 +41,7 @@ def draw_counterfactuals(
     >>> type(draw_counterfactuals(found)).__name__
     'Axes'
     """
-    count = len(found.status)
-    if not -count <= row < count:
-        raise InputError(f"`row` must be the number of one of the {count} inputs", got=row)
-    row %= count
+    row = found.number(row)
     places = found.places(row)
     if not places:
         raise InputError(
@@ -63,6 +64,7 @@ def _arrows(
     ax = rows_axes(axes_for(ax), columns, dark, row=0.24 + 0.26 * len(places))
     share = 0.8 / len(places)
     reach = max(1.0, float(table["distance"].max())) if len(table) else 1.0
+    longest = 0
     for line in table.to_dict("records"):
         way = -1.0 if (line["change"] or 0) < 0 else 1.0
         height = columns.index(line["column"]) + share * (line["answer"] + 0.5) - 0.4
@@ -73,7 +75,8 @@ def _arrows(
             xytext=(0, height),
             arrowprops={"arrowstyle": "-|>", "color": color, "lw": 2, "shrinkA": 0, "shrinkB": 0},
         )
-        said = f"{_value(line['before'])} → {_value(line['after'])}"
+        said = short(" → ".join(told(line["before"], line["after"])))
+        longest = max(longest, len(said))
         side: dict[str, Any] = {"ha": "left" if way > 0 else "right", "va": "center", "fontsize": 8}
         at = way * (line["distance"] + 0.03 * reach)
         ax.text(at, height, said, color=INK[dark], parse_math=False, **side)
@@ -82,14 +85,22 @@ def _arrows(
     ax.axvline(0, color=INK[dark], lw=0.8)
     name_rows(ax, columns, np.arange(len(columns)))
     ax.set_ylim(len(columns) - 0.5, -0.5)
-    signs = table["change"].fillna(1.0).astype(float)
-    ax.set_xlim(-1.7 * reach if (signs < 0).any() else -0.1 * reach, 1.7 * reach)
+    both = bool((table["change"].fillna(1.0).astype(float) < 0).any())
+    room = reach * _room(longest, both)
+    ax.set_xlim(-room if both else -0.1 * reach, room)
     unit = UNITS.get(found.measure.how, "units of the columns")
     caption = [f"change, in {unit}; a category counts 1", *_answers(found, places)]
     title = f"input {row}: {_said(found, found.before[row])}, and what would have changed it"
     if len(places) > 1:
-        ax.legend(fontsize=8, frameon=False, labelcolor=INK[dark], loc="lower right")
+        ax.legend(fontsize=8, frameon=False, labelcolor=INK[dark], **BESIDE)
     return finish(ax, dark, title=title, caption=caption)
+
+
+def _room(letters: int, both: bool) -> float:
+    """How much further than the arrows axes go, for so many letters beside them."""
+    sides = 2 if both else 1
+    share = min(LETTER * letters / INCHES, 0.8 / sides)
+    return max(1.7, 1 / (1 - sides * share))
 
 
 def _pictures(found: Counterfactuals, row: int, places: list[int], dark: bool) -> Figure:
@@ -146,8 +157,4 @@ def _answers(found: Counterfactuals, places: list[int]) -> list[str]:
 def _said(found: Counterfactuals, answer: Any) -> str:
     """A class or a score, and which of both it is."""
     what = "class" if found.threshold is None else "score"
-    return f"{what} {_value(found.said(answer))}"
-
-
-def _value(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{what} {told(found.said(answer))[0]}"

@@ -1,6 +1,7 @@
 """Counterfactuals: the smallest change of an input that changes what the model decides.
 
 constraints.py  what must hold of a counterfactual, in the user's columns
+grid.py         the numbers that a column can hold
 space.py        where a search may go: exact projection onto the constraints, and the check
 build.py        a space made of constraints, the inputs and data
 distance.py     how far changes go, the nearest so far, and whether real data are near
@@ -15,6 +16,7 @@ scaling.py      columns that a network gets standardised
 code.py         search in the codes of a generator
 result.py       what was found
 take.py         what a user has, taken apart: model, rows, and the way back
+notes.py        what a user has to know of a search
 find.py         the search as a whole
 """
 

@@ -1,7 +1,7 @@
 """A space made of constraints, the inputs and data."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from pellucid.border.schema import Schema
 from pellucid.errors import InputError, UnknownNameError, show
 from pellucid.exemplar.counterfactual.constraints import Columns, Constraints
+from pellucid.exemplar.counterfactual.grid import Grid, inward, whole_step
 from pellucid.exemplar.counterfactual.space import Choice, Space
 
 # Types in which a number cannot be as exact as a search is.
@@ -57,22 +58,22 @@ class _Builder:
     def space(self) -> Space:
         rows = self.table.rows
         count = rows.shape[1]
-        low, high = self._bounds()
-        steps, immutable = self._steps(), self._immutable()
-        stay = (rows >= low) & (rows <= high)
-        low, high = _on_grid(low, high, steps)
+        low, high = self._bounds(self.table.data)
+        grid, immutable = Grid.of(self._steps()), self._immutable()
+        missing = rows.isnan()
+        stay = ((rows >= low) & (rows <= high)) | missing
+        low, high = grid.inward(low, high)
         for dtype, elements in self._precision():
-            low = torch.where(elements, _inward(low, dtype, up=True), low)
-            high = torch.where(elements, _inward(high, dtype, up=False), high)
+            low = torch.where(elements, inward(low, dtype, up=True), low)
+            high = torch.where(elements, inward(high, dtype, up=False), high)
         choices, variable = self._choices(immutable)
         chosen = torch.zeros(count, dtype=torch.bool)
+        fixed = immutable | missing
         for each in choices:
             chosen[each.columns] = True
-        missing = rows.isnan()
-        fixed = immutable | missing
-        for each in choices:  # the categories that are missing
-            absent = ~each.allowed.any(1)
-            fixed[:, each.columns] |= (absent & self._is_missing(each))[:, None]
+            gone = self._is_missing(each)
+            stay[:, each.columns] = (each.keeps | gone)[:, None]
+            fixed[:, each.columns] |= gone[:, None]
         # Where nothing on the grid is within the bounds, a number that may stay does.
         empty = (low > high) & stay & ~chosen
         return Space(
@@ -81,18 +82,18 @@ class _Builder:
             origin=rows,
             low=low,
             high=high,
-            steps=steps,
+            grid=grid,
             fixed=fixed | empty,
-            stay=stay | chosen | missing,
+            stay=stay,
             precision=tuple(self._precision()),
             choices=tuple(choices),
             variable=variable,
-            problems=self._problems(low, high, stay | missing, immutable, fixed, choices, chosen),
+            problems=self._problems(low, high, stay, immutable, fixed, choices, chosen),
         )
 
-    def _bounds(self) -> tuple[Tensor, Tensor]:
+    def _bounds(self, data: Tensor | None) -> tuple[Tensor, Tensor]:
         """From where to where each number goes, of shape (sample, element)."""
-        rows, data, given = self.table.rows, self.table.data, self.constraints.ranges
+        rows, given = self.table.rows, self.constraints.ranges
         low, high = torch.full_like(rows, -torch.inf), torch.full_like(rows, torch.inf)
         if data is not None:
             least, most = _extremes(data if self.table.names else data.reshape(-1, 1))
@@ -100,16 +101,12 @@ class _Builder:
             high = torch.maximum(most, rows.nan_to_num(-torch.inf))
         low, high = low.clone(), high.clone()
         if not isinstance(given, Mapping):
-            bounds = _pair(given, "ranges")
-            low[:], high[:] = bounds
+            _narrow(low, high, slice(None), _pair(given, "The range of all elements"))
         else:
             for column, each in given.items():
-                if self._names_options(column):
-                    continue
-                place = self.columns.place(column, "ranges")
-                bounds = _pair(each, f"ranges[{column!r}]")
-                low[:, place] = bounds[0] if each[0] is not None else low[:, place]
-                high[:, place] = bounds[1] if each[1] is not None else high[:, place]
+                if not self._names_options(column):
+                    pair = _pair(each, f"The range of {column!r}")
+                    _narrow(low, high, self.columns.place(column), pair)
         for ends, elements in self._whole():
             low[:, elements] = low[:, elements].clamp(min=ends[0])
             high[:, elements] = high[:, elements].clamp(max=ends[1])
@@ -123,19 +120,22 @@ class _Builder:
     def _steps(self) -> Tensor:
         """The grid of each element, zero where there is none."""
         steps = torch.zeros(self.table.rows.shape[1], dtype=torch.float64)
-        for _, elements in self._whole():
-            steps[elements] = 1.0
         if self.table.schema is not None and self.table.data is not None:
             both = torch.cat([self.table.rows, self.table.data])
             steps[((both == both.round()) | both.isnan()).all(0)] = 1.0
-        steps[self.columns.places(self.constraints.integers, "integers")] = 1.0
+        whole = torch.zeros(len(steps), dtype=torch.bool)
+        whole[self.columns.places(self.constraints.integers)] = True
+        for _, elements in self._whole():
+            whole |= elements
+        steps[whole] = 1.0
         for column, step in self.constraints.steps.items():
-            steps[self.columns.place(column, "steps")] = float(step)
+            place = self.columns.place(column)
+            steps[place] = whole_step(step) if whole[place] else float(step)
         return steps
 
     def _immutable(self) -> Tensor:
         """What stays, of shape (sample, element)."""
-        found = self.columns.mask(self.constraints.immutable, self.table.shape, "immutable")
+        found = self.columns.mask(self.constraints.immutable, self.table.shape)
         return found.expand(self.table.rows.shape).clone()
 
     def _whole(self) -> list[tuple[tuple[float, float], Tensor]]:
@@ -165,7 +165,7 @@ class _Builder:
         """The columns of numbers that go one way."""
         pairs = self.constraints.monotone.items()
         return [
-            (self.columns.place(column, "monotone"), way)
+            (self.columns.place(column), way)
             for column, way in pairs
             if not self._names_options(column)
         ]
@@ -174,9 +174,10 @@ class _Builder:
         """Whether a column is one of categories, or a group."""
         if isinstance(column, str) and column in self.columns.groups:
             return True
-        schema = self.table.schema
-        place = self.columns.place(column, "ranges")
-        return schema is not None and schema.kinds[place] == "categorical"
+        schema, place = self.table.schema, self.columns.place(column)
+        if schema is None or any(place in group for group in self.columns.groups.values()):
+            return False
+        return schema.kinds[place] == "categorical"
 
     def _choices(self, immutable: Tensor) -> tuple[list[Choice], Tensor]:
         """The choices, and the number of the variable that each element is of."""
@@ -189,8 +190,16 @@ class _Builder:
         for choice in made:
             variable[choice.columns] = variable[choice.columns[0]].clone()
         _, variable = variable.unique(return_inverse=True)
-        frozen = [each.freeze(immutable[:, each.columns].any(1)) for each in made]
-        return frozen, variable
+        return [each.within(self._fitting(each, immutable)) for each in made], variable
+
+    def _fitting(self, choice: Choice, immutable: Tensor) -> Tensor:
+        """The options (sample, option) whose columns are what these may be, one by one."""
+        own, options = self.table.rows[:, None, choice.columns], choice.options
+        fits = (options == own) | ~immutable[:, None, choice.columns]
+        if len(choice.columns) > 1:  # numbers, unlike codes of categories
+            low, high = (each[:, None, choice.columns] for each in self._bounds(None))
+            fits = fits & (options >= low) & (options <= high)
+        return fits.all(2)
 
     def _group(self, name: str, places: tuple[int, ...]) -> Choice:
         columns = torch.tensor(places)
@@ -261,7 +270,7 @@ class _Builder:
             return True
         if isinstance(column, str) and column in self.columns.groups:
             return False
-        return self.table.names[self.columns.place(column, "ranges")] == name
+        return self.table.names[self.columns.place(column)] == name
 
     def _hint(self) -> str:
         """Where other categories come from."""
@@ -275,12 +284,12 @@ class _Builder:
             ordered = False
         else:
             place = self.table.names.index(name)
-            ordered = schema.ordered[place] or schema.dtypes[place] == "bool"
+            ordered = schema.ordered[place] or schema.dtypes[place] in ("bool", "boolean")
         if not ordered:
             raise InputError(
                 "`monotone` must name columns of numbers, or of ordered categories",
                 found=f"{name!r}, whose categories have no order",
-                hint=f"Name what it may become: ranges={{{name!r}: [...]}}.",
+                hint=f"Say what it may become, as the range of {name!r}: [...].",
             )
 
     def _problems(
@@ -306,9 +315,10 @@ class _Builder:
             for row in none.nonzero().flatten().tolist():
                 label = choice.labels[int(choice.own[row])]
                 said[row] = said[row] or f"{choice.name} is {label}, and no category is allowed"
-        free = (~fixed & (low < high) & ~chosen).any(1)
+        moves = (low < high) | ((low == high) & (self.table.rows != low))
+        free = (~fixed & moves & ~chosen).any(1)
         for choice in choices:
-            free |= choice.allowed.sum(1) > 1
+            free |= choice.allowed.sum(1) > choice.keeps
         start = "its columns" if self.table.names else "its elements"
         return tuple(
             each or ("" if moves else f"none of {start} may change")
@@ -316,34 +326,38 @@ class _Builder:
         )
 
 
-def _pair(given: Any, what: str) -> tuple[float, float]:
-    """A lower and an upper bound."""
-    pair = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else []
-    numbers = [-math.inf, math.inf]
-    good = len(pair) == 2 and all(
-        each is None or (isinstance(each, int | float) and not math.isnan(each)) for each in pair
-    )
-    if good:
-        numbers = [
-            none if each is None else float(each) for each, none in zip(pair, numbers, strict=True)
-        ]
-    if not good or numbers[0] > numbers[1]:
+def _pair(given: Any, what: str) -> list[float | None]:
+    """A lower and an upper bound, either of which there may be none of."""
+    try:
+        pair = [None if each is None else float(each) for each in given]
+    except (TypeError, ValueError):
+        pair = []
+    low, high = pair if len(pair) == 2 else (math.nan, math.nan)
+    ends = (-math.inf if low is None else low, math.inf if high is None else high)
+    if isinstance(given, str) or not ends[0] <= ends[1]:
         raise InputError(
-            f"`{what}` must be a lower and an upper bound",
+            f"{what} must be a lower and an upper bound",
             got=given,
             hint="With None where there is no bound: (0, None).",
         )
-    return numbers[0], numbers[1]
+    return pair
+
+
+def _narrow(low: Tensor, high: Tensor, place: int | slice, pair: list[float | None]) -> None:
+    """Put bounds (sample, element) where they are given."""
+    for bounds, end in zip((low, high), pair, strict=True):
+        if end is not None:
+            bounds[:, place] = end
 
 
 def _among(given: Any, known: Mapping[int, str], name: str, *, hint: str) -> list[int]:
     """Which of the known categories are named."""
-    if isinstance(given, str) or not isinstance(given, Sequence):
-        raise InputError(f"`ranges[{name!r}]` must be a list of categories", found=show(given))
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InputError(f"The range of {name!r} must be a list of categories", found=show(given))
     wanted = list(map(str, given))
     for each in wanted:
         if each not in known.values():
-            what = f"A category that `ranges[{name!r}]` names"
+            what = f"A category in the range of {name!r}"
             raise UnknownNameError(what, each, known.values(), hint=hint)
     return [i for i, label in known.items() if label in wanted]
 
@@ -358,18 +372,3 @@ def _short(names: list[str]) -> tuple[str, ...]:
 def _extremes(data: Tensor) -> tuple[Tensor, Tensor]:
     """The least and the largest number of each column that are not missing."""
     return data.nan_to_num(torch.inf).amin(0), data.nan_to_num(-torch.inf).amax(0)
-
-
-def _on_grid(low: Tensor, high: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
-    """Bounds moved inward to multiples of the steps."""
-    grid = torch.where(steps > 0, steps, 1.0)
-    up, down = (low / grid - 1e-9).ceil() * grid, (high / grid + 1e-9).floor() * grid
-    return torch.where(steps > 0, up, low), torch.where(steps > 0, down, high)
-
-
-def _inward(bound: Tensor, dtype: torch.dtype, *, up: bool) -> Tensor:
-    """The nearest number of a coarse type that is not beyond a bound."""
-    near = bound.to(dtype)
-    beyond = near.double() < bound if up else near.double() > bound
-    side = torch.full_like(near, torch.inf if up else -torch.inf)
-    return torch.where(beyond, torch.nextafter(near, side), near).double()

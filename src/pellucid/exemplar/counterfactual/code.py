@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.errors import InputError, show
+from pellucid.errors import DisconnectedError, InputError, show
 from pellucid.exemplar.counterfactual.build import Table
 from pellucid.exemplar.counterfactual.take import Taken, flat
 from pellucid.options import number
@@ -52,6 +52,7 @@ def take_code(
         write=lambda rows, samples: _written(decode, rows),
         reread=None,
         decode=decode,
+        home=flat(start),
         notes=(
             f"Answers are made of codes; those of the inputs themselves make them with a root mean "
             f"square error of {error:.3g}.",
@@ -130,7 +131,14 @@ def _sought(generator: Generator, inputs: Tensor, size: tuple[int, ...]) -> Tens
         wanted = inputs.detach().clone()
         steps = torch.optim.Adam([codes], lr=RATE)
         for _ in range(STEPS):
-            error = (_ask(generator, codes) - wanted).square().flatten(1).sum(1).sum()
-            (codes.grad,) = torch.autograd.grad(error, codes)
+            error = (_ask(generator, codes) - wanted).square().sum()
+            if error.requires_grad:  # perhaps only of the weights
+                (codes.grad,) = torch.autograd.grad(error, codes, allow_unused=True)
+            if codes.grad is None:
+                raise DisconnectedError(
+                    "A generator must be one that autograd can follow, for codes to be sought",
+                    found="one whose inputs have no gradient with respect to the code",
+                    hint="Give the codes: code=codes, or a callable that makes them of inputs.",
+                )
             steps.step()
     return codes.detach()

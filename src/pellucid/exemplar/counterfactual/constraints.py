@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -13,7 +14,7 @@ from pellucid.options import number, one_of
 # A column by its name, or by its number.
 Column: TypeAlias = Any
 # From where to where a number goes, or which categories there may be.
-Range: TypeAlias = Sequence[Any]
+Range: TypeAlias = Iterable[Any]
 Way: TypeAlias = Literal["increase", "decrease"]
 
 WAYS = ("increase", "decrease")
@@ -25,7 +26,7 @@ class Constraints:
 
     | option | what it says |
     |---|---|
-    | `immutable` | columns that stay as they are; of tensors also a mask of the shape of a sample |
+    | `immutable` | columns that stay as they are; also a mask of the shape of a sample |
     | `ranges` | `{"age": (18, 65)}`, with `None` for no bound; `{"job": ["fixed", "freelance"]}` \
 for categories; one pair of numbers for all elements |
     | `one_hot` | `{"home": ["home_owner", "home_rent"]}`: columns of which one is 1, the others 0 |
@@ -34,7 +35,8 @@ for categories; one pair of numbers for all elements |
     | `steps` | `{"amount": 50}`: a number that is changed becomes a multiple of it |
 
     Columns are named, or counted from 0; a one-hot group is named by its name, too. A number that
-    is missing stays missing. Columns of whole-number types are integers without being named.
+    is missing stays missing. Columns of whole-number types are integers without being named, and so
+    are those of a frame or an array with data in which there are whole numbers alone.
 
     >>> Constraints(immutable=["sex"], monotone={"age": "increase"})
     Constraints(immutable=['sex'], monotone={'age': 'increase'})
@@ -84,8 +86,7 @@ class Columns:
         """Find the groups; a column must not be in two of them."""
         plain = cls(names=tuple(map(str, names)), groups={})
         groups = {
-            name: tuple(plain.place(each, f"one_hot[{name!r}]") for each in columns)
-            for name, columns in constraints.groups.items()
+            name: tuple(map(plain.place, columns)) for name, columns in constraints.groups.items()
         }
         used = [place for places in groups.values() for place in places]
         twice = {plain.names[place] for place in used if used.count(place) > 1}
@@ -94,35 +95,40 @@ class Columns:
                 "A one-hot group must have at least two columns, each in no other group",
                 found=f"{sorted(twice)!r} twice" if twice else f"{dict(constraints.groups)!r}",
             )
+        for name in set(groups) & set(plain.names):
+            raise InputError(
+                "A one-hot group must have a name that no column has",
+                got=name,
+                hint="Else it could not be said which of both is meant.",
+            )
         return cls(names=plain.names, groups=groups)
 
-    def place(self, column: Column, what: str) -> int:
+    def place(self, column: Column) -> int:
         """The number of a column that is named, or counted."""
         if str(column) in self.names:
             return self.names.index(str(column))
-        counted = isinstance(column, int) and not isinstance(column, bool)
+        counted = isinstance(column, Integral) and not isinstance(column, bool)
         if counted and -len(self.names) <= column < len(self.names):
             return int(column) % len(self.names)
-        known = [*self.names, *self.groups]
-        raise UnknownNameError(f"A column that `{what}` names", column, known)
+        raise UnknownNameError("A column of constraints", column, [*self.names, *self.groups])
 
-    def places(self, columns: Iterable[Column], what: str) -> list[int]:
+    def places(self, columns: Iterable[Column]) -> list[int]:
         """The numbers of columns, and of those of groups."""
         found: list[int] = []
         for column in columns:
             group = self.groups.get(column) if isinstance(column, str) else None
-            found += group if group is not None else [self.place(column, what)]
+            found += group if group is not None else [self.place(column)]
         return found
 
-    def mask(self, columns: Any, shape: tuple[int, ...], what: str) -> Tensor:
+    def mask(self, columns: Any, shape: tuple[int, ...]) -> Tensor:
         """The elements of some columns, or of a mask of the shape of a sample."""
-        if isinstance(columns, Tensor) and columns.dtype is torch.bool:
-            if columns.shape != shape:
+        if str(getattr(columns, "dtype", "")).removeprefix("torch.") == "bool":
+            if tuple(columns.shape) != shape:
                 raise InputError(
-                    f"A mask of `{what}` must have the shape of a sample, {list(shape)}",
+                    f"A mask of what stays must have the shape of a sample, {list(shape)}",
                     got=columns,
                 )
-            return columns.flatten()
+            return torch.as_tensor(columns).cpu().flatten()
         made = torch.zeros(shape, dtype=torch.bool).flatten()
-        made[self.places(columns, what)] = True
+        made[self.places(columns)] = True
         return made

@@ -99,10 +99,13 @@ class Best:
         far = torch.where(gains > 0, self.measure(rows, chain), torch.inf)
         least = torch.full_like(self.distance, torch.inf).scatter_reduce(0, chain, far, "amin")
         better = far.isfinite() & (far == least[chain]) & (far < self.distance[chain])
-        # Of equals the first: written last.
-        for row in better.nonzero().flatten().flip(0).tolist():
-            self.rows[chain[row]] = rows[row]
-            self.distance[chain[row]] = far[row]
+        place = better.nonzero().flatten()
+        if not len(place):
+            return better
+        none = torch.full((len(self.distance),), len(rows))
+        first = none.scatter_reduce(0, chain[place], place, "amin")  # of equals
+        hit = first < len(rows)
+        self.rows[hit], self.distance[hit] = rows[first[hit]], far[first[hit]]
         return better
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pellucid.batching import BatchSize
 from pellucid.errors import DisconnectedError, InputError
+from pellucid.exemplar.counterfactual import notes
 from pellucid.exemplar.counterfactual.build import space_of
 from pellucid.exemplar.counterfactual.code import take_code
 from pellucid.exemplar.counterfactual.constraints import Constraints
@@ -26,7 +27,7 @@ from pellucid.exemplar.counterfactual.goal import Goal, Side
 from pellucid.exemplar.counterfactual.gradient import climb
 from pellucid.exemplar.counterfactual.growing import breed, grow
 from pellucid.exemplar.counterfactual.oracle import Oracle
-from pellucid.exemplar.counterfactual.polish import polish, tidy
+from pellucid.exemplar.counterfactual.polish import DIGITS, polish, tidy
 from pellucid.exemplar.counterfactual.result import Answers, Counterfactuals, Status
 from pellucid.exemplar.counterfactual.space import Space
 from pellucid.exemplar.counterfactual.take import Taken, take
@@ -39,7 +40,6 @@ HOWS = ("auto", "gradient", "growing")
 # Rows of data that searches start from, and that answers are compared with.
 MOST_REAL = 2000
 OF_REAL = 4
-UNWRITTEN = "what was found did not decide any more once it was written in the inputs' types"
 
 
 def counterfactual(
@@ -82,7 +82,8 @@ def counterfactual(
     |---|---|
     | `"gradient"` | the model made linear again and again, for torch models |
     | `"growing"` | real rows, growing spheres and children of what was found, for any model |
-    | `"auto"` | along gradients where there are some; without, for what that did not find |
+    | `"auto"` | along gradients where there are some; without, for what that did not find, and \
+to come nearer in tables |
 
     | `distance` | |
     |---|---|
@@ -95,11 +96,12 @@ def counterfactual(
 
     With a `generator` (codes -> inputs) the search is in the space of codes: `code` gives those of
     the inputs, a callable that makes them, or their size, with which they are sought; answers are
-    what the generator makes. `prior` draws codes to zero: the squared distance to the code of the
-    input, plus `prior` times the squared length, is least.
+    what the generator makes. `prior` draws codes to zero: the squared `l2` distance to the code of
+    the input, plus `prior` times the squared length, is least.
 
     A search ends after `budget` evaluations (forward or backward, of one row) for each input and
-    answer; not counted are one look at each input and each answer, and at most 2,000 rows of data.
+    answer; not counted are one look at each input, its code and each answer, and at most 2,000 rows
+    of data.
 
     Axes: answers (answer, ...) as inputs. Law: for a linear model and `"l2"` the answer is the
     projection on the boundary, x - m w / |w|^2 for a margin m = w x + b.
@@ -124,6 +126,7 @@ def counterfactual(
             _check_no_code(code, prior)
             taken = take(model, inputs, data, target, scaling, names)
         else:
+            _check_prior(prior, distance)
             given = (data, scaling, names, constraints)
             taken = take_code(model, inputs, target, generator, code, prior, given)
         program = Program(taken.model)
@@ -194,37 +197,47 @@ class _Search:
         sought = ((gains <= 0) & open_).nonzero().flatten()
         real = self._real()
         distance = Distance(how=self._how_far(), unit=self._unit(), space=space)
-        found, spent, short, ways = self._found(space, sought, real)
+        found, spent, short, ways = self._found(distance, sought, real)
         answers = self._answers(distance, found, real)
         answered = set(answers.samples)
+        status: list[Status] = [
+            "already" if gain > 0 else "found" if i in answered else "not_found"
+            for i, gain in enumerate(gains.tolist())
+        ]
         limit = self.asked.budget * self.asked.count
-        status: list[Status] = []
-        reasons = []
-        for i, problem in enumerate(space.problems):
-            found_ = i in answered
-            status.append("already" if gains[i] > 0 else "found" if found_ else "not_found")
-            why = f"nothing was found in {int(spent[i])} of {limit} evaluations{_short(short[i])}"
-            why = UNWRITTEN if i in found else why
-            reasons.append("" if gains[i] > 0 or found_ else problem or why)
+        whys = notes.reasons(space.problems, gains, (spent, short, limit), found)
         return Counterfactuals(
             inputs=inputs,
             counterfactuals=self.taken.write(answers.rows, answers.samples),
             answers=answers,
             status=tuple(status),
-            reasons=tuple(reasons),
+            reasons=tuple(
+                why if each == "not_found" else "" for why, each in zip(whys, status, strict=True)
+            ),
             before=before,
             classes=self.taken.classes,
             threshold=None if self.goal.sign is None else self.goal.threshold,
             measure=distance,
             evaluations=self.oracle.cost,
-            notes=(*self.taken.notes, *ways, *self._said(answers, status)),
+            notes=(*self.taken.notes, *ways, *self._notes(answers, status)),
         )
 
+    def _notes(self, answers: Answers, status: Sequence[Status]) -> list[str]:
+        """What a user has to know of the answers."""
+        taken = self.taken
+        said = notes.few(answers.samples, status, self.asked.count)
+        if taken.home is not None:
+            gains, _ = self.oracle.judge(taken.home, torch.arange(len(taken.home)))
+            said += notes.remade(gains, status)
+        if taken.predict is not None and self.goal.sign is None:
+            said += notes.predicted(taken.predict, taken.write, taken.classes, answers)
+        return said
+
     def _found(
-        self, space: Space, sought: Tensor, real: Tensor | None
+        self, distance: Distance, sought: Tensor, real: Tensor | None
     ) -> tuple[dict[int, Tensor], Tensor, Tensor, list[str]]:
         """The rows that were found of each input, what was spent, how near it came, and notes."""
-        spent = torch.zeros(len(space.origin), dtype=torch.long)
+        space, spent = distance.space, torch.zeros(len(distance.space.origin), dtype=torch.long)
         most = torch.full((len(spent),), torch.nan, dtype=torch.float64)
         pool: dict[int, Tensor] = {}
         said: dict[str, None] = {}
@@ -239,11 +252,13 @@ class _Search:
                 chains = chains.freeze(
                     torch.cat([self._frozen(space, pool, turn, i) for i in pool])
                 )
-            best = Best(Distance(how=self._how_far(), unit=self._unit(), space=chains))
+            best = Best(replace(distance, space=chains))
             goal = replace(self.goal.select(sample), caution=1.0)
-            self.oracle.begin(goal, len(sample), limit)
+            kept = 0 if self.taken.table.schema is None else min(len(DIGITS), limit // 2)
+            self.oracle.begin(goal, len(sample), limit - kept)
             said |= dict.fromkeys(self._climb_or_grow(best, real))
-            if self.taken.table.schema is not None:
+            if kept:
+                self.oracle.limit = limit
                 tidy(self.oracle, best)
             spent = spent.index_add(0, sample, self.oracle.spent)
             most = most if turn else most.index_copy(0, sample, self.oracle.most)
@@ -251,20 +266,17 @@ class _Search:
                 known = torch.cat(
                     [pool.get(i, best.rows[:0]), best.rows[(sample == i) & best.found]]
                 )
-                pool[i] = self._chosen(space, i, known, turn + 1)
+                far = distance(known, torch.full((len(known),), i))
+                pool[i] = known[chosen(distance, known, far, turn + 1)]
             sample = torch.tensor(list(pool), dtype=torch.long).repeat_interleave(CHAINS)
         return pool, spent, most, list(said)
 
-    def _chosen(self, space: Space, sample: int, rows: Tensor, count: int) -> Tensor:
-        """So many of the answers for one input, which differ."""
-        distance = Distance(how=self._how_far(), unit=self._unit(), space=space)
-        far = distance(rows, torch.full((len(rows),), sample))
-        return rows[chosen(distance, rows, far, count)]
-
     def _frozen(self, space: Space, pool: dict[int, Tensor], turn: int, sample: int) -> Tensor:
         """What the chains of one input leave alone, to find another answer."""
-        changed = space.changed(pool[sample], torch.full((len(pool[sample]),), sample))
-        return frozen(changed, self.asked.seed, turn)
+        origin = space.origin[[sample]]
+        changed = space.changed(pool[sample], origin.expand(len(pool[sample]), -1))
+        forced = space.changed(space.start[[sample]], origin)
+        return frozen(changed & ~forced, self.asked.seed, turn)
 
     def _climb_or_grow(self, best: Best, real: Tensor | None) -> list[str]:
         """Search along gradients, or without, or one after the other."""
@@ -302,15 +314,21 @@ class _Search:
             rows = self.taken.reread(self.taken.write(rows, samples))
         chain = torch.tensor(samples, dtype=torch.long)
         self.oracle.goal = self.goal
-        good = (self.oracle.gains(rows, chain, free=True) > 0) & distance.space.holds(rows, chain)
+        gains, after = self.oracle.judge(rows, chain)
+        good = (gains > 0) & distance.space.holds(rows, chain)
         rows, chain = rows[good], chain[good]
         return Answers(
             rows=rows,
             samples=chain.tolist(),
-            distance=distance(rows, chain),
-            after=self.oracle.answers(rows, chain),
+            distance=self._far(distance, rows, chain),
+            after=after[good],
             plausibility=None if real is None else plausibility(distance, rows, real),
         )
+
+    def _far(self, distance: Distance, rows: Tensor, chain: Tensor) -> Tensor:
+        """How far answers are from their inputs: of codes from those of these."""
+        home = self.taken.home
+        return distance(rows, chain) if home is None else distance.between(rows, home[chain])
 
     def _real(self) -> Tensor | None:
         """Some rows of the data, drawn without a look at them."""
@@ -337,46 +355,19 @@ class _Search:
         table = self.taken.table
         return unit_of(self._how_far(), table.data, table.rows.shape[1])
 
-    def _said(self, answers: Answers, status: Sequence[str]) -> list[str]:
-        """What a user has to know of the answers."""
-        return [*self._few(answers, status), *self._predicted(answers)]
-
-    def _predicted(self, answers: Answers) -> list[str]:
-        """Say where an estimator's `predict` is at odds with the scores of its classes."""
-        predict, classes = self.taken.predict, self.taken.classes
-        if predict is None or self.goal.sign is not None or not len(answers.rows):
-            return []
-        said = predict(self.taken.write(answers.rows, answers.samples))
-        after = [classes[int(each)] for each in answers.after]
-        odd = sum(str(one) != other for one, other in zip(said, after, strict=True))
-        note = (
-            f"For {odd} of {len(after)} answers `predict` says another class than the one of the "
-            "largest score, which is what was searched for. Search for the score that it decides "
-            "by: target='a class', threshold=..., side='above'."
-        )
-        return [note] if odd else []
-
-    def _few(self, answers: Answers, status: Sequence[str]) -> list[str]:
-        """Say where fewer answers were found than were asked for."""
-        want = self.asked.count
-        short = [
-            i
-            for i, each in enumerate(status)
-            if each == "found" and answers.samples.count(i) < want
-        ]
-        said = f"{len(short)} inputs have fewer than {want} different answers."
-        return [said] if short else []
-
-
-def _short(most: Tensor) -> str:
-    """How much the best of what was tried lacked, in units of the score."""
-    lacks = -float(most)
-    return f", of which the best was {lacks:.3g} short of it" if 0 < lacks < torch.inf else ""
-
 
 def _check_no_code(code: Any, prior: float) -> None:
     if code is not None or prior:
         raise InputError(
             "`code` and `prior` must come with a `generator`",
             found=f"prior={prior!r} alone" if code is None else "codes alone",
+        )
+
+
+def _check_prior(prior: float, distance: Named | None) -> None:
+    if prior and distance not in (None, "l2"):
+        raise InputError(
+            "`distance` must be 'l2' with a `prior`, which is a sum of squares",
+            got=distance,
+            hint="Leave out one of both.",
         )

@@ -61,7 +61,7 @@ def _at_start(oracle: Oracle, best: Best, live: Tensor) -> None:
 def _from_real(oracle: Oracle, best: Best, real: Tensor, live: Tensor) -> None:
     """The nearest real rows that decide, as far as the constraints let them in."""
     space, count = best.measure.space, min(STARTS, len(real))
-    answers = oracle.answers(real, torch.zeros(len(real), dtype=torch.long))
+    _, answers = oracle.judge(real, torch.zeros(len(real), dtype=torch.long))
     for chains in (live & oracle.room(count)).nonzero().flatten().split(BLOCK):
         far = best.measure.table(space.origin[chains], real)
         far = far.masked_fill(~oracle.goal.wants(answers, chains), torch.inf)
@@ -72,8 +72,12 @@ def _from_real(oracle: Oracle, best: Best, real: Tensor, live: Tensor) -> None:
 
 
 def _spheres(oracle: Oracle, best: Best, live: Tensor, seed: int) -> None:
-    """Look in wider and wider shells, until one holds an answer or is beyond the one there is."""
-    for turn in itertools.count():
+    """Look in wider and wider shells, until one holds an answer or is beyond the one there is.
+
+    In the first ones there may be no other row: of whole numbers none is nearer than one.
+    """
+    space = best.measure.space
+    for turn in range(SPHERES + oracle.limit // SHELL):
         inner = FIRST * WIDER ** (turn % SPHERES)
         outer = inner * WIDER
         beyond = (best.distance > inner) & (~best.found | (turn < SPHERES))
@@ -84,6 +88,8 @@ def _spheres(oracle: Oracle, best: Best, live: Tensor, seed: int) -> None:
         for part in chain.split(_block(best, SHELL)):
             who = part.repeat_interleave(SHELL)
             rows = draws.around(best.measure, who, inner, outer)
+            other = space.changed(rows, space.start[who]).any(1)
+            rows, who = rows[other], who[other]
             best.offer(rows, who, oracle.gains(rows, who))
 
 

@@ -30,7 +30,7 @@ class Oracle:
     def __init__(self, program: Program, inputs: Inputs, decode: Decode, size: BatchSize) -> None:
         self.program, self.inputs, self.decode = program, inputs, decode
         leaf = inputs.leaves[0]
-        self.batcher = Batcher(size, start=auto_rows(leaf, 1))
+        self.batcher = Batcher(size, start=auto_rows(leaf, 1), budget=program.budget)
         self.forward = self.batcher.forward(leaf)
         self.limit = 0
         self.spent = torch.zeros(inputs.rows, dtype=torch.long)
@@ -67,19 +67,16 @@ class Oracle:
         """Which chains can still pay for so many evaluations, of shape (chain,)."""
         return self.spent + need <= self.limit
 
-    def gains(self, rows: Tensor, chain: Tensor, *, free: bool = False) -> Tensor:
-        """How far rows (row, element) are beyond what is wanted, of shape (row,), in float64.
-
-        What is `free` is counted, but not as part of the budget of a chain.
-        """
+    def gains(self, rows: Tensor, chain: Tensor) -> Tensor:
+        """How far rows (row, element) are beyond what is wanted, of shape (row,), in float64."""
 
         def work(start: int, stop: int) -> Tensor:
             with torch.no_grad():
                 raw, scores = self.run(self.decode(rows[start:stop]))
                 return self.goal.gain(raw, scores, chain[start:stop]).double().cpu()
 
-        gains = self._all(self.forward, work, rows, chain, backward=False, free=free)[0]
-        return gains if free else self._seen(gains, chain)
+        gains = self._all(self.forward, work, rows, chain, backward=False)[0]
+        return self._seen(gains, chain)
 
     def slopes(self, rows: Tensor, chain: Tensor) -> tuple[Tensor, Tensor]:
         """How far rows are beyond what is wanted, and its gradient (row, element)."""
@@ -100,18 +97,24 @@ class Oracle:
                     )
             return gain.detach().double().cpu(), slope.nan_to_num(0.0)
 
-        gains, slopes = self._all(self.batcher, work, rows, chain, backward=True, free=False)
+        gains, slopes = self._all(self.batcher, work, rows, chain, backward=True)
         return self._seen(gains, chain), slopes
 
-    def answers(self, rows: Tensor, chain: Tensor) -> Tensor:
-        """What the model says of rows: a class or a score, of shape (row,)."""
+    def judge(self, rows: Tensor, chain: Tensor) -> tuple[Tensor, Tensor]:
+        """How far rows are beyond what is wanted, and what the model says: a class or a score.
 
-        def work(start: int, stop: int) -> Tensor:
+        That is counted, but is not part of the budget of a chain.
+        """
+
+        def work(start: int, stop: int) -> tuple[Tensor, Tensor]:
             with torch.no_grad():
                 raw, scores = self.run(self.decode(rows[start:stop]))
-                return self.goal.answer(raw, scores, chain[start:stop])
+                part = chain[start:stop]
+                gain = self.goal.gain(raw, scores, part).double().cpu()
+                return gain, self.goal.answer(raw, scores, part)
 
-        return self._all(self.forward, work, rows, chain, backward=False, free=True)[0]
+        gains, answers = self._all(self.forward, work, rows, chain, backward=False, free=True)
+        return gains, answers
 
     def run(self, leaf: Tensor) -> tuple[Any, Any]:
         """The output for what the model is called with, and that without its softmax."""
@@ -144,12 +147,12 @@ class Oracle:
         chain: Tensor,
         *,
         backward: bool,
-        free: bool,
+        free: bool = False,
     ) -> tuple[Tensor, ...]:
         """Work on all rows, batch by batch, and book it."""
         if not len(rows):
             empty = torch.zeros(0, dtype=torch.float64)
-            return empty, rows.new_zeros(rows.shape)
+            return empty, rows.new_zeros(rows.shape) if backward else empty
         parts = list(batcher.run(len(rows), work))
         self.cost = Evaluations(
             self.cost.forward + len(rows),

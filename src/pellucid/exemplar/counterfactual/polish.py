@@ -13,7 +13,7 @@ from pellucid.exemplar.counterfactual.oracle import Oracle
 MOST_SHRUNK = 8
 # Halvings of a change: of a single one, and of all together in float64 and in coarser types.
 HALVINGS = 12
-EXACT, COARSE = 44, 22
+EXACT, COARSE = 34, 22
 # Significant digits that are tried, and how much longer a way may become by them.
 DIGITS = (6, 5, 4, 3, 2)
 LONGER = 1.05
@@ -43,7 +43,7 @@ def sparsify(oracle: Oracle, best: Best, live: Tensor) -> None:
     active = live & best.found
     for _ in range(space.variables):
         chain = (active & oracle.room(space.variables)).nonzero().flatten()
-        which = _changed(best, chain)
+        which = space.changed(best.rows[chain], space.start[chain])
         row, variable = which.nonzero().T
         single = torch.nn.functional.one_hot(variable, space.variables).bool()
         rows = space.project(space.revert(best.rows[chain][row], chain[row], single), chain[row])
@@ -118,12 +118,3 @@ def _halve(
         high[at] = torch.where(gains > 0, middle[at], high[at])
         low[at] = torch.where(gains > 0, low[at], middle[at])
         live = live & (high > low)
-
-
-def _changed(best: Best, chain: Tensor) -> Tensor:
-    """Which variables are not as at the start, of shape (row, variable)."""
-    space = best.measure.space
-    rows, start = best.rows[chain], space.start[chain]
-    other = (rows != start) & ~(rows.isnan() & start.isnan())
-    found = torch.zeros(len(rows), space.variables, dtype=torch.long)
-    return found.index_add(1, space.variable, other.long()) > 0

@@ -14,6 +14,8 @@ from pellucid.explanation import Evaluations
 if TYPE_CHECKING:
     import pandas as pd
 
+# As many as tell any two numbers of float64 apart.
+MOST_DIGITS = 17
 Status: TypeAlias = Literal["found", "not_found", "already"]
 
 
@@ -87,7 +89,8 @@ class Counterfactuals:
             )
         rows = [
             {"sample": sample, "answer": answer, **each}
-            for place, (sample, answer) in enumerate(self._numbered())
+            for sample, places in enumerate(self._places)
+            for answer, place in enumerate(places)
             for each in self._changes(place)
         ]
         columns = ["sample", "answer", "column", "before", "after", "change", "distance"]
@@ -101,16 +104,13 @@ class Counterfactuals:
         """
         import pandas as pd
 
-        places: dict[int, list[int]] = {}
-        for place, sample in enumerate(self.samples):
-            places.setdefault(sample, []).append(place)
         rows = []
         for sample, status in enumerate(self.status):
             known = {"sample": sample, "status": status, "reason": self.reasons[sample]}
             known["before"] = self.said(self.before[sample])
-            for answer, place in enumerate(places.get(sample, [])):
+            for answer, place in enumerate(self._places[sample]):
                 rows.append({**known, "answer": answer, **self._figures(place)})
-            if sample not in places:
+            if not self._places[sample]:
                 rows.append(known)
         order = ["sample", "status", "answer", "before", "after", "distance", "plausibility"]
         return pd.DataFrame(rows, columns=[*order, "reason"])
@@ -120,11 +120,8 @@ class Counterfactuals:
 
         `row` is the number of one input; without it all of them are told of.
         """
-        lines = []
-        for sample, status in enumerate(self.status):
-            if row is None or row % len(self.status) == sample:
-                lines += self._sentences(sample, status)
-        return "\n".join(lines)
+        samples = range(len(self.status)) if row is None else [self.number(row)]
+        return "\n".join(each for sample in samples for each in self._sentences(sample))
 
     def plot(self, ax: Any = None, *, row: int = 0, dark: bool = False) -> Any:
         """Draw what changes for one input: of a table arrows, of images the images."""
@@ -140,15 +137,21 @@ class Counterfactuals:
 
     def places(self, row: int) -> list[int]:
         """Which answers are those of one input."""
-        return [place for place, sample in enumerate(self.samples) if sample == row]
+        return self._places[self.number(row)]
 
-    def _numbered(self) -> list[tuple[int, int]]:
-        """The input of each answer, and the how-manieth of it this is."""
-        seen: Counter[int] = Counter()
-        found = []
-        for sample in self.samples:
-            found.append((sample, seen[sample]))
-            seen[sample] += 1
+    def number(self, row: int) -> int:
+        """The number of an input, which may be counted from the end."""
+        count = len(self.status)
+        if not -count <= row < count:
+            raise InputError(f"`row` must be the number of one of the {count} inputs", got=row)
+        return row % count
+
+    @cached_property
+    def _places(self) -> list[list[int]]:
+        """Which answers are those of each input."""
+        found: list[list[int]] = [[] for _ in self.status]
+        for place, sample in enumerate(self.samples):
+            found[sample].append(place)
         return found
 
     def _figures(self, place: int) -> dict[str, Any]:
@@ -189,31 +192,29 @@ class Counterfactuals:
                 )
         return sorted(found, key=lambda each: -each["distance"])
 
-    def _sentences(self, sample: int, status: Status) -> list[str]:
-        start = f"Sample {sample}: "
-        now = _told(self.said(self.before[sample]))
-        what = "the model says" if self.threshold is None else "the score is"
+    def _sentences(self, sample: int) -> list[str]:
+        start, status = f"Sample {sample}: ", self.status[sample]
+        before, scored = self.said(self.before[sample]), self.threshold is not None
+        now = f"{start}{'the score is' if scored else 'the model says'} {told(before)[0]}"
         if status == "already":
-            return [f"{start}{what} {now} already, as is wanted."]
+            return [f"{now} already, as is wanted."]
         if status == "not_found":
-            return [f"{start}{what} {now}; {self.reasons[sample]}."]
-        would = (
-            "the model would have said" if self.threshold is None else "the score would have been"
-        )
+            return [f"{now}; {self.reasons[sample]}."]
+        would = "the score would have been" if scored else "the model would have said"
         said = []
-        for place in self.places(sample):
-            after = _told(self.said(self.answers.after[place]))
-            said.append(f"{start}had {self._had(place)}, {would} {after} (instead of {now}).")
+        for place in self._places[sample]:
+            old, new = told(before, self.said(self.answers.after[place]))
+            said.append(f"{start}had {self._had(place)}, {would} {new} (instead of {old}).")
         return said
 
     def _had(self, place: int) -> str:
         """What would have had to be different in one answer."""
         if not self.measure.space.names:
             return f"it been changed by {float(self.distance[place]):.3g} ({self.measure.how})"
-        parts = [
-            f"{each['column']} been {_told(each['after'])} (instead of {_told(each['before'])})"
-            for each in self._changes(place)
-        ]
+        parts = []
+        for each in self._changes(place):
+            old, new = told(each["before"], each["after"])
+            parts.append(f"{each['column']} been {new} (instead of {old})")
         if not parts:
             return "nothing changed"
         return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
@@ -227,6 +228,16 @@ class Counterfactuals:
         return f"Counterfactuals({len(self.status)} inputs: {said}; {self.evaluations})"
 
 
-def _told(value: Any) -> str:
-    """A number in as many digits as it was given, or a word."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def told(*values: Any) -> list[str]:
+    """Numbers in so many digits that they differ if they do, and words as they are.
+
+    >>> told(1.0, 1.0000001), told(0.5, 2.0), told("no", "yes")
+    (['1', '1.0000001'], ['0.5', '2'], ['no', 'yes'])
+    """
+    if not all(isinstance(each, float) for each in values):
+        return [f"{each:.6g}" if isinstance(each, float) else str(each) for each in values]
+    for digits in range(6, MOST_DIGITS + 1):
+        said = [f"{each:.{digits}g}" for each in values]
+        if len(set(said)) == len(set(values)):
+            break
+    return said

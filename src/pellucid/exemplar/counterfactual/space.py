@@ -11,6 +11,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from pellucid.exemplar.counterfactual.grid import Grid, spacing
+
 # Of more variables than this each is not tried alone.
 MOST_ALONE = 100
 
@@ -42,19 +44,28 @@ class Choice:
         """The choice of some chains."""
         return replace(self, allowed=self.allowed[index], own=self.own[index])
 
+    @property
+    def keeps(self) -> Tensor:
+        """Whether the input's own option is allowed, of shape (chain,)."""
+        return self.allowed.gather(1, self.own[:, None]).squeeze(1)
+
+    def within(self, options: Tensor) -> "Choice":
+        """The choice among some of the options (chain, option) alone."""
+        return replace(self, allowed=self.allowed & options)
+
     def freeze(self, chains: Tensor) -> "Choice":
         """Only the input's own option, for some of the chains (chain,)."""
         own = torch.nn.functional.one_hot(self.own, len(self.options)).bool()
-        return replace(self, allowed=torch.where(chains[:, None], self.allowed & own, self.allowed))
+        return self.within(own | ~chains[:, None])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Space:
     """The inputs (chain, element), and where each of them may go.
 
-    `low` and `high` (chain, element) bound the numbers, on the grid of `steps` (element,) where
-    that is not zero, and in the `precision` of each element. What is `fixed` (chain, element) stays
-    as it is; what may `stay` needs not be on the grid. `variable` (element,) numbers what changes
+    `low` and `high` (chain, element) bound the numbers, on the `grid`, and in the `precision` of
+    each element. What is `fixed` (chain, element) stays as it is; what may `stay` as it is needs
+    not be on the grid. `variable` (element,) numbers what changes
     as a whole. `problems` (one a chain) say where no row can hold to the constraints.
     """
 
@@ -63,7 +74,7 @@ class Space:
     origin: Tensor
     low: Tensor
     high: Tensor
-    steps: Tensor
+    grid: Grid
     fixed: Tensor
     stay: Tensor
     precision: tuple[tuple[torch.dtype, Tensor], ...]
@@ -116,10 +127,10 @@ class Space:
         With `outward` numbers on a grid are rounded away from the input.
         """
         origin = self.origin[chain]
-        made = self._rounded(self._stepped(rows, origin, outward))
+        rows = torch.where(rows.isnan(), origin, rows)  # of what is known nothing becomes missing
+        made = self._rounded(self.grid.nearest(rows, origin if outward else None))
         made = made.clamp(self.low[chain], self.high[chain])
-        known = rows.isnan() | (self.stay[chain] & (rows == origin))
-        keeps = self.fixed[chain] | known  # of what is known nothing becomes missing
+        keeps = self.fixed[chain] | (self.stay[chain] & (rows == origin))
         made = torch.where(keeps, origin, made)
         for choice in self.choices:
             found = choice.nearest(rows[:, choice.columns], chain)
@@ -133,10 +144,9 @@ class Space:
         """The rows with some variables (row, variable) as they are in the input."""
         return torch.where(which[:, self.variable], self.start[chain], rows)
 
-    def changed(self, rows: Tensor, chain: Tensor) -> Tensor:
-        """Which variables are not those of the input, of shape (row, variable)."""
-        origin = self.origin[chain]
-        other = (rows != origin) & ~(rows.isnan() & origin.isnan())
+    def changed(self, rows: Tensor, others: Tensor) -> Tensor:
+        """Which variables differ between rows and others (row, element); shape (row, variable)."""
+        other = (rows != others) & ~(rows.isnan() & others.isnan())
         found = torch.zeros(len(rows), self.variables, dtype=torch.long)
         return found.index_add(1, self.variable, other.long()) > 0
 
@@ -145,8 +155,8 @@ class Space:
         origin, number = self.origin[chain], self.numeric
         same = (rows == origin) | (rows.isnan() & origin.isnan())
         inside = (rows >= self.low[chain]) & (rows <= self.high[chain])
-        known = rows / torch.where(self.steps > 0, self.steps, 1.0)
-        even = (self.steps == 0) | ((known - known.round()).abs() <= 1e-6 * (1 + known.abs()))
+        off = (rows - self._rounded(self.grid.nearest(rows))).abs()
+        even = (self.grid.steps == 0) | (off <= spacing(rows, self.precision))
         good = torch.where(self.fixed[chain], same, (same & self.stay[chain]) | (inside & even))
         fine = (good | ~number).all(1)
         for choice in self.choices:
@@ -155,18 +165,6 @@ class Space:
             held = (same & self.fixed[chain])[:, choice.columns].all(1)
             fine = fine & (match.any(1) | held)
         return fine
-
-    def _stepped(self, rows: Tensor, origin: Tensor, outward: bool) -> Tensor:
-        """Numbers on their grids."""
-        if not self.steps.any():
-            return rows
-        grid = torch.where(self.steps > 0, self.steps, 1.0)
-        at = rows / grid
-        near = at.round()
-        if outward:
-            far = torch.where(rows > origin, at.ceil(), at.floor())
-            near = torch.where((at - near).abs() < 1e-9 * (1 + at.abs()), near, far)
-        return torch.where(self.steps > 0, near * grid, rows)
 
     def _rounded(self, rows: Tensor) -> Tensor:
         """Numbers as the type of their column holds them."""

@@ -16,6 +16,9 @@ from pellucid.exemplar.counterfactual.build import Table
 from pellucid.exemplar.counterfactual.scaling import Scaling
 from pellucid.structure import Inputs
 
+# Types of columns that hold more numbers than float64 does.
+WIDE = ("int64", "uint64", "object")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Taken:
@@ -24,6 +27,7 @@ class Taken:
     `decode` makes what the model is called with of rows (row, element). `write` makes what the user
     has (a frame, an array, a tensor) of rows and the number of the input that each is for; `reread`
     takes that for rows again. What is `called` has no gradient. `predict` is that of a classifier.
+    `home` (sample, element) are the codes of the inputs, if rows are codes.
     """
 
     model: Callable[..., Any]
@@ -36,6 +40,7 @@ class Taken:
     called: bool = False
     classes: tuple[str, ...] = ()
     predict: Callable[[Any], Any] | None = None
+    home: Tensor | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -170,6 +175,12 @@ def _data(given: Any, shape: tuple[int, ...]) -> Tensor | None:
         raise InputError(
             f"`data` must be rows of the shape of a sample, {['row', *shape]}", found=show(given)
         )
+    if given.isinf().any():
+        raise InputError(
+            "`data` must be finite",
+            found=f"{int(given.isinf().sum())} infinite values",
+            hint="Clean the data first, for example with data[data.isfinite().all(1)].",
+        )
     return flat(given)
 
 
@@ -215,25 +226,50 @@ def _check_table(schema: Schema, scaling: Any) -> None:
 def _ways(
     schema: Schema | None, inputs: Any, leaf: Tensor
 ) -> tuple[Callable[[Tensor, list[int]], Any], Callable[[Any], Tensor]]:
-    """The way to what the user has, and back."""
+    """The way to what the user has, and back; what does not change is the user's own number.
+
+    A whole number beyond 2^53, such as one that names somebody, is none of float64.
+    """
     shape = leaf.shape[1:]
     if isinstance(inputs, Tensor):
 
         def tensor(rows: Tensor, samples: list[int]) -> Tensor:
-            return rows.reshape(-1, *shape).to(device=inputs.device, dtype=inputs.dtype)
+            made = rows.reshape(-1, *shape).to(device=inputs.device, dtype=inputs.dtype)
+            own = inputs.detach()[samples]
+            return torch.where((flat(own) == rows).reshape(made.shape).to(own.device), own, made)
 
         return tensor, flat
     if schema is not None and schema.layout == "frame":
-
-        def frame(rows: Tensor, samples: list[int]) -> Any:
-            made = schema.decode(rows)
-            made.index = inputs.index[samples]
-            return made
-
-        return frame, lambda made: encode_frame(schema, made)
+        return _ways_of_frames(schema, inputs)
     known = schema if schema is not None else Schema(layout="array", dtypes=(str(inputs.dtype),))
 
-    def array(rows: Tensor, samples: list[int]) -> np.ndarray:
-        return known.decode(rows.reshape(-1, *shape).to(leaf.dtype))
+    def reread(array: np.ndarray) -> Tensor:
+        return flat(encode_array(known, array))
 
-    return array, lambda made: flat(encode_array(known, made))
+    def array(rows: Tensor, samples: list[int]) -> np.ndarray:
+        made = known.decode(rows.reshape(-1, *shape).to(leaf.dtype))
+        own = inputs[samples]
+        return np.where((reread(own) == rows).reshape(made.shape).numpy(), own, made)
+
+    return array, reread
+
+
+def _ways_of_frames(
+    schema: Schema, frame: Any
+) -> tuple[Callable[[Tensor, list[int]], Any], Callable[[Any], Tensor]]:
+    """The way to rows of a data frame, with its index, and back."""
+    exact = [i for i, name in enumerate(schema.dtypes) if name.lower() in WIDE]
+    exact = [i for i in exact if schema.kinds[i] == "numeric"]
+
+    def reread(made: Any) -> Tensor:
+        return encode_frame(schema, made)
+
+    def write(rows: Tensor, samples: list[int]) -> Any:
+        made, own = schema.decode(rows), frame.iloc[samples]
+        made.index = own.index
+        same = (reread(own[made.columns]) == rows).numpy()
+        for i in exact if len(own) else ():
+            made.isetitem(i, own[made.columns[i]].where(same[:, i], made.iloc[:, i]))
+        return made
+
+    return write, reread
