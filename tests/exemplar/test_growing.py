@@ -69,6 +69,14 @@ def test_gains_are_paired_and_over_all_rounds():
     assert "points over random on average" in repr(found)
 
 
+def test_a_seed_counts_once():
+    options = {"how": "coverage", "start": 6, "step": 4, "rounds": 1}
+    found = grow(centers(), X, Y, test=TEST, seeds=np.array([3, 3]), **options)
+    assert found.accuracy["coverage"].shape == (1, 2)
+    assert found.accuracy["coverage"].dtype is torch.float64
+    assert "1 seed\n" in repr(found)
+
+
 def solved(factory, examples):
     """A training without steps: the last layer fits the classes by least squares."""
     net = factory()
@@ -104,6 +112,10 @@ def test_what_cannot_be_used():
         InputError, match="must be at most the 60 samples there are; got 50 and 2 x"
     ):
         grow(centers(), X, Y, test=TEST, start=50, step=6, rounds=2)
+    with pytest.raises(InputError, match="`start` must be a whole number, at least 2; got 1"):
+        grow(centers(), X, Y, test=TEST, start=1)
+    with pytest.raises(InputError, match="must have at least two classes; got one, 0"):
+        grow(centers(), X, Y * 0, test=(TEST[0], TEST[1] * 0))
     with pytest.raises(UnknownNameError, match="Did you mean 'coverage'"):
         grow(centers(), X, Y, test=TEST, how=["coverages"])
     with pytest.raises(InputError, match="`seeds` must be their number, or at least one"):

@@ -199,6 +199,55 @@ def test_random_picks_follow_the_seed():
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_features_of_inputs_and_scores_come_from_one_pass():
+    """What comes once is enough, and no row can be taken for another."""
+    torch.manual_seed(0)
+    net, x = nn.Linear(3, 4).double(), points(1, 20)
+    wanted = choose_to_label(net, x[:3], x, 4, features="inputs").index.tolist()
+    once = choose_to_label(net, x[:3], iter([x[:9], x[9:]]), 4, features="inputs")
+    assert once.index.tolist() == wanted
+    with torch.no_grad():
+        table = lambda rows: net(torch.from_numpy(rows)).detach().numpy()  # noqa: E731
+    of_table = choose_to_label(table, x[:3].numpy(), x.numpy(), 4, features="inputs")
+    assert of_table.index.tolist() == wanted
+
+
+class Words(nn.Module):
+    """Tokens to `logits`, as models of texts return them."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.mix, self.head = nn.Embedding(9, 5), nn.Linear(5, 4), nn.Linear(4, 3)
+
+    def forward(self, ids):
+        return {"logits": self.head(self.mix(self.table(ids)).relu().mean(1))}
+
+
+def test_explanations_of_what_returns_logits_among_other_things():
+    torch.manual_seed(0)
+    model, ids = Words(), torch.randint(9, (14, 6))
+    for layer in (None, "mix"):
+        values = pl.explain(
+            model, ids, pl.GradientXInput(at=layer), target=pl.Target.path("logits")
+        ).values
+        rows = values if layer is None else values.mean(1)
+        rows = rows / rows.norm(dim=1, keepdim=True)
+        found = choose_to_label(model, ids[:4], ids[4:], 4, "explanation", layer=layer)
+        assert found.index.tolist() == slow_cover(rows[:4], rows[4:], 4)
+
+
+def test_samples_without_an_explanation_are_unlike_all_others():
+    """A dead net says nothing of them: their angle to what it says of others is a right one."""
+    net = nn.Sequential(nn.Linear(1, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
+    with torch.no_grad():
+        net[0].weight.copy_(torch.tensor([[1.0], [1.0]]))
+        net[2].weight.copy_(torch.tensor([[1.0, 1.0]]))
+    x = torch.tensor([[1.0], [2.0], [-1.0]])
+    found = choose_to_label(net, x[:1], x, 1, "explanation")
+    assert found.index.tolist() == [2]
+    assert float(found.distance) == pytest.approx(2**0.5)
+
+
 def test_what_cannot_be_used():
     x = points(0, 6)
     with pytest.raises(InputError, match="`count` must be at most the 6 samples there are; got 7"):
@@ -214,6 +263,10 @@ def test_what_cannot_be_used():
     with pytest.raises(InputError, match="must be less sure of some .* of 0 and 1 alone for 6"):
         choose_to_label(lambda rows: np.eye(2)[(rows[:, 0] > 0).astype(int)], None, x.numpy(), 2,
                         "margin")  # fmt: skip
+    mixed = torch.utils.data.DataLoader(x, 2, shuffle=True)
+    for what, given in (("Unlabelled", (x, mixed)), ("Labelled", (mixed, x))):
+        with pytest.raises(InputError, match=f"{what} samples must come in the same order"):
+            choose_to_label(None, *given, 2)
     with pytest.raises(InputError, match='`layer` must be left out with features="inputs"'):
         choose_to_label(nn.Linear(3, 2).double(), x, x, 2, features="inputs", layer="0")
 
@@ -226,5 +279,10 @@ def test_pictures_of_what_each_adds():
     bars = [bar.get_height() for bar in figure.axes[-1].patches]
     assert bars == pytest.approx(found.adds.tolist())
     assert len(choose_to_label(None, None, x, 3).plot().axes) == 3 + 1
+    one = choose_to_label(None, x[:4], x[4:], 1).plot()
+    one.draw_without_rendering()
+    said = one.axes[-1].xaxis.label.get_window_extent()
+    assert 0 < said.x0 < said.x1 < one.bbox.width, "one pick has room for its words"
+    assert [tick.get_text() for tick in one.axes[-1].get_xticklabels()] == ["1"]
     assert found.to_frame().columns.tolist() == ["row", "score", "nearest", "distance", "adds"]
     assert "3 samples to label" in repr(found)

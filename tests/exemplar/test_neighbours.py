@@ -1,7 +1,9 @@
 """Neighbours beside a search of every pair."""
 
+import itertools
 from collections import OrderedDict
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from torch import nn
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.exemplar.neighbours import neighbours
 from pellucid.inspect import distances
+from pellucid.plot.color import number
 
 
 def data(seed=0, samples=30, features=4):
@@ -111,8 +114,13 @@ def test_what_cannot_be_used():
         neighbours(None, x[:, :3], x)
     with pytest.raises(UnknownNameError, match="Did you mean 'cosine'"):
         neighbours(None, x, x, metric="cosin")
-    with pytest.raises(InputError, match="`rows` must be the places of the 2 inputs"):
-        neighbours(None, x[:2], x, rows=[0, 30])
+    for rows in ([0, 30], [0.0, 1.0], torch.tensor([True, False])):
+        with pytest.raises(InputError, match="`rows` must be the places of the 2 inputs"):
+            neighbours(None, x[:2], x, rows=rows)
+    mixed = torch.utils.data.DataLoader(x, 5, shuffle=True)
+    for what, given in (("Data", (x, mixed)), ("Inputs", (mixed, x))):
+        with pytest.raises(InputError, match=f"{what} must come in the same order .*; got a load"):
+            neighbours(None, *given)
     net = nn.Linear(4, 3).double()
     with pytest.raises(
         InputError, match="`classes` of the inputs must be given .* 2 labels, and 3"
@@ -120,3 +128,50 @@ def test_what_cannot_be_used():
         neighbours(net, x, x, labels=["a", "b"] * 15)
     with pytest.raises(UnknownNameError, match="Did you mean 'fc'"):
         neighbours(nn.Sequential(OrderedDict(fc=net)), x, x, "fcc")
+
+
+def test_an_outlier_takes_no_digits_from_those_that_lie_together():
+    """Squares of lengths of 1e12 leave none to distances of 1e-3."""
+    near = data(samples=60) * 1e-3
+    known = torch.cat([near, torch.full((1, 4), 1e6, dtype=torch.float64)])
+    found = neighbours(None, near[:8], known, k=4)
+    assert found.nearest.index.tolist() == brute(near[:8], known, 4, lambda i, j: True)
+
+
+def test_zeros_have_no_angle():
+    known = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1e-30, 1e-30], [-1.0, 0.0]])
+    found = neighbours(None, torch.tensor([[1e-25, 0.0], [0.0, 0.0]]), known, k=4, metric="cosine")
+    first, second = found.nearest.index.tolist()
+    assert (first[0], set(first[1:3]), first[3], second[0]) == (2, {0, 1}, 3, 0)
+    wanted = torch.tensor([[1 - 0.5**0.5, 1, 1, 2], [0, 1, 1, 1]], dtype=torch.float64)
+    torch.testing.assert_close(found.nearest.distance, wanted)
+
+
+def test_copies_come_in_their_order():
+    known = torch.tensor([[0.0], [3.0], [0.0], [3.0], [0.0], [9.0]])
+    found = neighbours(None, torch.tensor([[1.0]]), known, k=5)
+    assert found.nearest.index.tolist() == [[0, 2, 4, 1, 3]]
+
+
+def test_figures_of_long_names():
+    x, names = torch.rand(6, 1, 4, 4), ["a class with a very long name", "b"] * 3
+    figure = neighbours(None, x[:1], x, labels=names, classes=names[:1], k=2).plot()
+    figure.draw_without_rendering()
+    titles = [ax.title.get_window_extent() for ax in figure.axes]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(titles, 2))
+    frame = pd.DataFrame(data(), columns=[f"a_column_with_a_long_name_{i}" for i in range(4)])
+    drawn = neighbours(None, frame.iloc[:1], frame, k=1).plot()
+    for line, value in zip(
+        drawn.axes[0].texts[0].get_text().split("\n"), frame.iloc[0], strict=True
+    ):
+        assert line.startswith("a_col")
+        assert line.endswith(f": {number(value)}"), "a value is not cut"
+
+
+def test_amounts_are_no_classes():
+    net, x = nn.Linear(4, 1).double(), data()
+    found = neighbours(net, x[:2], x, labels=x[:, 0], k=3)
+    assert found.classes is found.same is found.other is None
+    assert found.to_frame()["label"].tolist() == [
+        found.labels[row] for row in found.nearest.index.flatten().tolist()
+    ]

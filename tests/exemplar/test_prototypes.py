@@ -170,10 +170,26 @@ def test_kmedoids_finds_the_best_of_small_data():
 @pytest.mark.parametrize("how", ["mmd", "protodash"])
 def test_the_order_of_samples_does_not_matter(how):
     x, order = points(3, 30), torch.randperm(30, generator=torch.Generator().manual_seed(1))
-    first = prototypes(x, how=how, count=3, gamma=0.8)
-    second = prototypes(x[order], how=how, count=3, gamma=0.8)
+    first = prototypes(x, how=how, count=3)
+    second = prototypes(x[order], how=how, count=3)
+    assert first.gamma == pytest.approx(second.gamma, rel=1e-12)
     assert order[second.index].tolist() == first.index.tolist()
     assert order[second.criticisms].tolist() == first.criticisms.tolist()
+
+
+def test_the_kernel_is_as_wide_as_the_median_of_all_pairs():
+    x = torch.cat([points(0, 20), points(0, 3)])  # of which some are copies
+    far = [float((a - b).square().sum()) for a, b in itertools.combinations(x, 2)]
+    wanted = sorted(each for each in far if each > 0)
+    assert usual_gamma(x) == pytest.approx(1 / wanted[(len(wanted) - 1) // 2])
+    many = points(1, 3000)
+    assert usual_gamma(many) == pytest.approx(usual_gamma(many[:2000]), rel=0.1)
+
+
+def test_an_outlier_leaves_the_kernel_its_digits():
+    x = torch.cat([points(0, 40) * 1e-3, torch.full((1, 2), 1e6, dtype=torch.float64)])
+    kernel = Kernel(samples=x, gamma=usual_gamma(x))
+    np.testing.assert_allclose(kernel.mean, whole(x, kernel.gamma).mean(0), rtol=1e-7)
 
 
 def test_blocks_change_nothing(monkeypatch):
@@ -307,6 +323,16 @@ def test_what_cannot_be_used():
         prototypes(torch.where(torch.arange(14)[:, None] == 3, torch.nan, x))
     with pytest.raises(InputError, match="`gamma` must be a number above 0"):
         prototypes(x, gamma=0)
+    with pytest.raises(InputError, match="`labels` must be classes, .*; got amounts, 14 different"):
+        prototypes(x, labels=x[:, 0])
+    plain = prototypes(x)
+    with pytest.raises(InputError, match="Prototypes must have classes .*; got .* without labels"):
+        plain.score(x, [0] * 14)
+    sorted_ = prototypes(x, labels=[0, 1] * 7)
+    with pytest.raises(InputError, match="must have the 2 features of the prototypes; got 1 feat"):
+        sorted_.classify(x[:, :1])
+    with pytest.raises(InputError, match="Data must come in the same order .*; got a loader that"):
+        prototypes(torch.utils.data.DataLoader(x, 5, shuffle=True))
     with pytest.raises(InputError, match="The prototypes must be at hand to be drawn"):
         prototypes(iter([x])).plot()
 
@@ -318,6 +344,12 @@ def test_pictures_of_them():
     flat = prototypes(x.flatten(1), count=2, criticisms=0)
     drawn = flat.plot(pictures=lambda row: row.reshape(4, 4), dark=True)
     assert [len(ax.images) for ax in drawn.axes] == [1, 1]
+
+
+def test_a_title_is_not_cut():
+    figure = prototypes(torch.rand(5, 1, 4, 4), count=1, criticisms=0).plot()
+    figure.draw_without_rendering()
+    assert figure.texts[0].get_window_extent().x1 < figure.bbox.width
 
 
 def test_samples_of_several_tensors_are_drawn_as_pictures_or_words():

@@ -1,5 +1,6 @@
 """Embeddings beside the formulas: affinities one by one, ranks, and a decomposition."""
 
+import itertools
 import sys
 
 import numpy as np
@@ -101,6 +102,13 @@ def test_principal_components():
     assert "of the variance" in repr(found)
 
 
+def test_what_all_have_in_common_changes_nothing():
+    x = points(2, 1500, 3) * torch.tensor([5.0, 4.0, 1.0])
+    near, far = embed(None, x), embed(None, x + 1e8)
+    torch.testing.assert_close(far.points, near.points, atol=1e-5, rtol=0)
+    torch.testing.assert_close(far.explained, near.explained)
+
+
 def test_of_a_layer_with_the_errors_of_the_model():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)).double()
@@ -133,6 +141,36 @@ def test_drawn_as_points_and_as_pictures():
     with pytest.raises(InputError, match="Samples must be images to be drawn"):
         flat.plot(images=5)
     assert flat.plot(images=5, pictures=lambda row: row.reshape(4, 4)).artists
+
+
+def test_many_classes_and_long_names_leave_room_for_the_points():
+    x, long = points(5, 80), "a name that goes on and on and on and on"
+    found = embed(None, x, labels=list(range(40)) * 2)
+    ax = found.plot()
+    said = [words.get_text() for words in ax.get_legend().get_texts()]
+    assert said == [*map(str, range(23)), "and 17 more"]
+    ax.figure.draw_without_rendering()
+    assert ax.get_window_extent().width > 0.6 * ax.figure.bbox.width
+    boxes = [words.get_window_extent() for words in ax.texts]
+    assert 1 < len(boxes) < 40
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    ax = embed(None, x, labels=[long, "b"] * 40).plot()
+    assert max(len(words.get_text()) for words in (*ax.texts, *ax.get_legend().get_texts())) < 40
+
+
+def test_names_of_classes():
+    x = points(5)
+    for labels, wanted in (
+        ([0.0, 2.0] * 20, ["p", "r"]), ([-1, 1, 2, 3] * 10, None), (["u", "v", "w"] * 13 + ["u"],
+        ["p", "q", "r"]), ([1, 2, 3] * 13 + [1], ["p", "q", "r"]),
+    ):  # fmt: skip
+        found = embed(None, x, labels=labels)
+        if wanted is None:
+            with pytest.raises(InputError, match=r"`names` must be one for each of the 4 classes;"):
+                found.plot(names=["p", "q", "r"])
+        else:
+            key = found.plot(names=["p", "q", "r"]).get_legend()
+            assert [words.get_text() for words in key.get_texts()] == wanted
 
 
 def test_labels_that_are_amounts_have_a_scale():

@@ -9,7 +9,7 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 from torch import nn
 
-from pellucid.errors import InputError, UnknownNameError
+from pellucid.errors import InputError, ModelError, UnknownNameError
 from pellucid.inspect import represent
 from pellucid.inspect.labels import label_list
 from pellucid.inspect.representation import known_labels, predicted_labels, represented
@@ -63,10 +63,91 @@ def test_tokens_without_padding():
     torch.testing.assert_close(scores, model(ids, mask)["logits"].detach())
 
 
+def test_padding_by_any_name_and_at_any_place():
+    torch.manual_seed(0)
+    ids, padding = torch.randint(9, (4, 6)), torch.arange(6) >= torch.tensor([[2], [6], [3], [1]])
+    table = nn.Embedding(9, 5)
+    rows = table(ids).detach()
+    wanted = torch.stack([row[~gone].mean(0) for row, gone in zip(rows, padding, strict=True)])
+
+    class Torch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.mix = table, nn.TransformerEncoderLayer(5, 1, 8, batch_first=True)
+
+        def forward(self, tokens, src_key_padding_mask):
+            return self.mix(self.table(tokens), src_key_padding_mask=src_key_padding_mask)[:, 0]
+
+    model = Torch().eval()
+    for data in ((ids, padding), {"tokens": ids, "src_key_padding_mask": padding}):
+        torch.testing.assert_close(represent(model, data, "table"), wanted)
+    reader = Reader()
+    reader.table = table
+    torch.testing.assert_close(represent(reader, (ids, (~padding).long()), "table"), wanted)
+
+
+class Steps(nn.Module):
+    """A recurrent layer as torch has them by default: steps first, samples second."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(self.lstm(x.transpose(0, 1))[0][-1])
+
+
+@pytest.mark.parametrize("steps", [5, 7])
+def test_samples_on_the_second_axis(steps):
+    """As many steps as samples would be taken for them."""
+    torch.manual_seed(0)
+    net, x = Steps(), torch.randn(5, steps, 3)
+    wanted = net.lstm(x.transpose(0, 1))[0].mean(0).detach()
+    for pool in ("auto", "tokens"):
+        torch.testing.assert_close(represent(net, x, "lstm", pool, batch_size=5), wanted)
+
+
+class Turned(nn.Module):
+    """A net whose maps have the channels at their end, as those of Swin and ConvNeXt."""
+
+    def __init__(self):
+        super().__init__()
+        self.cut, self.norm, self.same = nn.Conv2d(3, 8, 4, 4), nn.LayerNorm(8), nn.Identity()
+
+    def forward(self, x):
+        return self.same(self.norm(self.cut(x).permute(0, 2, 3, 1))).mean((1, 2))
+
+
+def test_channels_at_the_end():
+    torch.manual_seed(0)
+    net = Turned()
+    for size in ((16, 16), (13, 23), (4, 4)):
+        x = torch.rand(5, 3, *size)
+        torch.testing.assert_close(represent(net, x, "same"), net(x).detach())
+        torch.testing.assert_close(represent(net, x, "cut"), net.cut(x).mean((2, 3)).detach())
+    x = torch.rand(5, 3, 32, 32)  # of which the maps are as high and wide as deep
+    torch.testing.assert_close(represent(net, x, "norm"), net(x).detach())
+    last = lambda x: net.cut(x.movedim(3, 1)).permute(0, 2, 3, 1)  # noqa: E731
+    x = torch.rand(5, 16, 24, 3)  # and so may those of the images be
+    torch.testing.assert_close(represent(last, x), last(x).mean((1, 2)).detach())
+
+
+def test_of_several_outputs_the_logits():
+    net, x = nn.Linear(3, 2), torch.rand(4, 3)
+    two = lambda x: {"loss": x.sum(), "aux": x.sum(1), "logits": net(x)}  # noqa: E731
+    torch.testing.assert_close(represent(two, x), net(x).detach())
+    rest = lambda x: {"loss": x.sum(), "aux": x.sum(1)}  # noqa: E731
+    torch.testing.assert_close(represent(rest, x), x.sum(1, keepdim=True))
+    with pytest.raises(ModelError, match="a row for each sample to have features; got float32"):
+        represent(lambda x: x.sum(), x)
+
+
 def test_signals_and_sequences_are_not_guessed():
     net = nn.Conv1d(2, 3, 3)
     x = torch.rand(4, 2, 8)
-    with pytest.raises(InputError, match='`pool` must say .* pool="mean" for a signal'):
+    with pytest.raises(
+        InputError, match='`pool` must say .* pool="mean" where channels are the second'
+    ):
         represent(nn.Sequential(net), x, "0")
     found = represent(nn.Sequential(net), x, "0", "mean")
     torch.testing.assert_close(found, net(x).mean(2).detach())

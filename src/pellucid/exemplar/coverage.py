@@ -10,7 +10,7 @@ from pellucid.inspect.distances import blocks, nearest
 def distance_to(labelled: Tensor, samples: Tensor) -> Tensor:
     """How far each sample is from the nearest labelled one, (sample,); infinite without any."""
     if not len(labelled):
-        return samples.new_full((len(samples),), torch.inf, dtype=torch.float64)
+        return samples.new_full((len(samples),), torch.inf, dtype=wide(samples))
     return nearest(samples, labelled, 1)[0][:, 0]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -18,7 +19,7 @@ from pellucid.evaluate.retrain.curves import Estimate, estimate
 from pellucid.evaluate.retrain.data import Examples, Taken, packed
 from pellucid.evaluate.retrain.trainer import EstimatorFit, Fit, Trainer, factory_of, fit_of
 from pellucid.exemplar.labelling import WAYS, Space, drawn, picked
-from pellucid.inspect.representation import Pool
+from pellucid.inspect.pools import Pool
 from pellucid.method import Method
 from pellucid.options import one_of, whole
 from pellucid.seeding import seeded
@@ -98,7 +99,8 @@ class Growth:
 
     def __repr__(self) -> str:
         seeds = len(self.accuracy[RANDOM])
-        lines = [f"Growth from {self.sizes[0]} to {self.sizes[-1]} labelled samples, {seeds} seeds"]
+        draws = f"{seeds} seeds" if seeds > 1 else "1 seed"
+        lines = [f"Growth from {self.sizes[0]} to {self.sizes[-1]} labelled samples, {draws}"]
         for how in self.accuracy:
             last, gain = self.curve(how)[-1], self.gain(how)
             said = f"  {how}: accuracy {last.mean:.1%} in the end"
@@ -132,12 +134,12 @@ def grow(
         repeat: train on the labelled samples, test, pick `step` others by `how`, take their labels
 
     All labels are known here and given out when they are asked for. For each seed all ways begin
-    with the same `start` samples, trainings of one seed draw the same initial weights, and random
-    picks are always measured. `model_factory` makes a new model, torch module or estimator, and
-    `fit` trains it: a `Trainer` or any function of the factory and `Examples`. `test` are inputs
-    and labels of other samples. Distances are those of the `features` that the model of the round
-    has at the `layer`, or of the inputs themselves. The other options are those of
-    `choose_to_label`.
+    with the same `start` samples, of two classes or more, trainings of one seed draw the same
+    initial weights, and random picks are always measured. `model_factory` makes a new model, torch
+    module or estimator, and `fit` trains it: a `Trainer` or any function of the factory and
+    `Examples`. `test` are inputs and labels of other samples. Distances are those of the `features`
+    that the model of the round has at the `layer`, or of the inputs themselves. The other options
+    are those of `choose_to_label`.
 
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.datasets import load_iris
@@ -150,8 +152,7 @@ def grow(
     ways, numbers = _ways(how), _numbers(seeds)
     factory = factory_of(model_factory)
     data = Taken.of((Examples(inputs, labels), Examples(*test)), sorts=is_estimator(model_factory))
-    start, step, rounds = whole(start, "start"), whole(step, "step"), whole(rounds, "rounds")
-    _check_sizes(start, step, rounds, len(data.train))
+    start, step, rounds = _sizes(start, step, rounds, len(data.train))
     one_of(features, "`features` to grow by", get_args(Space))
     options = {"features": features, "layer": layer, "method": method, "pool": pool,
                "batch_size": batch_size}  # fmt: skip
@@ -164,7 +165,7 @@ def grow(
             bar.update()
     return Growth(
         sizes=tuple(start + step * each for each in range(rounds + 1)),
-        accuracy={way: torch.tensor([a for a, _ in found]) for way, found in runs.items()},
+        accuracy={way: _accuracies(found) for way, found in runs.items()},
         picks={way: torch.tensor([rows for _, rows in found]) for way, found in runs.items()},
         samples=len(data.test),
         trainings=len(ways) * len(numbers) * (rounds + 1),
@@ -172,12 +173,12 @@ def grow(
 
 
 def _numbers(seeds: int | Sequence[int]) -> list[int]:
-    """The seeds themselves, of which there is at least one."""
-    if not isinstance(seeds, Sequence):
+    """The seeds themselves, each once, of which there is at least one."""
+    if not isinstance(seeds, Sequence | np.ndarray):
         return list(range(whole(seeds, "seeds")))
     if not len(seeds):
         raise InputError("`seeds` must be their number, or at least one of them", got=seeds)
-    return [whole(seed, "seed", least=None) for seed in seeds]
+    return list(dict.fromkeys(whole(seed, "seed", least=None) for seed in seeds))
 
 
 def _ways(how: str | Sequence[str]) -> list[str]:
@@ -187,12 +188,16 @@ def _ways(how: str | Sequence[str]) -> list[str]:
     return [*dict.fromkeys(way for way in found if way != RANDOM), RANDOM]
 
 
-def _check_sizes(start: int, step: int, rounds: int, total: int) -> None:
+def _sizes(start: int, step: int, rounds: int, total: int) -> tuple[int, int, int]:
+    """How many samples are labelled at first and in each round, and the rounds."""
+    start, step = whole(start, "start", least=2), whole(step, "step")
+    rounds = whole(rounds, "rounds")
     if start + step * rounds > total:
         raise InputError(
             f"`start` and `rounds` of `step` must be at most the {total} samples there are",
             found=f"{start} and {rounds} x {step}",
         )
+    return start, step, rounds
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -222,11 +227,11 @@ class _Run:
         classes = self.data.train.classes[order]
         other = int((classes != classes[0]).nonzero()[0])
         kept = [0, other, *(i for i in range(1, len(order)) if i != other)]
-        return order[kept[: max(count, 2)]].tolist()
+        return order[kept[:count]].tolist()
 
     def _trained(self, rows: Tensor) -> Any:
         train = self.data.train
-        labels = train.labels if isinstance(train.labels, Tensor) else _array(train.labels)
+        labels = train.labels if isinstance(train.labels, Tensor) else np.asarray(train.labels)
         examples = Examples(packed(train.inputs.select(rows).copied()), labels[rows])
         with chance(self.seed), torch.inference_mode(False), torch.enable_grad():
             model = self.fit(self.factory, examples)
@@ -245,10 +250,9 @@ class _Run:
         return left[picks.rows].tolist()
 
 
-def _array(labels: Any) -> Any:
-    import numpy as np
-
-    return np.asarray(labels)
+def _accuracies(found: list[tuple[list[float], list[int]]]) -> Tensor:
+    """What each seed came to after each round, (seed, round), with all digits."""
+    return torch.tensor([each for each, _ in found], dtype=torch.float64)
 
 
 def _reseeded(fit: Fit, seed: int) -> Fit:

@@ -1,28 +1,28 @@
 """Which samples to label next: those that the labelled ones leave most in the dark."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from pellucid.batching import BatchSize
 from pellucid.errors import InputError
 from pellucid.exemplar.coverage import cover, covered
 from pellucid.exemplar.uncertainty import diverse, doubts, entropies
-from pellucid.inspect.distances import nearest
-from pellucid.inspect.passes import stream
-from pellucid.inspect.representation import Pool, Represented, represented
-from pellucid.inspect.shown import is_table, taken, unpaired
+from pellucid.inspect.distances import directions, nearest
+from pellucid.inspect.passes import passes, stream
+from pellucid.inspect.pools import Pool, of_layer
+from pellucid.inspect.representation import Represented, represented
+from pellucid.inspect.shown import check_order, is_table, taken, unpaired
 from pellucid.method import Method, explain, named
 from pellucid.options import one_of, whole
 from pellucid.run.samples import Samples
 from pellucid.seeding import seeded
-from pellucid.structure import leaves
-from pellucid.target.unit import channel_sums
+from pellucid.structure import Inputs, leaves
+from pellucid.target import Target
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,9 +122,10 @@ def choose_to_label(
 
     Distances are those of `represent(model, data, layer, pool)`, or with `features="inputs"`, and
     without a model, of the inputs. An explanation is what the `method` says of the predicted class,
-    at the `layer` as sums of its channels, if one is given. `labelled` are inputs, or `None` where
-    nothing has a label. Coverage goes to outliers first, and entropy to what a young model mixes up
-    anyway: both can teach less than random picks, as `grow` measures.
+    at the `layer`, if one is given, as `pool` makes rows of it. One score alone is that of the
+    second class of two. `labelled` are inputs, or `None` where nothing has a label. Coverage goes
+    to outliers first, and entropy to what a young model mixes up anyway: both can teach less than
+    random picks, as `grow` measures.
     Source: Lewis, Gale (1994), A Sequential Algorithm for Training Text Classifiers; Sener,
     Savarese (2018), Active Learning for Convolutional Neural Networks: A Core-Set Approach;
     Zhdanov (2019), Diverse Mini-Batch Active Learning.
@@ -138,6 +139,8 @@ def choose_to_label(
     one_of(features, "`features` to choose by", get_args(Space))
     if features == "inputs" and layer is not None and how != "explanation":
         raise InputError('`layer` must be left out with features="inputs"', got=layer)
+    check_order(unlabelled, "Unlabelled samples")
+    check_order(labelled, "Labelled samples")
     found = picked(
         model, labelled, unlabelled, whole(count, "count"), how, features=features, layer=layer,
         method=method, pool=pool, seed=whole(seed, "seed", least=None), batch_size=batch_size,
@@ -177,16 +180,18 @@ def picked(
     batch_size: BatchSize,
 ) -> Picked:
     """Pick samples to label, of options that are checked."""
-    scores = None
+    on_inputs = features == "inputs"
     if how == "explanation":
-        read = _explainer(model, layer, method, batch_size)
+        read = _explainer(model, layer, method, pool, batch_size)
     else:
-        own, place = (model, layer) if features == "model" else (None, None)
+        own, place = (None, None) if on_inputs else (model, layer)
         read = partial(represented, own, layer=place, pool=pool, batch_size=batch_size)
-    seen = read(unlabelled)
+    first = read
+    if on_inputs and model is not None and how in ("auto", *SCORED):
+        first = partial(represented, model, layer=None, pool=pool, batch_size=batch_size,
+                        of_inputs=True)  # fmt: skip
+    seen = first(unlabelled)
     samples, scores = seen.features, seen.scores
-    if features == "inputs" and model is not None and how in ("auto", *SCORED):
-        scores = represented(model, unlabelled, None, pool, batch_size=batch_size).scores
     if count > len(samples):
         raise InputError(f"`count` must be at most the {len(samples)} samples there are", got=count)
     known = samples.new_zeros(0, samples.shape[1])
@@ -258,29 +263,42 @@ def _nearest(known: Tensor, picked: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _explainer(
-    model: Any, layer: str | None, method: "str | Method", batch_size: BatchSize
+    model: Any, layer: str | None, method: "str | Method", pool: Pool, batch_size: BatchSize
 ) -> Callable[[Any], Represented]:
     """What makes rows (sample, feature) of length one of explanations."""
     if model is None:
         raise InputError("There must be a model to be explained", got=model)
     chosen = named(method, **({} if layer is None else {"at": layer}))
+    aims: list[Target | None] = []
 
-    def directions(part: Any) -> Tensor:
-        values = explain(model, part, chosen, batch_size=batch_size, on_incomplete="ignore").values
+    def rows_of(part: Any) -> Tensor:
+        if not aims:  # the first batch tells
+            aims.append(_aim(model, part))
+        values = explain(
+            model, part, chosen, target=aims[0], batch_size=batch_size, on_incomplete="ignore"
+        ).values
         if layer is not None:
-            values = channel_sums(values)
+            values = of_layer(model, layer, pool, values, Inputs.of(part))
         rows = torch.cat([leaf.flatten(1) for _, leaf in leaves(values)], 1)
-        return normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)))
+        return directions(rows).to(torch.promote_types(rows.dtype, torch.float32))
 
     def read(data: Any) -> Represented:
         data = unpaired(data)[0]
         if is_table(data):
             samples = Samples.of(data)
             starts = range(0, samples.rows, ROWS)
-            found = [directions(samples.read(a, min(a + ROWS, samples.rows))) for a in starts]
+            found = [rows_of(samples.read(a, min(a + ROWS, samples.rows))) for a in starts]
         else:
-            run = lambda start, inputs, labels: directions(inputs.pack(inputs.leaves))  # noqa: E731
+            run = lambda start, inputs, labels: rows_of(inputs.pack(inputs.leaves))  # noqa: E731
             found = list(stream(data, run, batch_size=batch_size))
         return Represented(features=torch.cat(found))
 
     return read
+
+
+def _aim(model: Any, part: Any) -> Target | None:
+    """What is explained: the predicted class, which a model may name among other `logits`."""
+    if is_table(part):
+        return None
+    output = next(passes(model, Inputs.of(part).select(slice(1)))).output
+    return Target.path("logits") if isinstance(output, Mapping) and "logits" in output else None

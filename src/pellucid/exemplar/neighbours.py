@@ -6,20 +6,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from pellucid.batching import BatchSize, wide
+from pellucid.batching import BatchSize
 from pellucid.errors import InputError, show
-from pellucid.inspect.distances import Allowed, nearest
-from pellucid.inspect.labels import in_order, label_list
+from pellucid.inspect.distances import Allowed, directions, nearest
+from pellucid.inspect.labels import are_amounts, in_order, label_list
+from pellucid.inspect.pools import Pool
 from pellucid.inspect.representation import (
-    Pool,
     Represented,
     known_labels,
     predicted_labels,
     represented,
 )
-from pellucid.inspect.shown import taken
+from pellucid.inspect.shown import check_order, taken
 from pellucid.options import one_of, whole
 
 if TYPE_CHECKING:
@@ -126,6 +125,8 @@ def neighbours(
     With `labels` of the data there are also the nearest of the same and of other classes. `classes`
     are those of the inputs; by default what the model says: the number of the largest score, where
     words are classes in the order of the alphabet; without a model, labels that came with them.
+    Labels that are amounts, as those of a regression, are no classes. Features that are all zero
+    have no angle: for "cosine", they are at a distance of 1 from all others.
     `rows` (sample,) are the places of the inputs in the data, where they come from there: no input
     is then its own neighbour. `model=None` compares the inputs themselves.
     Source: Caruana et al. (1999), Case-Based Explanation of Non-Case-Based Learning Methods.
@@ -137,6 +138,8 @@ def neighbours(
     """
     k = whole(k, "k")
     one_of(metric, "`metric` of neighbours", ("euclidean", "cosine"))
+    check_order(inputs, "Inputs")
+    check_order(data, "Data")
     read = partial(represented, model, layer=layer, pool=pool, batch_size=batch_size)
     of_inputs, of_data = read(inputs), read(data)
     known = known_labels(labels, of_data, data)
@@ -163,11 +166,12 @@ def _comparable(queries: Tensor, features: Tensor, metric: str) -> tuple[Tensor,
         raise InputError(
             "Inputs and data must have the same features",
             found=f"{queries.shape[1]} and {features.shape[1]} of them",
+            hint="Inputs must have their batch first, as the data.",
         )
-    if metric == "euclidean":
-        return queries, features
-    return normalize(queries.to(wide(queries)), dim=1), normalize(
-        features.to(wide(features)), dim=1
+    return (
+        (queries, features)
+        if metric == "euclidean"
+        else (directions(queries), directions(features))
     )
 
 
@@ -185,13 +189,15 @@ def _own_rows(rows: Any, total: int, features: Tensor, k: int) -> Tensor | None:
         raise InputError(f"`k` must be at most {most}, the samples there are", got=k)
     if rows is None:
         return None
-    own = torch.as_tensor(rows).long().to(features.device)
-    if own.shape != (total,) or not bool(((own >= 0) & (own < len(features))).all()):
+    own = torch.as_tensor(rows).to(features.device)
+    counted = not own.is_floating_point() and own.dtype is not torch.bool
+    inside = counted and own.shape == (total,) and bool(((own >= 0) & (own < len(features))).all())
+    if not inside:
         raise InputError(
             f"`rows` must be the places of the {total} inputs in the data, from 0 on",
-            found=f"{list(own.shape)} numbers for {len(features)} samples",
+            found=f"{show(own)} for {len(features)} samples",
         )
-    return own
+    return own.long()
 
 
 def _codes(own: tuple[Any, ...], known: list[Any], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -235,6 +241,8 @@ def _classes(
                 found=f"{show(own)} and {show(in_order(labels or own))}",
             )
         return tuple(own)
+    if labels is not None and are_amounts(labels):
+        return None
     found = predicted_labels(seen, labels)
     if found is None and seen.scores is None and seen.labels is not None:
         return tuple(label_list(seen.labels, total))

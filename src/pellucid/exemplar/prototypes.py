@@ -22,9 +22,10 @@ from pellucid.exemplar.selection import (
     witness,
 )
 from pellucid.inspect.distances import nearest
-from pellucid.inspect.labels import in_order, label_list
-from pellucid.inspect.representation import Pool, known_labels, represent, represented
-from pellucid.inspect.shown import taken
+from pellucid.inspect.labels import are_amounts, in_order, label_list
+from pellucid.inspect.pools import Pool
+from pellucid.inspect.representation import Represented, known_labels, represent, represented
+from pellucid.inspect.shown import check_order, taken
 from pellucid.options import number, one_of, whole
 
 if TYPE_CHECKING:
@@ -68,7 +69,19 @@ class Prototypes:
 
     def classify(self, data: Any) -> list[Any]:
         """The class of the nearest prototype of each sample, in the features they were found in."""
-        place = nearest(self.represent(data), self.features, 1)[1].flatten()
+        if self.accuracy is None:
+            raise InputError(
+                "Prototypes must have classes to classify",
+                found="some that were found without labels",
+                hint="prototypes(..., labels=...) looks for those of each class.",
+            )
+        features, wanted = self.represent(data), self.features.shape[1]
+        if features.shape[1] != wanted:
+            raise InputError(
+                f"Samples must have the {wanted} features of the prototypes",
+                found=f"{features.shape[1]} features",
+            )
+        place = nearest(features, self.features, 1)[1].flatten()
         return [self.classes[i] for i in place.tolist()]
 
     def score(self, data: Any, labels: Any) -> float:
@@ -150,8 +163,9 @@ def prototypes(
     """
     options = _checked(count, criticisms, how, gamma, diversity, seed)
     options["side"] = one_of(side, "`side` of criticisms", get_args(Side))
+    check_order(data, "Data")
     seen = represented(model, data, layer, pool, batch_size=batch_size)
-    features, given = seen.features, known_labels(labels, seen, data)
+    features, given = seen.features, _class_labels(labels, seen, data)
     gamma = usual_gamma(features, seed) if gamma is None else options["gamma"]
     parts = [
         _Part.of(name, rows, features, options, gamma)
@@ -232,14 +246,19 @@ def _together(parts: list[_Part]) -> dict[str, Any]:
     return {
         "index": torch.tensor([row for part in parts for row in part.rows]),
         "classes": tuple(part.name for part in parts for _ in part.rows),
-        "weights": torch.tensor([weight for part in parts for weight in part.weights]),
+        "weights": _numbers([weight for part in parts for weight in part.weights]),
         "share": torch.cat([part.share for part in parts]),
         "criticisms": torch.tensor([row for p in parts for row in p.criticisms]).long(),
         "criticism_classes": tuple(part.name for part in parts for _ in part.criticisms),
-        "witness": torch.tensor([value for part in parts for value in part.witness]),
+        "witness": _numbers([value for part in parts for value in part.witness]),
         "mmd": {part.name: part.mmd for part in parts},
         "notes": tuple(note for part in parts for note in part.notes),
     }
+
+
+def _numbers(found: list[float]) -> Tensor:
+    """All their digits, whatever the default type of tensors is."""
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def groups(labels: list[Any] | None, total: int) -> list[tuple[Any, Tensor]]:
@@ -250,6 +269,18 @@ def groups(labels: list[Any] | None, total: int) -> list[tuple[Any, Tensor]]:
     for row, label in enumerate(labels):
         found.setdefault(label, []).append(row)
     return [(label, torch.tensor(found[label])) for label in in_order(found)]
+
+
+def _class_labels(labels: Any, seen: Represented, data: Any) -> list[Any] | None:
+    """The classes of the data, if they are known."""
+    found = known_labels(labels, seen, data)
+    if found is not None and are_amounts(found):
+        raise InputError(
+            "`labels` must be classes, which have prototypes of their own",
+            found=f"amounts, {len(set(found))} different ones",
+            hint="Leave them out, or cut them into ranges.",
+        )
+    return found
 
 
 def _accuracy(features: Tensor, index: Tensor, classes: tuple[Any, ...], labels: list) -> float:

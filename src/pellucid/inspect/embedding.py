@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pellucid.batching import BatchSize
 from pellucid.errors import InputError, MissingExtraError
+from pellucid.inspect.pools import Pool
 from pellucid.inspect.representation import (
-    Pool,
     known_labels,
     predicted_labels,
     represented,
@@ -146,6 +146,7 @@ def _placed(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The points, the parts of the variance of PCA, and the perplexities of t-SNE."""
     array, explained, held = samples.cpu().double().numpy(), None, None
+    array = array - array.mean(0)  # so that what all have in common takes no digits
     if how == "pca":
         array, explained = _pca(array, 2, seed)
     else:

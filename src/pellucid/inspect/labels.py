@@ -8,6 +8,9 @@ from torch import Tensor
 
 from pellucid.errors import InputError
 
+# So many numbers may still be those of classes.
+MOST_CLASSES = 12
+
 
 def label_list(labels: Any, total: int, what: str = "labels") -> list[Any]:
     """Labels as plain values, one for each sample, none of which is missing.
@@ -33,6 +36,16 @@ def _is_missing(label: Any) -> bool:
     """Whether a label is `None`, NaN, or what pandas writes where there is none."""
     equal = label == label  # which is not so of NaN
     return label is None or not isinstance(equal, bool | np.bool_) or not equal
+
+
+def are_amounts(labels: Sequence[Any]) -> bool:
+    """Whether labels are measured and not classes: many numbers, which are not all whole.
+
+    >>> are_amounts([i / 3 for i in range(20)]), are_amounts([0.5, 1.5] * 10)
+    (True, False)
+    """
+    numbers = all(isinstance(each, int | float) for each in labels)
+    return numbers and len(set(labels)) > MOST_CLASSES and any(each % 1 for each in labels)
 
 
 def in_order(labels: Iterable[Any]) -> list[Any]:

@@ -1,8 +1,9 @@
 """Samples as rows of features: as they are, or as a layer of a model sees them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,15 +12,14 @@ from torch import Tensor, nn
 from pellucid.batching import BatchSize
 from pellucid.border import models
 from pellucid.border.asked import asked
-from pellucid.errors import InputError, ModelError, UnknownNameError, show
+from pellucid.errors import InputError, ModelError, show
 from pellucid.inspect.endings import ends_in_sigmoid
 from pellucid.inspect.labels import column_names, label_list
-from pellucid.inspect.passes import passes, stream
+from pellucid.inspect.passes import Pass, passes, stream
+from pellucid.inspect.pools import Pool, check_pool, of_layer, pooled
 from pellucid.inspect.shown import is_shuffled, is_table, unpaired
 from pellucid.run.samples import Samples
 from pellucid.structure import Inputs, leaves
-
-Pool: TypeAlias = "str | Callable[[Tensor], Tensor]"
 
 # What is not a torch model is asked for so many rows at a time.
 ROWS = 4096
@@ -27,14 +27,6 @@ ROWS = 4096
 LEAST = 1e-12
 # Features are smaller than this, so that squares of their distances are numbers.
 LARGEST = 1e100
-# How what a layer returned, (sample, ...), becomes (sample, feature).
-POOLS: dict[str, Callable[[Tensor], Tensor]] = {
-    "mean": lambda v: v.flatten(2).mean(2) if v.ndim > 2 else v,
-    "max": lambda v: v.flatten(2).amax(2) if v.ndim > 2 else v,
-    "tokens": lambda v: v.mean(1) if v.ndim > 2 else v,
-    "first": lambda v: v[:, 0] if v.ndim > 2 else v,
-    "flatten": lambda v: v.flatten(1) if v.ndim > 1 else v.unsqueeze(1),
-}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,16 +87,21 @@ def represent(
     """Features of all samples at a layer, of shape (sample, feature).
 
     Without a model they are the elements of the inputs; without a layer, what the model returns.
-    `pool` makes one row of what a layer returns for a sample:
+    Of a layer that runs several times they are what it returns last. `pool` makes one row of what
+    a layer returns for a sample:
 
     | pool | what it does |
     |---|---|
-    | `"auto"` | maps (sample, channel, height, width) by "mean", tokens by "tokens" |
+    | `"auto"` | maps by "mean"; by "tokens" those whose channels come last, tokens of ids and of \
+patches, and what dense, recurrent and attention layers of torch return |
     | `"mean"`, `"max"` | over all positions of each channel, (sample, channel, ...) |
-    | `"tokens"` | mean over tokens, (sample, token, feature); without those that are padding |
+    | `"tokens"` | mean over tokens, (sample, token, ..., feature); without those that are padding |
     | `"first"` | the first token |
     | `"flatten"` | every element a feature |
     | a function | (sample, ...) to (sample, feature) |
+
+    Padding is what an argument of the model, `attention_mask` or one that ends in `padding_mask`,
+    says; other masks need a `pool` of yours.
 
     `data` are tensors, `Samples`, or batches of them, which may bring labels; for an estimator, or
     without a model, also an array or a data frame, and for an estimator texts. What is less precise
@@ -118,33 +115,48 @@ def represent(
 
 
 def represented(
-    model: Any, data: Any, layer: str | None, pool: Pool, *, batch_size: BatchSize = "auto"
+    model: Any,
+    data: Any,
+    layer: str | None,
+    pool: Pool,
+    *,
+    batch_size: BatchSize = "auto",
+    of_inputs: bool = False,
 ) -> Represented:
-    """The features of samples and, in the same pass, the scores of the model."""
+    """The features of samples and, in the same pass, the scores of the model.
+
+    With `of_inputs` the features are the elements of the inputs, beside the scores.
+    """
     check_pool(pool)
     data, labels = unpaired(data)
     if model is None:
         found = _of_inputs(data, layer, batch_size)
     elif models.is_estimator(model) or (not isinstance(model, nn.Module) and is_table(data)):
         found = _of_table(model, data, layer)
+        if of_inputs:
+            found = replace(found, features=_of_inputs(data, None, batch_size).features)
     else:
-        found = _of_model(model, data, layer, pool, batch_size)
+        made = _elements if of_inputs else partial(_of_pass, model, layer, pool)
+        found = _of_model(model, data, layer, made, batch_size)
     return found if labels is None else replace(found, labels=np.asarray(labels).tolist())
 
 
 def _of_model(
-    model: Any, data: Any, layer: str | None, pool: Pool, batch_size: BatchSize
+    model: Any,
+    data: Any,
+    layer: str | None,
+    made: Callable[[Pass], Tensor],
+    batch_size: BatchSize,
 ) -> Represented:
-    """What a layer of a torch model returns, or the model."""
+    """What is made of each pass of a torch model, and its scores."""
     features, scores, labels = [], [], []
     first: Inputs | None = None
     what = "model" if layer is None else f"layer {layer}"
     wanted = () if layer is None else (layer,)
     for part in passes(model, data, wanted, batch_size=batch_size, what=what):
         first = first or part.taken.select(slice(0, 2))
-        found = _main(part.scores) if layer is None else part.returned[layer]
-        features.append(_rows(pooled(found, pool, part.taken)))
-        scores.append(_scores(part.scores))
+        features.append(_rows(made(part)))
+        scores.append(scores_of(part.scores))
         labels.append(_listed(part.labels))
     known = _joined(scores)
     if known is not None and first and _are_shares(known) and ends_in_sigmoid(model, first):
@@ -152,55 +164,11 @@ def _of_model(
     return Represented(features=torch.cat(features), scores=known, labels=_together(labels))
 
 
-def check_pool(pool: Pool) -> None:
-    """Raise unless a way to pool is known."""
-    if not callable(pool) and pool not in ("auto", *POOLS):
-        raise UnknownNameError("`pool`", pool, ["auto", *POOLS], hint="Or pass a function.")
-
-
-def pooled(found: Tensor, pool: Pool, inputs: Inputs) -> Tensor:
-    """What a layer returned for some samples as rows of features."""
-    if callable(pool):
-        made = pool(found)
-        if not isinstance(made, Tensor) or made.shape[:1] != found.shape[:1] or made.ndim != 2:
-            raise InputError(
-                "`pool` must make (sample, feature) of what the layer returns",
-                found=f"{show(made)} of {show(found)}",
-            )
-        return made
-    if len(found) != inputs.rows:
-        raise InputError(
-            "A layer must return one row for each sample to have features of samples",
-            found=f"{show(found)} for {inputs.rows} samples",
-        )
-    how = _auto(found, inputs) if pool == "auto" else pool
-    mask = _mask(found, inputs) if how == "tokens" else None
-    if mask is not None:
-        weight = mask.to(found).unsqueeze(2)
-        return (found * weight).sum(1) / weight.sum(1).clamp(min=1)
-    return POOLS[how](found)
-
-
-def _auto(found: Tensor, inputs: Inputs) -> str:
-    """The way to pool that what went in shows to be right."""
-    if found.ndim != 3:
-        return "flatten" if found.ndim < 3 else "mean"
-    if any(not leaf.is_floating_point() or leaf.ndim == 4 for leaf in inputs.leaves):
-        return "tokens"  # of ids, or of patches of an image
-    raise InputError(
-        "`pool` must say what the three axes of a layer are",
-        got=found,
-        hint='pool="mean" for a signal (sample, channel, position); pool="tokens" for a sequence '
-        '(sample, step, feature); pool="flatten" for all elements.',
-    )
-
-
-def _mask(found: Tensor, inputs: Inputs) -> Tensor | None:
-    """Which tokens are no padding, where the inputs say so."""
-    for path, leaf in zip(inputs.paths, inputs.leaves, strict=True):
-        if path and "attention_mask" in str(path[-1]) and leaf.shape == found.shape[:2]:
-            return leaf
-    return None
+def _of_pass(model: Any, layer: str | None, pool: Pool, part: Pass) -> Tensor:
+    """What a layer returned in one pass, or the model, as rows of features."""
+    if layer is None:
+        return pooled(_main(part.scores), pool, part.taken)
+    return of_layer(model, layer, pool, part.returned[layer], part.taken)
 
 
 def _rows(found: Tensor) -> Tensor:
@@ -219,17 +187,28 @@ def _rows(found: Tensor) -> Tensor:
 
 
 def _main(output: Any) -> Tensor:
-    """The first floating-point tensor of an output."""
-    found = next((leaf for _, leaf in leaves(output) if leaf.is_floating_point()), None)
-    if found is None:
-        raise ModelError("The model must return a tensor to have features", got=output)
-    return found
+    """What a model answers, or else the first floating-point tensor with samples in its output."""
+    listed = [_answer(output), *(leaf for _, leaf in leaves(output))]
+    for each in listed:
+        if isinstance(each, Tensor) and each.is_floating_point() and each.ndim:
+            return each
+    raise ModelError(
+        "The model must return a floating-point tensor with a row for each sample to have features",
+        got=output,
+        hint="Name a layer, or wrap the model.",
+    )
 
 
-def _scores(output: Any) -> Tensor | None:
-    """Scores (sample, class), if that is what a model returns: all of it, or its `logits`."""
-    inner = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", None)
-    found = output if isinstance(output, Tensor) else inner
+def _answer(output: Any) -> Any:
+    """What a model answers: all that it returns, or its `logits`."""
+    if isinstance(output, Mapping):
+        return output.get("logits")
+    return output if isinstance(output, Tensor) else getattr(output, "logits", None)
+
+
+def scores_of(output: Any) -> Tensor | None:
+    """Scores (sample, class), if that is what a model answers."""
+    found = _answer(output)
     if not isinstance(found, Tensor) or found.ndim not in (1, 2) or not found.is_floating_point():
         return None
     return found.detach().reshape(len(found), -1)
@@ -263,12 +242,21 @@ def _of_inputs(data: Any, layer: str | None, batch_size: BatchSize) -> Represent
         _numbers(data), lambda start, inputs, known: (inputs, known), batch_size=batch_size
     )
     for inputs, known in parts:
-        columns = [each.reshape(inputs.rows, -1) for each in inputs.leaves]
-        kinds = [each.dtype for each in columns if each.is_floating_point()]
-        dtype = kinds[0] if kinds else torch.float32
-        features.append(_rows(torch.cat([each.to(dtype) for each in columns], 1)))
+        features.append(_rows(_side_by_side(inputs)))
         labels.append(_listed(known))
     return Represented(features=torch.cat(features), labels=_together(labels))
+
+
+def _elements(part: Pass) -> Tensor:
+    return _side_by_side(part.taken)
+
+
+def _side_by_side(inputs: Inputs) -> Tensor:
+    """All elements of each sample in a row, (sample, feature), of floating point."""
+    columns = [each.reshape(inputs.rows, -1) for each in inputs.leaves]
+    kinds = [each.dtype for each in columns if each.is_floating_point()]
+    dtype = kinds[0] if kinds else torch.float32
+    return torch.cat([each.to(dtype) for each in columns], 1)
 
 
 def _numbers(data: Any) -> Any:
@@ -310,9 +298,9 @@ def _of_table(model: Any, data: Any, layer: str | None) -> Represented:
     found = torch.cat(answers)
     if models.is_estimator(model):
         classes = models.labels(model)
-        scores = _scores(found) if classes else None  # what regression predicts is no score
+        scores = scores_of(found) if classes else None  # what regression predicts is no score
         return Represented(features=_rows(found), scores=scores, classes=classes or None)
-    scores = _scores(found)
+    scores = scores_of(found)
     if scores is not None and scores.shape[1] == 1 and _are_shares(scores):
         scores = torch.logit(scores.double(), eps=LEAST)
     return Represented(features=_rows(found), scores=scores)

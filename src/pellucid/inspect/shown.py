@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
 
+from pellucid.errors import InputError
 from pellucid.inspect.passes import source_of
 from pellucid.inspect.passes import taken as of_batch
 from pellucid.run.samples import Samples
@@ -54,6 +55,16 @@ def is_shuffled(data: Any) -> bool:
         return False
     sampler = data.sampler if data.batch_size is not None else data.batch_sampler
     return not isinstance(getattr(sampler, "sampler", sampler), SequentialSampler)
+
+
+def check_order(data: Any, what: str) -> None:
+    """Raise for data whose rows say nothing, since they come in another order each time."""
+    if is_shuffled(data):
+        raise InputError(
+            f"{what} must come in the same order each time, so that rows say which they are",
+            found="a loader that shuffles",
+            hint="Pass a loader without shuffle=True.",
+        )
 
 
 def unpaired(data: Any) -> tuple[Any, Any]:

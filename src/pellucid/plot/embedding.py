@@ -11,24 +11,24 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patheffects import Normal, Stroke
 
 from pellucid.errors import InputError
-from pellucid.inspect.labels import in_order
+from pellucid.inspect.labels import are_amounts, in_order
 from pellucid.inspect.shown import taken
 from pellucid.options import whole
-from pellucid.plot.axes import axes_for, finish, new_axes
+from pellucid.plot.axes import LETTER, axes_for, finish, new_axes, short
 from pellucid.plot.color import Floats
 from pellucid.plot.leaderboard import BESIDE, SHAPES
 from pellucid.plot.legend import INK, PAPER, ink
 from pellucid.plot.swarm import sequence
 from pellucid.plot.sweep import COLORS, FAINT
-from pellucid.plot.thumbnails import Pictures, samples_of, thumbnail
+from pellucid.plot.thumbnails import Pictures, cut, samples_of, thumbnail
 
 if TYPE_CHECKING:
     from pellucid.inspect.embedding import Embedding
 
 # Inches of a picture, and of the axes.
 PICTURE, WIDE, HIGH = 0.22, 7.6, 6.4
-# So many numbers may still be those of classes.
-MOST_CLASSES = 12
+# The key names so many classes, and a name in its middle has so many letters and inches of height.
+KEYS, LETTERS, HEIGHT = 24, 16, 0.16
 # Errors are ringed in a color that no class has.
 WRONG = "#c1121f"
 
@@ -47,7 +47,7 @@ def draw_embedding(
 
     `images` is how many samples are shown as pictures, as far as they do not hide each other,
     errors first, with the color of the class around them. `pictures` makes an array of an input of
-    shape (1, ...); images need none. `names` are those of classes that are numbers.
+    shape (1, ...); images need none. `names` are those of classes: by number, or in their order.
 
     >>> import torch
     >>> import pellucid as pl
@@ -90,33 +90,53 @@ def _points(
     if found.labels is None:
         ax.scatter(points[:, 0], points[:, 1], color=COLORS[0], **look)
         return [FAINT] * len(points)
-    if _are_amounts(found.labels):
+    if are_amounts(found.labels):
         return _amounts(np.array(found.labels, dtype=float), points, ax, dark, look)
     labels = np.array(found.labels, dtype=object)
     colors = [FAINT] * len(points)
-    for place, label in enumerate(in_order(found.labels)):
+    middles: dict[str, Floats] = {}
+    for place, (label, said) in enumerate(_named(in_order(found.labels), names).items()):
         rows = np.flatnonzero(labels == label)
         color = COLORS[place % len(COLORS)]
-        said = str(label) if names is None else names[place if isinstance(label, str) else label]
         shape = SHAPES[place // len(COLORS) % len(SHAPES)]
         ax.scatter(points[rows, 0], points[rows, 1], color=color, marker=shape, label=said, **look)
         for row in rows:
             colors[row] = color
-        if not faint:
-            _name(ax, np.median(points[rows], axis=0), said, dark)
-    key = ax.legend(fontsize=8, frameon=False, labelcolor=INK[dark], **BESIDE)
-    for handle in key.legend_handles:
-        if handle is not None:
-            handle.set_alpha(1)
-    for word in key.get_texts():
-        word.set_parse_math(False)
+        middles[said] = np.median(points[rows], axis=0)
+    _key(ax, dark)
+    if not faint:
+        _name_middles(ax, middles, points, dark)
     return colors
 
 
-def _are_amounts(labels: Sequence[Any]) -> bool:
-    """Whether labels are measured and not classes: many numbers, which are not all whole."""
-    numbers = all(isinstance(each, int | float) for each in labels)
-    return numbers and len(set(labels)) > MOST_CLASSES and any(each % 1 for each in labels)
+def _named(classes: Sequence[Any], names: Sequence[str] | None) -> dict[Any, str]:
+    """What each class is called: by its number, or else by its place."""
+    if names is None:
+        return {label: str(label) for label in classes}
+    numbers = all(not isinstance(label, str) and label in range(len(names)) for label in classes)
+    if not numbers and len(names) != len(classes):
+        raise InputError(
+            f"`names` must be one for each of the {len(classes)} classes",
+            got=list(names),
+            hint="They are in the order of the classes; classes from 0 on take theirs by number.",
+        )
+    return {label: names[int(label) if numbers else i] for i, label in enumerate(classes)}
+
+
+def _key(ax: Axes, dark: bool) -> None:
+    """Name the classes beside the axes, as far as there is room."""
+    handles, said = ax.get_legend_handles_labels()
+    shown = [short(each) for each in said[:KEYS]]
+    if len(said) > KEYS:
+        shown[-1] = f"and {len(said) - KEYS + 1} more"
+    look: dict[str, Any] = {"fontsize": 8, "frameon": False, "labelcolor": INK[dark]}
+    key = ax.legend(handles[:KEYS], shown, **look, **BESIDE)
+    for place, handle in enumerate(key.legend_handles):
+        if handle is not None:
+            handle.set_alpha(1)
+            handle.set_visible(place < KEYS - 1 or len(said) <= KEYS)
+    for word in key.get_texts():
+        word.set_parse_math(False)
 
 
 def _amounts(
@@ -131,6 +151,15 @@ def _amounts(
             scale.solids.set_alpha(1)
         ink(scale.ax, dark)
     return [to_hex(each) for each in drawn.to_rgba(values)]
+
+
+def _name_middles(ax: Axes, middles: dict[str, Floats], points: Floats, dark: bool) -> None:
+    """Name the classes in their middles, as far as names do not hide each other."""
+    names = [cut(each, LETTERS) for each in middles]
+    size = np.array([LETTER * max(map(len, names)), HEIGHT])
+    places = np.array(list(middles.values()))
+    for row in apart(places, len(names), first=[], cells=size * _inch(ax, points)):
+        _name(ax, places[row], names[row], dark)
 
 
 def _name(ax: Axes, place: Floats, name: str, dark: bool) -> None:
@@ -152,7 +181,8 @@ def _images(
     ax: Axes,
 ) -> None:
     """Draw pictures of samples that do not hide each other, errors first."""
-    rows = apart(points, most, first=np.flatnonzero(wrong), cells=_cells(ax, points))
+    cells = np.full(2, 1.2 * PICTURE * _inch(ax, points))
+    rows = apart(points, most, first=np.flatnonzero(wrong), cells=cells)
     shown = samples_of(taken(found.data, torch.tensor(rows)), len(rows), "samples")
     for row, sample in zip(rows, shown, strict=True):
         picture = thumbnail(sample, pictures)
@@ -174,16 +204,15 @@ def _images(
         ax.add_artist(box)
 
 
-def _cells(ax: Axes, points: Floats) -> Floats:
-    """The size of a picture in the units of the points."""
+def _inch(ax: Axes, points: Floats) -> float:
+    """An inch in the units of the points."""
     figure = ax.get_figure(root=True)
     size = figure.get_size_inches() if figure is not None else (WIDE, HIGH)
     if figure is not None:
         figure.draw_without_rendering()  # so that the axes have the place they will have
     box = ax.get_position()
     inches = min(size[0] * box.width, size[1] * box.height)
-    span = np.ptp(points, axis=0).max() or 1.0
-    return np.full(2, 1.2 * PICTURE * span / inches)
+    return float(np.ptp(points, axis=0).max() or 1.0) / inches
 
 
 def apart(points: Floats, most: int, *, first: Any, cells: Floats) -> list[int]:

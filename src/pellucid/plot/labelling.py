@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pellucid.exemplar.growing import Growth
     from pellucid.exemplar.labelling import Picks
 
-# Inches of the bars below the picks.
-BARS = 2.2
+# Inches of the bars below the picks, and of the words below them; so few have a number each.
+BARS, WIDE, FEW = 2.2, 4.8, 12
 
 
 def draw_picks(
@@ -59,23 +59,25 @@ def draw_picks(
 
 
 def _add_bars(found: "Picks", figure: Figure, dark: bool) -> None:
-    """Make the figure taller, and draw at its bottom what every pick adds."""
+    """Make the figure larger, and draw at its bottom what every pick adds."""
     width, height = figure.get_size_inches()
-    tall = height + BARS
+    wide, tall = max(width, WIDE), height + BARS
     for ax in figure.axes:
         box = ax.get_position()
         low, high = ((y * height + BARS) / tall for y in (box.y0, box.y1))
-        ax.set_position((box.x0, low, box.width, high - low))
+        ax.set_position((box.x0 * width / wide, low, box.width * width / wide, high - low))
     for words in figure.texts:
         x, y = words.get_position()
-        words.set_position((x, (y * height + BARS) / tall))
-    figure.set_size_inches(width, tall)
-    below = figure.add_axes((0.95 / width, 0.65 / tall, 1 - 1.1 / width, (BARS - 0.8) / tall))
+        words.set_position((x * width / wide, (y * height + BARS) / tall))
+    figure.set_size_inches(wide, tall)
+    below = figure.add_axes((0.95 / wide, 0.65 / tall, 1 - 1.1 / wide, (BARS - 0.8) / tall))
     adds, steps = found.adds.numpy(), found.covered.tolist()
     shown = np.flatnonzero(np.isfinite(adds))
     below.bar(shown + 1, adds[shown], color=COLORS[0], width=0.7)
     below.set_xlim(0.4, len(adds) + 0.6)
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(adds) <= FEW:
+        below.set_xticks(range(1, len(adds) + 1))
     below.tick_params(labelsize=8)
     below.set_ylabel("adds: less mean\ndistance", fontsize=8)
     first = "none" if math.isinf(steps[0]) else number(steps[0])

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from pellucid.inspect.shown import taken
 from pellucid.plot.color import number, signed
 from pellucid.plot.sweep import COLORS
-from pellucid.plot.thumbnails import Cell, Line, Pictures, samples_of, sheet
+from pellucid.plot.thumbnails import Cell, Line, Pictures, cut, samples_of, sheet
 
 if TYPE_CHECKING:
     from pellucid.exemplar.neighbours import Near, Neighbours
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Frames: of what is alike, and of what differs.
 ALIKE, UNLIKE = COLORS[0], COLORS[1]
+# So many letters of a class fit above a picture.
+LETTERS = 16
 
 
 def draw_prototypes(
@@ -88,11 +90,18 @@ def draw_neighbours(
     for sample in range(total):
         own = "" if found.classes is None else str(found.classes[sample])
         for place, (name, near, frame) in enumerate(kinds):
-            first = Cell(sample=inputs[sample], caption=f"input\nas {own}" if own else "input")
+            first = Cell(
+                sample=inputs[sample],
+                caption=f"input\n{cut(f'as {own}', LETTERS)}" if own else "input",
+            )
             cells = _cells(found, near, sample, most, frame)
             lines.append((name, [None if place else first, *cells]))
     said = f"nearest by {found.metric} distance" if title is None else title
     return sheet(lines, pictures=pictures, dark=dark, title=said)
+
+
+def _label(label: Any) -> str:
+    return number(label) if isinstance(label, float) else str(label)
 
 
 def _cells(
@@ -107,6 +116,6 @@ def _cells(
     for sample_, row, far in zip(
         shown, rows.tolist(), near.distance[sample].tolist(), strict=False
     ):
-        label = "" if found.labels is None else f"{found.labels[row]}\n"
+        label = "" if found.labels is None else f"{cut(_label(found.labels[row]), LETTERS)}\n"
         cells.append(Cell(sample=sample_, caption=f"{label}{number(far)}", frame=frame))
     return cells

@@ -24,8 +24,8 @@ Pictures = Callable[[Any], Any] | None
 
 # Inches: of a cell, between cells, of a line of words above a cell, and of one of the title.
 SIDE, GAP, WORDS, TITLE = 0.95, 0.1, 0.14, 0.17
-# Letters of a line of text in a cell, and the lines that fit.
-LETTERS, LINES = 22, 8
+# Letters of a line of text in a cell, the lines that fit, and the letters that names are cut to.
+LETTERS, LINES, SHORTEST = 22, 8, 8
 # Inches of a line of words in a cell.
 ROW = 0.13
 # A row of a table shows so many of its columns.
@@ -61,7 +61,8 @@ def sheet(
     above = WORDS * max((c.caption.count("\n") + 1 for _, cs in lines for c in cs if c), default=1)
     tall = _height(lines, side)
     left = 2 * GAP + LETTER * max(len(part) for name, _ in lines for part in name.split("\n"))
-    width = left + columns * (side + GAP) + GAP
+    said = 2 * GAP + LETTER * max(len(part) for part in title.split("\n"))
+    width = max(left + columns * (side + GAP) + GAP, said)
     head = GAP + TITLE * (title.count("\n") + 1) if title else GAP
     height = head + len(lines) * (tall + above + GAP)
     figure = Figure(figsize=(width, height), facecolor=PAPER[dark])
@@ -183,11 +184,22 @@ def _words(sample: Any) -> list[str]:
         return textwrap.wrap(sample, LETTERS)
     names = list(getattr(sample, "index", range(len(sample))))[:COLUMNS]
     values = list(sample)[:COLUMNS]
-    said = [
-        f"{name}: {number(value) if isinstance(value, float) else value}"
-        for name, value in zip(names, values, strict=True)
-    ]
-    return [each if len(each) <= LETTERS else f"{each[: LETTERS - 1]}…" for each in said]
+    return [_pair(str(name), value) for name, value in zip(names, values, strict=True)]
+
+
+def _pair(name: str, value: Any) -> str:
+    """A column and its value, of which the name is cut first."""
+    said = cut(number(value) if isinstance(value, float) else str(value), LETTERS - SHORTEST - 2)
+    return f"{cut(name, LETTERS - 2 - len(said))}: {said}"
+
+
+def cut(words: str, most: int) -> str:
+    """So many letters of some words.
+
+    >>> cut("a long name", 6), cut("short", 6)
+    ('a lon…', 'short')
+    """
+    return words if len(words) <= most else f"{words[: most - 1]}…"
 
 
 def _plain(found: Any) -> Any:
