@@ -14,9 +14,9 @@ from _panels import save
 from matplotlib.figure import Figure
 
 import pellucid as pl
-from pellucid.inspect.dream.terms import Range
+from pellucid.inspect.dreaming.terms import Range
 
-SIZE, LARGE, STEPS = 96, 160, 48
+SIZE, LARGE, STEPS = 96, 160, 96
 CLASSES = ["goldfish", "flamingo", "daisy", "ladybug"]
 UNITS = {"_blocks.0": 4, "_blocks.2": 10, "_blocks.4": 20, "_blocks.6": 5}
 RECIPES = ["plain", "yosinski", "fourier"]

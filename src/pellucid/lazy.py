@@ -10,8 +10,8 @@ from typing import Any
 class Room(ModuleType):
     """A package of which each public name is found in the module that it lives in, when it is used.
 
-    A function may have the name of its module, `dream` in `dream/`: the name then stands for the
-    function, also once the module is imported.
+    A function may have the name of its module, `influence` in `influence/`: the name then stands
+    for the function, also once the module is imported.
     """
 
     def __getattr__(self, name: str) -> Any:

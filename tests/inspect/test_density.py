@@ -10,9 +10,9 @@ import torch
 from scipy.stats import multivariate_normal
 
 from pellucid.errors import FileError, InputError, UnknownNameError
-from pellucid.inspect.dream import boltzmann, mixture
-from pellucid.inspect.dream.boltzmann import BoltzmannMachine, log_partition
-from pellucid.inspect.dream.density import Density, fit_density
+from pellucid.inspect.dreaming import boltzmann, mixture
+from pellucid.inspect.dreaming.boltzmann import BoltzmannMachine, log_partition
+from pellucid.inspect.dreaming.density import Density, fit_density
 from pellucid.seeding import seeded
 
 KINDS = {

@@ -10,9 +10,10 @@ from torch.utils.data import DataLoader, TensorDataset
 import pellucid as pl
 from pellucid import Target
 from pellucid.errors import InputError
-from pellucid.inspect.dream import ascent
-from pellucid.inspect.dream.ascent import ascend
-from pellucid.inspect.dream.terms import L2, Jitter, Motion, Range, TotalVariation
+from pellucid.inspect.dreaming import ascent
+from pellucid.inspect.dreaming.ascent import ascend
+from pellucid.inspect.dreaming.terms import L2, Jitter, Motion, Range, TotalVariation
+from pellucid.seeding import seeded
 from tests.counting import Counting, Limited
 from tests.test_untouched import Breaks, Watched, prepared
 
@@ -110,7 +111,7 @@ def test_small_plain_steps_never_lower_the_objective():
 
 
 def test_a_step_downhill_is_seen(monkeypatch):
-    monkeypatch.setattr(ascent, "_direction", lambda climb, slope, moments, step: -slope)
+    monkeypatch.setattr(ascent, "_direction", lambda climb, point, moments, step: -point.slope)
     assert (small_steps(convolutional()) < 0).any()
 
 
@@ -129,6 +130,36 @@ def test_a_dream_is_the_same_among_others(recipe):
         alone = pl.inspect.dream(net, MANY[row], shape=SHAPE, seed=seeds[row], **options)
         assert torch.allclose(alone.inputs[0], together.inputs[row], atol=1e-9)
         assert torch.allclose(alone.score[0], together.score[row])
+
+
+def nearness_to_what_stays(**options):
+    """How near waves come to one that moves little, beside fine noise that moves with all of it."""
+    steady = torch.cos(torch.arange(32) * math.tau / 32).expand(1, 32, 32)
+    fine = torch.randn(1, 32, 32, generator=seeded(0))
+    net = nn.Sequential(nn.Flatten(), nn.Linear(1024, 1, bias=False))
+    net[1].weight.data = (steady + fine).reshape(1, -1)
+    found = pl.inspect.dream(
+        net, [0] * 4, shape=(1, 32, 32), recipe="fourier", steps=48, seed=range(4), **options
+    )
+    return torch.cosine_similarity(found.inputs.flatten(1), steady.reshape(1, -1))
+
+
+def test_moved_waves_are_those_whose_slope_stays():
+    assert (nearness_to_what_stays() > 0.99).all()
+
+
+def test_steps_that_are_as_long_for_every_wave_are_seen():
+    assert (nearness_to_what_stays(climb="adam", rate=0.05) < 0.5).all()
+
+
+@pytest.mark.parametrize("climb", ["normalized", "adam"])
+def test_the_dream_of_a_unit_does_not_depend_on_what_is_around_it(climb):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 3, 5), nn.Softplus(), nn.Conv2d(3, 2, 3))
+    unit, options = Target.unit("2", 1), {"climb": climb, "rate": 0.1, "steps": 5, "terms": []}
+    small, large = (pl.inspect.dream(net, unit, shape=(1, n, n), **options) for n in (7, 21))
+    assert large.patches[0].shape == (1, 7, 7)
+    assert torch.allclose(small.patches[0], large.patches[0], atol=1e-5)
 
 
 class Drifts(Motion):
@@ -178,14 +209,15 @@ def by_the_book(net, given, climb, steps, rate, weight):
     first, second = torch.zeros_like(x), torch.zeros_like(x)
     for step in range(1, steps + 1):
         x.requires_grad_()
-        value = score_of(net, given, x) - weight * x.square().sum()
-        (slope,) = torch.autograd.grad(value, x)
+        score = score_of(net, given, x)
+        (seen,) = torch.autograd.grad(score, x, retain_graph=True)
+        slope = seen - 2 * weight * x.detach()
         falling = rate * (steps - step + 1) / steps
         first = 0.9 * first + 0.1 * slope
         second = 0.999 * second + 0.001 * slope**2
         way = {
             "gradient": rate * slope,
-            "normalized": falling * slope / slope.square().mean().sqrt(),
+            "normalized": falling * slope / slope[seen != 0].square().mean().sqrt(),
             "adam": falling
             * (first / (1 - 0.9**step))
             / ((second / (1 - 0.999**step)).sqrt() + 1e-8),
@@ -294,12 +326,14 @@ def test_one_pass_a_step_for_all_dreams():
     assert (found.evaluations.forward, found.evaluations.backward) == (24, 21)
 
 
-def test_runs_that_find_units_and_their_fields_are_counted():
-    net = Counting(nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(72, 2)))
+@pytest.mark.parametrize(("mode", "more"), [("zeros", []), ("circular", [1])])
+def test_runs_that_find_units_and_their_fields_are_counted(mode, more):
+    first = nn.Conv2d(1, 2, 3, padding=1, padding_mode=mode)
+    net = Counting(nn.Sequential(first, nn.Flatten(), nn.Linear(72, 2)))
     units = [Target.unit("model.0", 1), Target.unit("model.0", (0, 0, 0)), 0]
     found = pl.inspect.dream(net, units, shape=(1, 6, 6), steps=2)
-    *small, large = net.calls[:3]
-    assert (small, large) == ([2, 1], 1)  # which units; what they see, of it and of twice as much
+    # Which units; what they see; what of twice as much, where windows do not tell it; and a step.
+    assert net.calls[:4] == [2, 1, *more, 3, 3][:4]
     assert found.evaluations == (sum(net.calls), 6, len(net.calls))
 
 
@@ -501,9 +535,13 @@ def test_a_path_says_all_that_is_climbed():
 @pytest.mark.slow
 def test_dreams_of_a_real_model_are_what_it_says_they_are():
     entry = pl.zoo.load("efficientnet_lite0")
-    wanted = [entry.index("goldfish"), entry.index("daisy")]
-    found = pl.inspect.dream(entry.model, wanted, shape=(3, 96, 96), recipe="fourier", steps=32)
-    with torch.no_grad():
-        sure = entry.model(found.inputs).softmax(1)
-    assert (sure[[0, 1], wanted] > 0.99).all()
-    assert found.notes == ()
+    wanted = [entry.index("goldfish"), entry.index("daisy")] * 3
+    seeds = [0, 0, 1, 1, 2, 2]
+    for size in (64, 96):
+        found = pl.inspect.dream(
+            entry.model, wanted, shape=(3, size, size), recipe="fourier", steps=48, seed=seeds
+        )
+        with torch.no_grad():
+            sure = entry.model(found.inputs).softmax(1)
+        assert (sure[range(6), wanted] > 0.99).all()
+        assert found.notes == ()

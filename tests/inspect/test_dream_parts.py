@@ -10,10 +10,10 @@ from torch import nn
 import pellucid as pl
 from pellucid import Target
 from pellucid.errors import InputError, ModelError, TargetError, UnknownNameError
-from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.parameterization import Decorrelated, Fourier, Pixel, Pyramid
-from pellucid.inspect.dream.recipe import RECIPES, recipe_of
-from pellucid.inspect.dream.terms import (
+from pellucid.inspect.dreaming.layout import Layout
+from pellucid.inspect.dreaming.parameterization import Decorrelated, Fourier, Pixel, Pyramid
+from pellucid.inspect.dreaming.recipe import RECIPES, recipe_of
+from pellucid.inspect.dreaming.terms import (
     L2,
     TERMS,
     Blur,
@@ -120,7 +120,7 @@ def test_jitter_rolls_within_its_reach():
 
 
 def test_a_quarter_turn_and_half_the_size(monkeypatch):
-    from pellucid.inspect.dream.terms import warp
+    from pellucid.inspect.dreaming.terms import warp
 
     monkeypatch.setattr(warp, "_between", lambda draw: 1.0)
     x = some(Layout(shape=(3, 8, 8)))
@@ -133,7 +133,7 @@ def test_a_quarter_turn_and_half_the_size(monkeypatch):
 
 
 def test_a_turned_oblong_keeps_its_proportions(monkeypatch):
-    from pellucid.inspect.dream.terms import warp
+    from pellucid.inspect.dreaming.terms import warp
 
     monkeypatch.setattr(warp, "_between", lambda draw: 1.0)
     layout = Layout(shape=(1, 21, 41))
@@ -249,7 +249,25 @@ def test_objectives_are_written_as_they_are():
     assert pl.inspect.Objective.of(channel).words() == "a channel 3 - 1"
     assert pl.inspect.Objective.of((0, 1)).words(names) == "cat - dog"
     assert objective.named("mine").words() == "mine"
-    assert pl.inspect.Objective.layer("a").words() == "layer a"
+    layer = pl.inspect.Objective.layer("a")
+    assert (layer.words(), repr(layer)) == ("layer a", "layer a")
+    assert (0.5 * layer - 1).words(names) == "0.5 layer a - dog"
+    assert repr(-layer - 1) == "-layer a - Target.index(1)"
+
+
+def test_probabilities_are_written_with_the_names_of_their_classes():
+    both, names = pl.inspect.Objective.of(1) - 2 * pl.inspect.Objective.of(0), ["cat", "dog"]
+    assert both.on("score") == both
+    assert both.on("probability").words(names) == "probability of dog - 2 probability of cat"
+    assert both.on("log_probability").words() == "log p of class 1 - 2 log p of class 0"
+    assert repr(both.on("log_probability")) == "log p of class 1 - 2 log p of class 0"
+    assert pl.inspect.Objective.of(Target.log_odds(1)).words() == "Target.log_odds(1)"
+
+
+@pytest.mark.parametrize("weight", [math.nan, "2", pl.inspect.Objective.of(1), None])
+def test_an_objective_is_multiplied_by_numbers(weight):
+    with pytest.raises(InputError, match="`weight` must be a number, by which an objective"):
+        pl.inspect.Objective.of(1) * weight
 
 
 def test_names_that_are_too_few():
@@ -322,6 +340,25 @@ CODED = {"shape": (3, 8, 8), "code": 5}
         (0, {"seed": [1, 2]}, InputError, "`seed` must be one, or one for each of the 1 dreams"),
         (0, {"steps": 0}, InputError, "`steps` must be a whole number, at least 1"),
         (0, {"rate": -1}, InputError, "`rate` must be a positive number"),
+        (0, {"batch_size": 0}, InputError, '`batch_size` must be "auto" or a positive whole'),
+        (
+            3,
+            {"start": "class_mean", "data": DATA, "labels": ["a", "b"]},
+            InputError,
+            "`labels` must be the number of a class for each sample.*numpy.unique",
+        ),
+        (
+            0,
+            {"generator": lambda z: torch.zeros(len(z), 3, 8, 8), **CODED},
+            ModelError,
+            "What is dreamed must depend on the numbers it is made of.*model or generator",
+        ),
+        (
+            0,
+            {"expert": lambda x: x.flatten(1).sum(1) * math.nan},
+            ModelError,
+            "What expert and terms say must stay finite; got nan in dream 0 at step 1",
+        ),
         (0, {"generator": reshaped((3, 4, 4)), **CODED}, InputError, "of shape \\[3, 8, 8\\]"),
         (0, {"generator": reshaped((192,)), **CODED}, InputError, "Reshape them"),
         (0, {"generator": lambda z: z.sum(), **CODED}, InputError, "one input for each of the 1"),
@@ -352,7 +389,26 @@ def test_an_image_smaller_than_the_receptive_field():
     net = nn.Sequential(nn.Conv2d(3, 2, 7, padding=3), nn.Conv2d(2, 2, 7, padding=3))
     with pytest.raises(InputError, match=r"receptive field of .* \[13, 13\].*shape=\(3, 13, 13\)"):
         pl.inspect.dream(net, Target.unit("1", 0), shape=(3, 9, 9), steps=1)
+    with pytest.raises(InputError, match=r"receptive field of .* \[13, 13\].*shape=\(3, 13, 13\)"):
+        pl.inspect.dream(net, Target.unit("1", 0), shape=(3, 5, 5), steps=1)
     assert pl.inspect.dream(net, Target.unit("1", 0), shape=(3, 13, 13), steps=1).notes == ()
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.over = nn.LSTM(4, 6, batch_first=True)
+
+    def forward(self, x):
+        return self.over(x)[0][:, -1]
+
+
+def test_a_unit_of_a_recurrent_layer_sees_what_comes_before_it_in_any_input():
+    found = pl.inspect.dream(
+        Recurrent(), Target.unit("over", (2, 3)), shape=(6, 4), channel_axis=2, steps=2
+    )
+    assert found.fields == ((slice(0, 3),),)
+    assert found.notes == ()
 
 
 def test_token_ids_are_no_dream():
@@ -370,9 +426,24 @@ def test_a_climb_that_leaves_all_numbers():
         pl.inspect.dream(
             lambda x: x.exp().exp(), 0, shape=2, climb="gradient", rate=9.0, steps=9, terms=[]
         )
+    with pytest.raises(ModelError, match="must stay finite; got inf in dream 0 at step 2"):
+        pl.inspect.dream(lambda x: x.exp(), 0, shape=2, rate=900.0, steps=1, terms=[])
+
+
+def test_a_start_may_be_an_array():
+    start = np.full((1, 3), 0.5, dtype=np.float32)
+    found = pl.inspect.dream(nn.Linear(3, 2), 0, start=start, rate=1e-12, steps=1)
+    assert torch.allclose(found.inputs, torch.full((1, 3), 0.5))
 
 
 # Pictures
+
+
+def test_many_channels_have_numbers_that_can_be_read_and_long_names_are_cut():
+    found = pl.inspect.dream(nn.Flatten(), 0, shape=(16, 384), channel_axis=2, steps=1)
+    ax = found.plot(names=["a name " * 20] * 6144).axes[0]
+    assert len(ax.get_yticks()) <= 12
+    assert ax.get_title().split("\n")[0].endswith("…")
 
 
 def test_pictures_of_images_signals_and_tables():

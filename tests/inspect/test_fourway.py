@@ -8,14 +8,15 @@ import torch
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import pellucid as pl
 from pellucid.bootstrap import mean_interval
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.evaluate.retrain import Examples, Trainer
 from pellucid.inspect.distances import nearest
-from pellucid.inspect.dream.fourway import WAYS
-from pellucid.inspect.dream.terms import L2
+from pellucid.inspect.dreaming.fourway import WAYS
+from pellucid.inspect.dreaming.terms import L2
 from pellucid.seeding import seeded
 
 INPUTS = torch.rand(40, 1, 4, 4, generator=seeded(0))
@@ -100,6 +101,30 @@ def test_options_are_for_all_ways(parts):
     torch.testing.assert_close(found.ways["density"].inputs, alone.inputs)
 
 
+def test_batches_with_their_labels_are_data_as_well(parts, compared):
+    loader = DataLoader(TensorDataset(INPUTS, LABELS), batch_size=7)
+    for data in (loader, TensorDataset(INPUTS, LABELS), (INPUTS, LABELS)):
+        found = pl.inspect.compare_dreams(MODEL, data, **parts, steps=6)
+        assert found.quality.equals(compared.quality)
+        judged = pl.inspect.quality(found.ways["plain"], MODEL, data)
+        wanted = pl.inspect.quality(found.ways["plain"], MODEL, INPUTS, LABELS)
+        assert judged.equals(wanted)
+    made = pl.inspect.fit_generator(loader, code=2, epochs=1)
+    assert made.classes.tolist() == [0, 1]
+    same = pl.inspect.fit_density(INPUTS, components=2, rank=3)
+    assert pl.inspect.fit_density(loader, components=2, rank=3).held_out == same.held_out
+
+
+def test_data_are_shown_to_the_model_in_the_type_of_its_weights(parts, compared):
+    found = pl.inspect.compare_dreams(MODEL, INPUTS.double().numpy(), LABELS, **parts, steps=6)
+    torch.testing.assert_close(found.ways["plain"].inputs, compared.ways["plain"].inputs)
+    own = found.quality["real_score"].to_numpy()
+    np.testing.assert_allclose(own, compared.quality["real_score"], atol=1e-6)
+    wide = net().double()
+    dreams = pl.inspect.dream(wide, 0, generator=parts["generator"], steps=1)
+    assert dreams.inputs.dtype == torch.float64
+
+
 def test_functions_of_the_user_are_density_and_generator():
     calls = []
 
@@ -127,6 +152,14 @@ def test_the_figure(compared, dark):
     figure.canvas.draw()
 
 
+def test_long_names_and_parameterizations(parts):
+    found = pl.inspect.compare_dreams(
+        MODEL, INPUTS, LABELS, **parts, steps=1, parameterization="fourier"
+    )
+    title = found.plot(names=["a name of many letters"] * 2).axes[0].get_title()
+    assert title == "a name of many …"
+
+
 def test_pictures_are_in_the_range_of_the_data(compared):
     shown = np.asarray(compared.plot().axes[0].images[0].get_array())
     low, high = float(INPUTS.min()), float(INPUTS.max())
@@ -150,6 +183,12 @@ def test_what_cannot_be_compared(parts):
         compare(MODEL, INPUTS, LABELS, [7], **parts)
     with pytest.raises(InputError, match="two real samples at least of each class.*one of class 1"):
         compare(MODEL, INPUTS, (torch.arange(40) == 7).long(), **parts)
+    with pytest.raises(InputError, match="`classes` must be a whole number; got 0.5"):
+        compare(MODEL, INPUTS, LABELS, [0.5], **parts)
+    with pytest.raises(InputError, match="`labels` must be the number of a class for each of the"):
+        compare(MODEL, INPUTS, ["a"] * 40, **parts)
+    with pytest.raises(UnknownNameError, match="An option of all ways to dream.*'start'"):
+        compare(MODEL, INPUTS, LABELS, **parts, start="noise")
     with pytest.raises(InputError, match="`classes` must name at least one class"):
         compare(MODEL, INPUTS, LABELS, [], **parts)
     with pytest.raises(InputError, match="`codes` must be given with a generator of your own"):

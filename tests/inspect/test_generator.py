@@ -9,8 +9,8 @@ import torch
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from pellucid.errors import FileError, InputError, ModelError
-from pellucid.inspect.dream import generator
-from pellucid.inspect.dream.generator import Generator, Nets, fit_generator
+from pellucid.inspect.dreaming import generator
+from pellucid.inspect.dreaming.generator import Generator, Nets, fit_generator
 from pellucid.seeding import seeded
 
 SHAPE = (1, 4, 5)

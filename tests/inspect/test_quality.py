@@ -9,10 +9,10 @@ import torch
 
 import pellucid as pl
 from pellucid.errors import InputError, TargetError, UnknownNameError
-from pellucid.inspect.dream import quality as module
-from pellucid.inspect.dream.dreams import Dreams
-from pellucid.inspect.dream.objective import Objective
-from pellucid.inspect.dream.spectrum import slope, spectra
+from pellucid.inspect.dreaming import quality as module
+from pellucid.inspect.dreaming.dreams import Dreams
+from pellucid.inspect.dreaming.objective import Objective
+from pellucid.inspect.dreaming.spectrum import slope, spectra
 from pellucid.seeding import seeded
 
 INPUTS = torch.rand(30, 2, 5, 6, generator=seeded(0), dtype=torch.float64)

@@ -15,18 +15,21 @@ from pellucid.options import whole as whole_number
 from pellucid.plot.axes import LETTER, axes_for, new_axes, short
 from pellucid.plot.bars import draw_bars
 from pellucid.plot.color import Floats, Scale, colorize, number
-from pellucid.plot.draw import MOST_BARS, MOST_LANES, draw_picture
+from pellucid.plot.draw import MOST_BARS, draw_picture
 from pellucid.plot.legend import INK, PAPER, ink
 from pellucid.plot.map import as_picture, stretch
 from pellucid.plot.sweep import COLORS, FAINT
+from pellucid.plot.thumbnails import cut
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pellucid.inspect.dream.dreams import Dreams
+    from pellucid.inspect.dreaming.dreams import Dreams
 
 # The side of one dream, and the room for its title, in inches.
 SIDE, ABOVE = 1.9, 0.5
+# Lanes of a map that have numbers, at most.
+MOST_LANES = 12
 # Paths with names of their own; more are drawn alike.
 NAMED = 10
 
@@ -65,7 +68,7 @@ def dreams(
         zip(parts, found.targets, found.score.tolist(), strict=True)
     ):
         ax = figure.add_subplot(lines, across, place + 1)
-        title = f"{_within(target.words(names), letters)}\n{number(score)}"
+        title = f"{cut(short(target.words(names)), letters)}\n{number(score)}"
         _draw(part, found, ax, pictures, dark)
         ax.set_title(title, color=INK[dark], fontsize=8, parse_math=False)
     return figure
@@ -125,7 +128,7 @@ def _map(values: Floats, ax: Axes, dark: bool) -> None:
     """A lane for each channel; the scale is said below."""
     scale = Scale.of(values)
     ax.imshow(colorize(values, scale, dark=dark), aspect="auto", interpolation="nearest")
-    step = math.ceil(len(values) / MOST_LANES)
+    step = math.ceil(len(values) / MOST_LANES)  # so many numbers fit one above the other
     ax.set_yticks(np.arange(0, len(values), step), np.arange(0, len(values), step).astype(str))
     ax.set_xlabel(f"position; color: ±{number(scale.span)}", fontsize=8)
     ax.set_ylabel("channel", fontsize=8)
@@ -138,9 +141,3 @@ def _table(values: Floats, ax: Axes, dark: bool) -> None:
     named = [f"feature {i}" for i in order]
     draw_bars(ax, named, values[order], None, Scale.of(values, percentile=100), dark=dark)
     ink(ax, dark)
-
-
-def _within(words: str, letters: int) -> str:
-    """A title that fits above its dream."""
-    words = short(words)
-    return words if len(words) <= letters else words[: letters - 1] + "…"

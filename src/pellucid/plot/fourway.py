@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from pellucid.inspect.dream.objective import class_name
+from pellucid.inspect.dreaming.objective import class_name
 from pellucid.plot.color import Bytes, number
 from pellucid.plot.map import as_picture
-from pellucid.plot.thumbnails import Cell, Line, Pictures, sheet
+from pellucid.plot.thumbnails import Cell, Line, Pictures, cut, sheet
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pellucid.inspect.dream.fourway import DreamComparison
+    from pellucid.inspect.dreaming.fourway import DreamComparison
 
+# Letters of a name that fit above a dream.
+LETTERS = 16
 # How ways are called at the left of their lines.
 LABELS = {
     "plain from mean": "plain,\nfrom mean of all",
@@ -39,7 +41,10 @@ def fourway(
     Images are in the range of the real data: what is beyond it is black or white.
     """
     called = [class_name(k, names) for k in found.classes]
-    first = [Cell(sample=x, caption=name) for x, name in zip(found.starts, called, strict=True)]
+    first = [
+        Cell(sample=x, caption=cut(name, LETTERS))
+        for x, name in zip(found.starts, called, strict=True)
+    ]
     means = found.to_frame()
     lines: list[Line] = [("mean of\nthe class", first)]
     for way, dreams in found.ways.items():

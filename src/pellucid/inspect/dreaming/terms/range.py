@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import InputError
-from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.terms.term import TERMS, Correction
-from pellucid.inspect.dream.terms.values import Values, checked_values, laid
+from pellucid.inspect.dreaming.layout import Layout
+from pellucid.inspect.dreaming.terms.term import TERMS, Correction
+from pellucid.inspect.dreaming.terms.values import Values, checked_values, laid
 
 
 @TERMS.register("range")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from pellucid.explanation import Evaluations
-from pellucid.inspect.dream.layout import Field, Layout
-from pellucid.inspect.dream.objective import Objective
+from pellucid.inspect.dreaming.layout import Field, Layout
+from pellucid.inspect.dreaming.objective import Objective
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from pellucid.inspect.dream.adam import Descent
+from pellucid.inspect.dreaming.adam import Descent
 from pellucid.options import number, whole
 from pellucid.seeding import seeded
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.terms.term import TERMS, Correction
+from pellucid.inspect.dreaming.layout import Layout
+from pellucid.inspect.dreaming.terms.term import TERMS, Correction
 from pellucid.options import number
 
 

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from pellucid.errors import InputError
-from pellucid.inspect.dream.terms.blur import Blur
-from pellucid.inspect.dream.terms.clip import ClipContribution, ClipNorm
-from pellucid.inspect.dream.terms.decay import Decay
-from pellucid.inspect.dream.terms.jitter import Jitter
-from pellucid.inspect.dream.terms.l2 import L2
-from pellucid.inspect.dream.terms.range import Range
-from pellucid.inspect.dream.terms.term import TERMS, Correction, Cost, Motion, Term
-from pellucid.inspect.dream.terms.total_variation import TotalVariation
-from pellucid.inspect.dream.terms.warp import Rotate, Scale
+from pellucid.inspect.dreaming.terms.blur import Blur
+from pellucid.inspect.dreaming.terms.clip import ClipContribution, ClipNorm
+from pellucid.inspect.dreaming.terms.decay import Decay
+from pellucid.inspect.dreaming.terms.jitter import Jitter
+from pellucid.inspect.dreaming.terms.l2 import L2
+from pellucid.inspect.dreaming.terms.range import Range
+from pellucid.inspect.dreaming.terms.term import TERMS, Correction, Cost, Motion, Term
+from pellucid.inspect.dreaming.terms.total_variation import TotalVariation
+from pellucid.inspect.dreaming.terms.warp import Rotate, Scale
 
 __all__ = [
     "L2", "TERMS", "Blur", "ClipContribution", "ClipNorm", "Correction", "Cost", "Decay", "Jitter",

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import InputError, PellucidError
-from pellucid.inspect.dream.layout import Field, Layout
-from pellucid.inspect.receptive import boxes_around, receptive_field, unit_boxes
+from pellucid.inspect.dreaming.layout import Field, Layout
+from pellucid.inspect.receptive import Boxes, boxes_around, receptive_field, unit_boxes
 from pellucid.structure import Inputs
 from pellucid.target import Target
 from pellucid.target.unit import Unit
@@ -51,7 +51,8 @@ def seen_by(
         model = lambda x: own(layout.back(x))  # noqa: E731
     for layer in dict.fromkeys(each.layer for each in units.values()):
         rows = [row for row, each in units.items() if each.layer == layer]
-        boxes = _boxes(model, [units[row] for row in rows], example)
+        found = _boxes(model, [units[row] for row in rows], example)
+        boxes, whole = found.boxes, found.whole
         fields |= {
             row: tuple(slice(int(a), int(b)) for a, b in box)
             for row, box in zip(rows, boxes, strict=True)
@@ -61,8 +62,8 @@ def seen_by(
         at_border = (boxes[..., 0] == 0) | (boxes[..., 1] == sizes)
         if not bool(at_border.any()):
             continue
-        needed = _size(model, first, example, layout)
-        runs += 1
+        runs += whole is None
+        needed = _in_larger(model, first, example, layout) if whole is None else torch.tensor(whole)
         if needed is None:
             continue
         if strict and bool((needed > sizes).any()):
@@ -72,8 +73,8 @@ def seen_by(
     return Seen(fields=fields, cut=tuple(sorted(cut)), runs=runs)
 
 
-def _boxes(model: Callable[..., Any], units: Sequence[Target], example: Tensor) -> Tensor:
-    """The box of each of the units of one layer, (unit, axis, 2).
+def _boxes(model: Callable[..., Any], units: Sequence[Target], example: Tensor) -> Boxes:
+    """The boxes of some units of one layer.
 
     A unit is at all its indices, whichever of them is that of the channel.
     """
@@ -82,12 +83,14 @@ def _boxes(model: Callable[..., Any], units: Sequence[Target], example: Tensor) 
     return unit_boxes(model, Inputs.of(example), units[0].layer, asked, 1)
 
 
-def _size(
+def _in_larger(
     model: Callable[..., Any], unit: Target, example: Tensor, layout: Layout
 ) -> Tensor | None:
     """How much a unit in the middle of a layer sees of an example twice as large, (axis,).
 
-    Nothing is known if the model takes no other size, or sees all of any size.
+    That takes as much memory as four examples, and is asked where windows do not tell it. Nothing
+    is known if the model takes no other size, or if the unit sees all that is there on one side: so
+    it may be of any size, as behind attention or a recurrent layer.
     """
     sizes, place = example.shape[2:], unit.place
     large = example.new_zeros(1, example.shape[1], *(2 * n for n in sizes))
@@ -98,8 +101,11 @@ def _size(
         mask = receptive_field(model, large, unit.layer, axis=axis).mask
     except PellucidError:
         return None
-    found = boxes_around(mask.any(0)[None])[0].diff(dim=1).flatten()
-    return None if bool((found == 2 * torch.tensor(sizes)).any()) else found
+    start, stop = boxes_around(mask.any(0)[None])[0].T
+    ends = stop == torch.tensor(large.shape[2:])
+    # Behind the middle there is one place less than before it.
+    is_all = (start == 0) | (ends & (start > 1))
+    return None if bool(is_all.any()) else stop - start
 
 
 def _too_small(unit: Target, needed: Sequence[int], layout: Layout) -> InputError:

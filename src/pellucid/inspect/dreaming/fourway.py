@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch import Tensor
 
-from pellucid.errors import InputError
-from pellucid.inspect.dream.density import FITS, fit_density
-from pellucid.inspect.dream.dreaming import dream
-from pellucid.inspect.dream.dreams import Dreams
-from pellucid.inspect.dream.generator import Generator, fit_generator
-from pellucid.inspect.dream.objective import Objective
-from pellucid.inspect.dream.quality import judged, made_of
-from pellucid.inspect.dream.real import check_class, real_data, real_labels
+from pellucid.errors import InputError, UnknownNameError
+from pellucid.inspect.dreaming.density import FITS, fit_density
+from pellucid.inspect.dreaming.dream import dream
+from pellucid.inspect.dreaming.dreams import Dreams
+from pellucid.inspect.dreaming.generator import Generator, fit_generator
+from pellucid.inspect.dreaming.objective import Objective
+from pellucid.inspect.dreaming.quality import judged, made_of
+from pellucid.inspect.dreaming.real import check_class, real_labels, real_pairs
+from pellucid.inspect.dreaming.start import as_taken
+from pellucid.options import whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +26,8 @@ Options: TypeAlias = Mapping[str, Any]
 
 # The ways, by name.
 WAYS = ("plain from mean", "plain", "density", "generator")
+# What else may be said of dreams, for all ways alike.
+OPTIONS = ("recipe", "terms", "parameterization", "climb", "rate", "channel_axis", "batch_size")
 # Peaks of a density are narrow: longer steps leap from one to another.
 DENSITY_RATE = 0.02
 
@@ -80,7 +84,7 @@ class DreamComparison:
 def compare_dreams(
     model: Callable[..., Any],
     data: Any,
-    labels: Any,
+    labels: Any = None,
     classes: Sequence[int] | None = None,
     density: Any = None,
     generator: Any = None,
@@ -100,11 +104,14 @@ def compare_dreams(
         density            argmax score(x) + expert_weight log p(x), from the mean of the class
         generator          g(argmax score(g(z)) - prior_weight |z|^2), from its mean code
 
-    `data` (sample, ...) and `labels` (sample,) are real; `classes` are those of the labels.
+    `data` (sample, ...) and `labels` (sample,) are real, or batches of both; `classes` are those of
+    the labels.
     `density` is a `Density`, its kind, or any callable x -> log p(x) of shape (sample,); without
     one a mixture is fitted. `generator` is a `Generator`, or any callable; without one a small
     autoencoder is trained, on the CPU. One of the user's starts at `codes`, of shape
-    (class, ...), or (1, ...) for all. The other options are those of `dream`, for all four.
+    (class, ...), or (1, ...) for all. The other `options` are those of `dream`, for all four:
+    `recipe`, `terms`, `climb`, `rate`, `channel_axis`, `batch_size`, and `parameterization` for the
+    three that are not in code space.
     Source: Montavon, Samek and Mueller (2018), Methods for Interpreting and Understanding Deep
     Neural Networks, figure 4.
 
@@ -117,21 +124,20 @@ def compare_dreams(
     >>> len(found.ways), len(found.quality)                      # of two classes, in four ways
     (4, 8)
     """
-    real = real_data(data)
-    known = real_labels(labels, len(real))
-    wanted = _wanted(classes, known)
+    _check_options(options)
+    real, known, wanted = _real(data, labels, classes)
     means = torch.stack([real[(known == k).to(real.device)].mean(0) for k in wanted])
     made = generator if generator is not None else fit_generator(real, known, seed=seed)
     expert, begun = _density(density, real, seed), _begun(made, codes, wanted, real)
-    shared: dict[str, Any] = {"like": real[:1], "on": on, "steps": steps, "seed": seed}
+    shared: Options = {"like": as_taken(real[:1], model), "on": on, "steps": steps, "seed": seed}
     ways = _ways(
-        options,
+        {**shared, **options},
         plain={"start": means},
         density={"expert": expert, "expert_weight": expert_weight},
         generator={"generator": made, "prior_weight": prior_weight, "start": begun},
         mean={"start": real.mean(0, keepdim=True)},
     )
-    found = {way: dream(model, list(wanted), **shared | own, what=way) for way, own in ways.items()}
+    found = {way: dream(model, list(wanted), **own, what=way) for way, own in ways.items()}
     return DreamComparison(
         classes=wanted,
         ways=found,
@@ -143,9 +149,26 @@ def compare_dreams(
     )
 
 
+def _check_options(options: Options) -> None:
+    """Raise for what is no option of all ways, before anything is fitted."""
+    for name in options:
+        if name not in OPTIONS:
+            raise UnknownNameError("An option of all ways to dream", name, OPTIONS)
+
+
+def _real(
+    data: Any, labels: Any, classes: Sequence[int] | None
+) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+    """Real samples, the class of each, and the classes to dream of."""
+    real, known = real_pairs(data, labels)
+    known = real_labels(known, len(real))  # which must be there
+    return real, known, _wanted(classes, known)
+
+
 def _wanted(classes: Sequence[int] | None, labels: Tensor) -> tuple[int, ...]:
     """The classes to dream of: those that are named, of which there are samples, or all."""
-    wanted = tuple(labels.unique().tolist()) if classes is None else tuple(map(int, classes))
+    given = labels.unique() if classes is None else classes
+    wanted = tuple(whole(each, "classes", least=None) for each in given)
     if not wanted:
         raise InputError("`classes` must name at least one class", got=classes)
     for each in wanted:
@@ -167,7 +190,7 @@ def _ways(
         {**options, **mean},
         {**options, **plain},
         {"terms": (), "rate": DENSITY_RATE, **options, **plain, **density},
-        {"terms": (), **options, **generator},
+        {"terms": (), **options, **generator, "parameterization": None},
     )
     return dict(zip(WAYS, chosen, strict=True))
 

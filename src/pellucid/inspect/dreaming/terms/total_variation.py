@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.terms.term import TERMS, Cost
+from pellucid.inspect.dreaming.layout import Layout
+from pellucid.inspect.dreaming.terms.term import TERMS, Cost
 from pellucid.options import number
 from pellucid.perturb.mask import variation
 

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from pellucid.errors import InputError, TargetError
+from pellucid.options import number
 from pellucid.target import Target, TargetLike
 from pellucid.target.unit import INSIDE, Channel, Unit, checked_layer
 
@@ -17,13 +18,17 @@ ON = ("score", "probability", "log_probability")
 OF_CLASS = ("index", "probability", "log_odds", "margin", "contrast")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Piece:
-    """One target and its weight in the sum; of a probability perhaps the logarithm."""
+    """One target and its weight in the sum, of a probability perhaps the logarithm.
+
+    What has no words of its own, all of a layer, has a `name`.
+    """
 
     target: Target
     weight: float = 1.0
     log: bool = False
+    name: str = ""
 
     def on(self, how: str) -> "Piece":
         """Ask for the probability of a class in place of its score."""
@@ -37,6 +42,18 @@ class Piece:
             )
         kind: Any = "probability" if how == "probability" else "log_odds"
         return replace(self, target=replace(self.target, kind=kind), log=kind == "log_odds")
+
+    def words(self, names: Sequence[str] | None = None) -> str:
+        """What it is without its weight, in a few words."""
+        if self.name:
+            return self.name
+        chance = {"probability": "probability of ", "log_odds": "log p of " if self.log else ""}
+        before = chance.get(self.target.kind, "")
+        target = replace(self.target, kind="index") if before else self.target
+        return before + _said(target, names)
+
+    def __repr__(self) -> str:
+        return self.words() if self.name or self.log else repr(self.target)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +88,11 @@ class Objective:
         """
         found = Target.path(INSIDE, target=_energy)
         target = replace(found, layer=checked_layer(layer))
-        return cls(pieces=(Piece(target=target),), name=f"layer {layer}")
+        return cls(pieces=(Piece(target=target, name=f"layer {layer}"),))
 
     def on(self, how: str) -> "Objective":
         """Ask for the probability of classes, or its logarithm, in place of their scores."""
-        pieces = tuple(piece.on(how) for piece in self.pieces)
-        shown = {"score": "", "probability": "probability of "}.get(how, "log p of ")
-        return self if how == "score" else replace(self, pieces=pieces, name=shown + self.words())
+        return replace(self, pieces=tuple(piece.on(how) for piece in self.pieces))
 
     @property
     def is_unit(self) -> bool:
@@ -103,7 +118,7 @@ class Objective:
         """
         if self.name:
             return self.name
-        return _sum([(piece.weight, _said(piece.target, names)) for piece in self.pieces])
+        return _sum([(piece.weight, piece.words(names)) for piece in self.pieces])
 
     def __add__(self, other: ObjectiveLike) -> "Objective":
         return Objective(pieces=(*self.pieces, *Objective.of(other).pieces))
@@ -111,14 +126,18 @@ class Objective:
     def __sub__(self, other: ObjectiveLike) -> "Objective":
         return self + (-1.0) * Objective.of(other)
 
+    def __neg__(self) -> "Objective":
+        return -1.0 * self
+
     def __mul__(self, weight: float) -> "Objective":
-        pieces = tuple(replace(piece, weight=weight * piece.weight) for piece in self.pieces)
+        times = number(weight, "weight", "a number, by which an objective is multiplied")
+        pieces = tuple(replace(piece, weight=times * piece.weight) for piece in self.pieces)
         return Objective(pieces=pieces)
 
     __rmul__ = __mul__
 
     def __repr__(self) -> str:
-        return self.name or _sum([(p.weight, repr(p.target)) for p in self.pieces])
+        return self.name or _sum([(piece.weight, repr(piece)) for piece in self.pieces])
 
 
 def objectives_of(targets: Any) -> tuple[Objective, ...]:

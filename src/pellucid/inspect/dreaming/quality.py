@@ -11,12 +11,12 @@ from torch.nn.functional import logsigmoid
 
 from pellucid.errors import InputError
 from pellucid.inspect.distances import blocks, nearest
-from pellucid.inspect.dream.dreams import Dreams
-from pellucid.inspect.dream.layout import Field, Layout
-from pellucid.inspect.dream.objective import Objective
-from pellucid.inspect.dream.reader import in_the_middle
-from pellucid.inspect.dream.real import check_class, real_data, real_labels
-from pellucid.inspect.dream.spectrum import slope, spectra
+from pellucid.inspect.dreaming.dreams import Dreams
+from pellucid.inspect.dreaming.layout import Field, Layout
+from pellucid.inspect.dreaming.objective import Objective
+from pellucid.inspect.dreaming.reader import in_the_middle
+from pellucid.inspect.dreaming.real import check_class, real_pairs
+from pellucid.inspect.dreaming.spectrum import slope, spectra
 from pellucid.inspect.passes import Pass, passes
 from pellucid.options import number
 from pellucid.target.unit import INSIDE
@@ -56,7 +56,8 @@ def quality(
     | `slope`, `real_slope` | a of power ~ 1 / frequency^a; photographs of nature have 2 |
     | `diversity` | mean distance of dreams of one target, over that of pairs of real samples |
 
-    Real data are those of the class that a target names, where there are `labels`; else all. Of the
+    Real data are a tensor, or batches, perhaps with labels; those of the class that a target names,
+    where there are `labels`, else all. Of the
     dream of a unit, the part that it sees is compared with the same part of real data.
     `dreams` are one result or several, with other seeds, say. What has positions, at least four on
     each axis, has a spectrum. A score beyond all real ones is one that the model never saw a reason
@@ -99,15 +100,15 @@ def judged(
     import pandas as pd
 
     level = number(quantile, "quantile", "between 0 and 1", above=0, most=1)
-    real = real_data(data)
-    classes = None if labels is None else real_labels(labels, len(real))
+    real, classes = real_pairs(data, labels)
     inputs = torch.stack([each.inputs for each in made]).to(real.device)
     if inputs.shape[1:] != real.shape[1:]:
         raise InputError(
             f"`data` must have the shape of the dreams, {list(inputs.shape[1:])}", got=real
         )
     objectives = {each.key: each.objective for each in made}
-    asked, by_data = _asked(model, objectives, inputs), _asked(model, objectives, real)
+    asked = _asked(model, objectives, inputs)
+    by_data = _asked(model, objectives, real.to(inputs.dtype))  # which is what the model takes
     rows: list[dict[str, Any]] = [{} for _ in made]
     for key, objective in objectives.items():
         places = [i for i, each in enumerate(made) if each.key == key]

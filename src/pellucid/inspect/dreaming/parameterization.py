@@ -14,7 +14,7 @@ from torch.fft import irfftn, rfftn
 from torch.nn.functional import interpolate
 
 from pellucid.errors import InputError
-from pellucid.inspect.dream.layout import Layout
+from pellucid.inspect.dreaming.layout import Layout
 from pellucid.options import number, whole
 from pellucid.registry import Kinds
 

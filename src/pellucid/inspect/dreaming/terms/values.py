@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import InputError
-from pellucid.inspect.dream.layout import Layout
+from pellucid.inspect.dreaming.layout import Layout
 
 # A number, or a tensor that broadcasts against one dream: (channel, 1, 1) for images.
 Values: TypeAlias = float | Tensor

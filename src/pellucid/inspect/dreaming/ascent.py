@@ -9,10 +9,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pellucid.errors import DisconnectedError, InputError, ModelError
-from pellucid.inspect.dream.adam import direction as adam
-from pellucid.inspect.dream.adam import moments_of
-from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.terms.term import Correction, Cost, Motion, Term
+from pellucid.inspect.dreaming.adam import direction as adam
+from pellucid.inspect.dreaming.adam import moments_of
+from pellucid.inspect.dreaming.layout import Layout
+from pellucid.inspect.dreaming.terms.term import Correction, Cost, Motion, Term
 from pellucid.options import one_of
 from pellucid.seeding import seeded
 
@@ -70,7 +70,8 @@ def ascend(
     |---|---|
     | `adam` | by Adam; `rate` is the length of a step in every number, falling to zero |
     | `gradient` | rate g: textbook ascent; with a small rate no step lowers J |
-    | `normalized` | rate g / root mean square of g; falling to zero |
+    | `normalized` | rate g / root mean square of g; falling to zero. A score that depends on a |
+    | | part of the input has the mean over so large a part: as if the rest were not there |
 
     >>> peak = lambda x: -(x - 3).square().sum(1)
     >>> ascend(peak, torch.zeros(1, 2), climb="gradient", rate=0.25, steps=20).inputs
@@ -97,10 +98,10 @@ def _climbed(
         point = course.at(z, step)
         points.append(point.without_slopes())
         length = rate * (1 if climb == "gradient" else 1 - (step - 1) / steps)
-        z = z + length * _direction(climb, point.slope, moments, step)
+        z = z + length * _direction(climb, point, moments, step)
         z = course.corrected(z, point, step)
     with torch.no_grad():
-        x, score, value = course.end(z)
+        x, score, value = course.end(z, steps + 1)
     return Ascent(
         inputs=x,
         numbers=z,
@@ -110,23 +111,13 @@ def _climbed(
     )
 
 
-def _direction(climb: str, slope: Tensor, moments: list[Tensor], step: int) -> Tensor:
-    """Where a step goes, of length one in some sense; the moments of Adam are brought up to date.
-
-    >>> _direction("normalized", torch.tensor([[3.0, -3.0]]), [], 1)
-    tensor([[ 1., -1.]])
-    """
-    if climb == "gradient":
-        return slope
-    if climb == "normalized":
-        size = slope.flatten(1).square().mean(1).sqrt().reshape(-1, *[1] * (slope.ndim - 1))
-        return slope / torch.where(size > 0, size, 1)
-    return adam(slope, moments, step)
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Point:
-    """A place on the way: objective and score (dream,), and slopes at the numbers and inputs."""
+    """A place on the way: objective and score (dream,), and slopes at the numbers and inputs.
+
+    `felt` (dream,) is the share of the inputs at which the score has a slope; of codes, whose
+    numbers have no place in them, one or zero.
+    """
 
     score: Tensor
     value: Tensor
@@ -137,6 +128,23 @@ class _Point:
     def without_slopes(self) -> "_Point":
         """What is remembered of the way: numbers, of which a long one has few."""
         return replace(self, slope=self.score, at_inputs=self.score)
+
+
+def _direction(climb: str, point: _Point, moments: list[Tensor], step: int) -> Tensor:
+    """Where a step goes, of length one in some sense; the moments of Adam are brought up to date.
+
+    >>> slope = torch.tensor([[3.0, -3.0, 0.0]])
+    >>> point = _Point(score=slope, value=slope, slope=slope, at_inputs=slope, felt=torch.ones(1))
+    >>> _direction("gradient", point, [], 1)
+    tensor([[ 3., -3.,  0.]])
+    """
+    if climb == "gradient":
+        return point.slope
+    if climb == "normalized":
+        size = (point.slope.flatten(1).square().mean(1) / point.felt).sqrt()
+        size = size.where(size.isfinite() & (size > 0), 1)
+        return point.slope / size.reshape(-1, *[1] * (point.slope.ndim - 1))
+    return adam(point.slope, moments, step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,24 +169,30 @@ class _Course:
             leaf = x.detach().requires_grad_()
             score = judged(self.objective(self._moved(leaf, step)), leaf, "The objective")
             judgement = self._judgement(leaf)
-        _check_finite(score, step)
-        felt, more = _slope(score, leaf, needed=True), _slope(judgement, leaf)
+        _check_finite(score, judgement, step)
+        felt, more = _slope(score, leaf, of="The objective"), _slope(judgement, leaf)
         slope = felt + more
         if self.dream is not None:
-            (slope,) = torch.autograd.grad(x, free, slope)
+            slope = _slope(x, free, slope, of="What is dreamed")
         return _Point(
             score=score.detach(),
             value=(score + judgement).detach() - self._prior(z),
             slope=slope - 2 * self.prior_weight * z,
             at_inputs=felt + more,
-            felt=(felt != 0).flatten(1).any(1),
+            felt=self._share(felt != 0),
         )
 
-    def end(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _share(self, felt: Tensor) -> Tensor:
+        """How much of the inputs is felt, (dream,); of codes, which have no place, all or none."""
+        share = felt.flatten(1).float().mean(1)
+        return (share > 0).to(share) if self.dream is not None and self.undo is None else share
+
+    def end(self, z: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """Inputs, score and objective where nothing is moved."""
         x = z if self.dream is None else self.dream(z)
-        score = judged(self.objective(x), x, "The objective")
-        return x, score, score + self._judgement(x) - self._prior(z)
+        score, judgement = judged(self.objective(x), x, "The objective"), self._judgement(x)
+        _check_finite(score, judgement, step)
+        return x, score, score + judgement - self._prior(z)
 
     def corrected(self, z: Tensor, point: _Point, step: int) -> Tensor:
         """The numbers after what is undone of the inputs."""
@@ -238,26 +252,31 @@ def judged(said: object, x: Tensor, who: str) -> Tensor:
     )
 
 
-def _slope(values: Tensor, leaf: Tensor, *, needed: bool = False) -> Tensor:
-    """The gradient of the sum of some values; zeros where they are none of the leaf's."""
+def _slope(values: Tensor, leaf: Tensor, along: Tensor | None = None, *, of: str = "") -> Tensor:
+    """The gradient of values, summed or `along` a slope; zeros, or an error, if not of the leaf."""
     found = None
     if values.requires_grad:
-        (found,) = torch.autograd.grad(values.sum(), leaf, allow_unused=True)
-    if found is None and needed:
+        weights = torch.ones_like(values) if along is None else along
+        (found,) = torch.autograd.grad(values, leaf, weights, allow_unused=True)
+    if found is None and of:
+        what = "the input" if along is None else "the numbers it is made of"
         raise DisconnectedError(
-            "The objective must depend on the input through torch operations",
+            f"{of} must depend on {what} through torch operations",
             found="one that autograd cannot follow back to it",
-            hint="Look for .detach(), .numpy(), .item() or torch.no_grad() inside the model.",
+            hint="Look for .detach(), .numpy(), .item() or torch.no_grad() inside the model"
+            + (" or generator." if along is not None else "."),
         )
     return torch.zeros_like(leaf) if found is None else found
 
 
-def _check_finite(score: Tensor, step: int) -> None:
-    """Raise before a climb goes on from nowhere."""
-    wild = (~score.detach().isfinite()).nonzero().flatten().tolist()
-    if wild:
-        raise ModelError(
-            "The objective must stay finite",
-            found=f"{float(score.detach()[wild[0]])} in dream {wild[0]} at step {step}",
-            hint="Lower `rate`, or keep the inputs where the model knows them: terms=[Range(...)].",
-        )
+def _check_finite(score: Tensor, judgement: Tensor, step: int) -> None:
+    """Raise before a climb goes on from nowhere, or ends there."""
+    for said, who in ((score, "The objective"), (judgement, "What expert and terms say")):
+        wild = (~said.detach().isfinite()).nonzero().flatten().tolist()
+        if wild:
+            raise ModelError(
+                f"{who} must stay finite",
+                found=f"{float(said.detach()[wild[0]])} in dream {wild[0]} at step {step}",
+                hint="Lower `rate`, or keep the inputs where the model knows them: "
+                "terms=[Range(...)].",
+            )

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.terms.term import TERMS, Motion
+from pellucid.inspect.dreaming.layout import Layout
+from pellucid.inspect.dreaming.terms.term import TERMS, Motion
 from pellucid.options import number
 
 

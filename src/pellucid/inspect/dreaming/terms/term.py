@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 
 from torch import Generator, Tensor
 
-from pellucid.inspect.dream.layout import Layout
+from pellucid.inspect.dreaming.layout import Layout
 from pellucid.registry import Kinds
 
 
@@ -58,5 +58,5 @@ TERMS: Kinds[Term] = Kinds(
     what="term of dreams",
     kind=cast(Any, Term),
     hint='For example "total_variation", or TotalVariation(weight=0.1).',
-    rooms=("inspect.dream.terms",),
+    rooms=("inspect.dreaming.terms",),
 )

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import InputError
-from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.objective import Objective
-from pellucid.inspect.dream.parameterization import Parameterization, Pixel
-from pellucid.inspect.dream.start import (
+from pellucid.inspect.dreaming.layout import Layout
+from pellucid.inspect.dreaming.objective import Objective
+from pellucid.inspect.dreaming.parameterization import Parameterization, Pixel
+from pellucid.inspect.dreaming.start import (
     as_shape,
+    as_taken,
     begun,
     class_means_of,
     example_of,
@@ -74,7 +75,7 @@ class Beginning:
         if self.noise is not None:
             number(self.noise, "noise", "a deviation, 0 or more", least=0)
         if self.generator is not None:
-            return self._of_codes(self.generator)
+            return self._of_codes(self.generator, model)
         if self.code is not None:
             raise InputError("`code` must be given with a `generator`", found="none")
         found, dtype, device = example_of(model, self.shape, self.like, self.start, self.data)
@@ -84,7 +85,7 @@ class Beginning:
             layout=layout, like=example, numbers=self._begun(layout, example, 0.1, self._mean)
         )
 
-    def _of_codes(self, generator: Maker) -> Source:
+    def _of_codes(self, generator: Maker, model: Callable[..., Any]) -> Source:
         """Codes of a generator, whose inputs have the shape that is asked for, if any is."""
         found, dtype, device = _code_of(generator, self.code, self.start)
         one = torch.zeros(1, *found, dtype=dtype, device=device)
@@ -99,7 +100,7 @@ class Beginning:
             example = dream(codes[:1])
         return Source(
             layout=Layout(shape=tuple(example.shape[1:]), channel_axis=self.channel_axis),
-            like=example if self.like is None else example.to(self.like),
+            like=as_taken(example, model) if self.like is None else example.to(self.like),
             numbers=codes,
             dream=lambda z: wide(dream(z)),
             in_code=True,

@@ -10,7 +10,7 @@ from torch.nn.functional import logsigmoid
 
 from pellucid.errors import InputError
 from pellucid.inside import check_layers, run_inside, run_until
-from pellucid.inspect.dream.objective import Objective, Piece
+from pellucid.inspect.dreaming.objective import Objective, Piece
 from pellucid.outputs import select_rows
 from pellucid.program import Program, State
 from pellucid.structure import Inputs

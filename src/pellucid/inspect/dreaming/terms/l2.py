@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.terms.term import TERMS, Cost
-from pellucid.inspect.dream.terms.values import Values, checked_values, laid
+from pellucid.inspect.dreaming.layout import Layout
+from pellucid.inspect.dreaming.terms.term import TERMS, Cost
+from pellucid.inspect.dreaming.terms.values import Values, checked_values, laid
 from pellucid.options import number
 
 

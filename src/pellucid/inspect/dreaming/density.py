@@ -11,9 +11,9 @@ from torch import Tensor
 
 from pellucid.archive import Content, read, write
 from pellucid.errors import InputError, UnknownNameError
-from pellucid.inspect.dream.boltzmann import BoltzmannMachine, fit_boltzmann
-from pellucid.inspect.dream.mixture import Mixture, fit_mixture
-from pellucid.inspect.dream.real import real_data
+from pellucid.inspect.dreaming.boltzmann import BoltzmannMachine, fit_boltzmann
+from pellucid.inspect.dreaming.mixture import Mixture, fit_mixture
+from pellucid.inspect.dreaming.real import real_data
 from pellucid.options import number, one_of, whole
 from pellucid.seeding import seeded
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import InputError
-from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.objective import Objective
-from pellucid.inspect.dream.real import real_labels
+from pellucid.inspect.dreaming.layout import Layout
+from pellucid.inspect.dreaming.objective import Objective
+from pellucid.inspect.dreaming.real import real_labels
 from pellucid.inspect.passes import source_of, stream, taken
 from pellucid.options import one_of
 from pellucid.run.samples import Samples
@@ -28,10 +28,10 @@ def example_of(
     if like is not None:
         return of_batch(like, "like")
     if shape is not None:
-        found = next((p for p in _parameters(model) if p.is_floating_point()), torch.empty(0))
+        found = as_taken(torch.empty(0), model)
         return as_shape(shape), found.dtype, found.device
-    if isinstance(start, Tensor):
-        return of_batch(start, "start")
+    if not isinstance(start, str) and hasattr(start, "shape"):
+        return of_batch(torch.as_tensor(start), "start")
     if data is not None:
         source = source_of(data)
         first = source.read(0, 1) if isinstance(source, Samples) else _first_of(source)
@@ -95,7 +95,7 @@ def class_means_of(data: Any, labels: Any, aims: Sequence[Objective], layout: La
     totals = torch.zeros(len(numbers), *layout.shape, dtype=torch.float64)
     counts = torch.zeros(len(numbers), dtype=torch.float64)
     start = 0
-    known = None if labels is None else torch.as_tensor(labels)
+    known = None if labels is None else real_labels(labels)
     for x, own in _parts(data, layout):
         given = own if known is None else known[start : start + len(x)]
         belongs = (numbers[:, None] == real_labels(_labelled(given), len(x))).double()
@@ -195,5 +195,8 @@ def _tensor(part: Inputs) -> Tensor:
     return found if found.is_floating_point() else found.to(torch.get_default_dtype())
 
 
-def _parameters(model: Any) -> list[Tensor]:
-    return list(model.parameters()) if isinstance(model, nn.Module) else []
+def as_taken(x: Tensor, model: Any) -> Tensor:
+    """A tensor in the type and on the device of a model's weights, if it has any."""
+    weights = model.parameters() if isinstance(model, nn.Module) else ()
+    own = next((each for each in weights if each.is_floating_point()), None)
+    return x if own is None else x.to(own.device, own.dtype)

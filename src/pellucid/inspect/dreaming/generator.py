@@ -13,8 +13,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from pellucid.archive import Content, read, write
 from pellucid.errors import InputError, ModelError
-from pellucid.inspect.dream.adam import Descent
-from pellucid.inspect.dream.real import real_data, real_labels
+from pellucid.inspect.dreaming.adam import Descent
+from pellucid.inspect.dreaming.real import real_pairs
 from pellucid.options import number, whole
 from pellucid.seeding import seeded
 
@@ -189,12 +189,11 @@ def fit_generator(
     >>> fit_generator(rows, (rows[:, 0] > 0.5).long(), code=1, epochs=1).codes_of([1, 0]).shape
     torch.Size([2, 1])
     """
-    found = real_data(data, least=10).cpu()
-    found = found.to(torch.promote_types(found.dtype, torch.float32))
+    found, classes = real_pairs(data, labels, least=10)
+    found = found.cpu().to(torch.promote_types(found.dtype, torch.float32))
     low, high = _ends(found)
     if not bool((high > low).any()):
         raise InputError("`data` must have samples that differ", got=found)
-    classes = None if labels is None else real_labels(labels, len(found))
     share = number(holdout, "holdout", "a share of the samples, between 0 and 1", above=0, most=0.9)
     draw = seeded(whole(seed, "seed", least=None))
     held, kept = torch.randperm(len(found), generator=draw).tensor_split(

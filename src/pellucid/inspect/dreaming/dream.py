@@ -8,19 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.batching import Batcher, BatchSize
+from pellucid.batching import Batcher, BatchSize, are_few, check_batch_size
 from pellucid.errors import InputError
 from pellucid.explanation import Evaluations
-from pellucid.inspect.dream.ascent import CLIMBS, Ascent, Climb, Judge, ascend
-from pellucid.inspect.dream.dreams import Dreams
-from pellucid.inspect.dream.objective import ON, Objective, objectives_of
-from pellucid.inspect.dream.parameterization import ParameterizationLike, parameterization_of
-from pellucid.inspect.dream.reader import Reader
-from pellucid.inspect.dream.recipe import Recipe, recipe_of
-from pellucid.inspect.dream.source import Beginning, Source
-from pellucid.inspect.dream.terms import Correction, Term, TermLike, terms_of
-from pellucid.inspect.dream.unit_fields import CUT_NOTE, Seen, seen_by
-from pellucid.inspect.room import SMALL, memory_of, rows_within
+from pellucid.inspect.dreaming.ascent import CLIMBS, Ascent, Climb, Judge, ascend
+from pellucid.inspect.dreaming.dreams import Dreams
+from pellucid.inspect.dreaming.objective import ON, Objective, objectives_of
+from pellucid.inspect.dreaming.parameterization import ParameterizationLike, parameterization_of
+from pellucid.inspect.dreaming.reader import Reader
+from pellucid.inspect.dreaming.recipe import Recipe, recipe_of
+from pellucid.inspect.dreaming.source import Beginning, Source
+from pellucid.inspect.dreaming.terms import Correction, Term, TermLike, terms_of
+from pellucid.inspect.dreaming.unit_fields import CUT_NOTE, Seen, seen_by
+from pellucid.memory import rows_within
 from pellucid.options import number, one_of, whole
 from pellucid.program import Program, State, untouched
 from pellucid.target import Target
@@ -78,18 +78,18 @@ def dream(
     | `data`, `labels` | real inputs for these means, all at once or in batches, and their classes |
     | `noise` | its deviation: 0.1, of codes 1 |
     | `recipe` | "plain", "yosinski" or "fourier": what is used where the next five are not given |
-    | `terms` | regularisers by name or as made, of `pellucid.inspect.dream.terms` |
+    | `terms` | regularisers by name or as made, of `pellucid.inspect.dreaming.terms` |
     | `parameterization` | "pixel", "fourier", "pyramid", "decorrelated", or one as made |
     | `climb` | "adam", "gradient" (textbook ascent) or "normalized" |
     | `steps`, `rate` | how many, and how far each goes: see `ascend` |
     | `expert` | log p(x) of shape (dream,): a callable, or what has a method `log_prob` |
     | `generator`, `code` | g(z), and the shape of one code; terms are then none but those given |
-    | `on` | "score" before a softmax, "probability", or "log_probability", of classes |
+    | `on` | "score" before a softmax, "probability" by it, or "log_probability", of classes |
     | `channel_axis` | 1; for embeddings (dream, token, feature) it is 2 |
     | `seed` | one, or one for each dream: several runs of one target |
 
     No dream depends on the others. The model is left as it was. Of large inputs as many climb at
-    once, with `batch_size="auto"`, as the model keeps 512 MB of on the way back, or one.
+    once, with `batch_size="auto"`, as the model makes 512 MB of on the way, or one.
     Law: of a linear score w x with a cost weight |x|^2 it is w / (2 weight).
     Source: Erhan, Bengio, Courville and Vincent (2009), Visualizing Higher-Layer Features of a Deep
     Network; Simonyan, Vedaldi and Zisserman (2014), Deep Inside Convolutional Networks; Nguyen et
@@ -98,13 +98,14 @@ def dream(
 
     >>> net = torch.nn.Linear(3, 2, bias=False)
     >>> _ = net.weight.data.copy_(torch.tensor([[1.0, 0, 0], [0, 2, 0]]))
-    >>> from pellucid.inspect.dream.terms import L2
+    >>> from pellucid.inspect.dreaming.terms import L2
     >>> found = dream(net, [0, 1], shape=3, terms=[L2(weight=0.5)], climb="gradient", rate=0.5)
     >>> found.inputs
     tensor([[1., 0., 0.],
             [0., 2., 0.]])
     """
     Program(model)  # which raises for what is none
+    check_batch_size(batch_size)
     aims = tuple(each.on(one_of(on, "`on` of a dream", ON)) for each in objectives_of(targets))
     begin = Beginning(
         shape=shape, like=like, start=start, data=data, labels=labels, noise=noise, code=code,
@@ -223,25 +224,26 @@ class _Climber:
     def _room(self) -> tuple[int, int]:
         """How many dreams climb at once, and how many runs of the model it took to find out.
 
-        They may hold ELEMENTS numbers, and what is made of them on the way `room.BYTES`. The first
-        run goes to the end of the model; the next ends at the layer, if one is all that is read.
+        They may hold ELEMENTS numbers, and what is made of them on the way `memory.BYTES`. The
+        first run goes to the end of the model; the next ends at the layer, if one is all that is
+        read.
         """
         source, one = self.source, self.source.like.numel()
         size = max(1, min(len(self.aims), ELEMENTS // max(1, one)))
-        if size == 1 or size * one <= SMALL:
+        if are_few(size, [source.like]):
             return size, 0
         reader = Reader.of(self.model, self.aims[:1], source.like.dtype, self.states)
         layers = {piece.target.layer for aim in self.aims for piece in aim.pieces}
         is_short = len(layers) == 1 and "" not in layers
 
         def run() -> Tensor:
-            numbers = source.numbers[:1].detach().clone().requires_grad_()
+            numbers = source.numbers[:1].detach()
             return reader(numbers if source.dream is None else source.dream(numbers))
 
-        if is_short:
-            with torch.no_grad():
+        with torch.no_grad():
+            if is_short:
                 run()
-        found = min(size, rows_within(run, memory_of(self.model)))
+            found = min(size, rows_within(run))
         for state in self.states:
             if state.is_changed():
                 state.restore()

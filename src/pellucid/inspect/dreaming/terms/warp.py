@@ -7,8 +7,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.terms.term import TERMS, Motion
+from pellucid.inspect.dreaming.layout import Layout
+from pellucid.inspect.dreaming.terms.term import TERMS, Motion
 from pellucid.options import number
 
 

@@ -4,15 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from pellucid.inspect.dream.ascent import Climb
-from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.parameterization import (
+from pellucid.inspect.dreaming.ascent import Climb
+from pellucid.inspect.dreaming.layout import Layout
+from pellucid.inspect.dreaming.parameterization import (
     Decorrelated,
     Fourier,
     ParameterizationLike,
     Pixel,
 )
-from pellucid.inspect.dream.terms import (
+from pellucid.inspect.dreaming.terms import (
     L2,
     Blur,
     ClipNorm,
@@ -55,16 +55,20 @@ def yosinski(layout: Layout) -> Recipe:
 
 @RECIPES.register("fourier")
 def fourier(layout: Layout) -> Recipe:
-    """Waves, of images of three channels with their colors, that are moved (Olah et al. 2017)."""
+    """Waves, of images of three channels with their colors, that are moved (Olah et al. 2017).
+
+    Each wave goes as far as its slope is steep. By Adam all go equally far, also those whose slope
+    changes its sign with every motion: of small images these bury what the others make.
+    """
     layout.check_positions('recipe="fourier"')
     image, signal = len(layout.positions) == 2, len(layout.positions) < 3
     color = image and layout.channels == 3 and layout.channel_axis == 1
     return Recipe(
         terms=(Jitter(), *((Scale(),) if signal else ()), *((Rotate(),) if image else ())),
         parameterization=Decorrelated() if color else Fourier(),
-        climb="adam",
+        climb="normalized",
         steps=128,
-        rate=0.05,
+        rate=0.02,
     )
 
 
