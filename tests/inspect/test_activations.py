@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 import pellucid as pl
 from pellucid.errors import InputError, ModelError, UnknownNameError
-from pellucid.inspect import layer_table
+from pellucid.inspect import layer_table, results
 from pellucid.inspect.activations import edges_of
 from tests.zoo.network import Lambda, normal, seeded
 
@@ -70,6 +70,14 @@ def test_pictures_run_from_black_to_white():
     assert_close(shared, H[1] / H[1].max())
 
 
+def test_pictures_of_volumes_are_slices_side_by_side():
+    volume = activations(nn.Sequential(nn.Conv3d(1, 2, 2), nn.ReLU()), torch.rand(1, 1, 4, 5, 6))
+    found, shown = volume["1"].values[0], volume["1"].pictures()
+    assert shown.shape == (2, 4, 3 * 5)
+    low, high = (found.flatten(1).aminmax(dim=1)[i].view(2, 1, 1) for i in (0, 1))
+    assert_close(shown[:, :, 5:10].float(), (found[:, 1] - low) / (high - low))
+
+
 def test_units_of_three_axes_are_where_they_are():
     signal = nn.Sequential(nn.Conv1d(1, 4, 3), nn.ReLU())
     assert activations(signal, torch.rand(2, 1, 9))["1"].values.shape == (2, 4, 7)
@@ -115,6 +123,19 @@ def test_dense_layers_on_tokens_are_there(bias):
     assert rows["last"].shape == (6, 5)
     parameters = sum(row.parameters for row in rows.values())
     assert parameters == sum(each.numel() for each in net.parameters())
+
+
+def test_as_many_samples_as_tokens(monkeypatch):
+    """What is (token, sample, feature) within attention is none of (sample, token, feature)."""
+    net, x = Tokens(bias=True).double().eval(), normal(8, 2, 8, 12)
+    whole = layers(net, x).to_frame()
+    for size in (6, 4):  # there are 6 tokens
+        assert_frames(layers(net, x, batch_size=size).to_frame(), whole)
+    assert [*activations(net, x[:6])] == [*activations(net, x)]
+    # A mutant: nobody looks which axis is that of the samples.
+    monkeypatch.setattr(results, "_computed", lambda tape, names: object())
+    with pytest.raises(ModelError, match="must run the same operations"):
+        layers(net, x, batch_size=6)
 
 
 def test_a_function_is_not_called_like_what_passes_it_on():
@@ -192,6 +213,19 @@ def test_they_are_drawn():
     assert found.plot_depth().get_ylabel() == "share, or correlation"
     assert len(found.plot(row=1, count=3).axes) == 6
     assert len(activations(NET, X, ["mean:0"]).plot().axes) == 1
+    signal = nn.Sequential(nn.Conv1d(1, 1, 1))
+    (ax,) = activations(signal, torch.rand(1, 1, 40), "0").plot().axes
+    assert ax.images[0].get_array().shape[:2] == (10, 40)  # a strip that can be seen
+
+
+def test_long_names_leave_room_for_the_lines():
+    long = nn.Sequential()
+    long.add_module("a_stage_with_a_very_long_name" * 2, nn.ReLU())
+    drawn, plain = (
+        activations(net, X[:1]).plot_depth() for net in (long, nn.Sequential(nn.ReLU()))
+    )
+    assert drawn.figure.get_figheight() > plain.figure.get_figheight() + 2
+    assert drawn.get_xlabel().endswith("1 sample")
 
 
 # Statistics of layers

@@ -175,3 +175,14 @@ def test_what_has_no_filters(name):
     ask, error, message = NONE[name]
     with pytest.raises(error, match=message):
         ask()
+
+
+def test_weights_that_are_not_there_yet_and_those_made_without_autograd():
+    with pytest.raises(InputError, match="The weights of `0` must be there to be shown; got a lay"):
+        filters(nn.Sequential(nn.LazyConv2d(3, 3)))
+    with torch.inference_mode():
+        net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Softplus(), nn.Conv2d(3, 2, 1))
+    found = filters(net, "2", torch.zeros(1, 2, 5, 5))
+    with torch.no_grad():
+        expected = torch.einsum("oc,cihw->oihw", net[2].weight.flatten(1), net[0].weight)
+    assert_close(found.patterns, expected)

@@ -153,7 +153,7 @@ def test_boxes_by_rows_and_columns_are_those_of_single_units(name):
     program, x = net(run, **layers), normal(1, 2, *space)
     shape = program(x).shape
     every = list(itertools.product(range(shape[1]), itertools.product(*map(range, shape[2:]))))
-    found = unit_boxes(program, Inputs.of(x), "layers.net.out", every)
+    found = unit_boxes(program, Inputs.of(x), "layers.net.out", every).boxes
     for (channel, place), box in list(zip(every, found.tolist(), strict=True))[::5]:
         one = pl.inspect.receptive_field(program, x, "layers.net.out", place, channel=channel)
         assert one.box == tuple(map(tuple, box))
@@ -198,6 +198,43 @@ def test_a_series_is_seen_step_by_step():
         assert torch.equal(found.mask, support(Steps(), (4, 2), (step,)))
         assert (found.box, found.axis) == (((0, step + 1),), 1)
         assert found.cut(x).shape == (1, step + 1, 2)
+
+
+LAYOUTS = {  # a program around a convolution, the shape of its input, and where channels are there
+    "no channels": (lambda net, x: net.a(x.unsqueeze(1)), conv(1, 3, 3), (9, 8), None, None),
+    "channels last": (lambda net, x: net.a(x.permute(0, 3, 1, 2)), A, (9, 8, 2), None, 2),
+    "a series": (
+        lambda net, x: net.a(F.relu(x).transpose(1, 2)), seeded(nn.Conv1d(2, 3, 3)), (9, 2), 1, 1,
+    ),
+    "channels last inside": (
+        lambda net, x: F.layer_norm(net.a(x).permute(0, 2, 3, 1), (3,)), A, (2, 9, 8), 3, 0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_channels_are_where_a_convolution_reads_them(name):
+    run, layer, shape, axis, where = LAYOUTS[name]
+    program, x = net(run, a=layer), normal(4, *shape)
+    found = pl.inspect.receptive_field(program, x, "layers.net.out", axis=axis)
+    assert (found.axis, set(found.size)) == (where, {3})
+    own = list(shape)
+    for place in [i for i in range(len(shape)) if i != where]:
+        own[place] = 3
+    assert list(found.cut(x).shape[1:]) == own
+    options = {"by": "activation", "k": 3, "patches": True, "axis": axis}
+    (top,) = pl.inspect.top_examples(program, x, "layers.net.out", 1, **options)
+    for row, place, patch, drawn in zip(
+        top.index, top.place, top.patches, top.reconstructions, strict=True
+    ):
+        one = pl.inspect.receptive_field(program, x, "layers.net.out", place, axis=axis)
+        assert torch.equal(patch, one.cut(x)[row])
+        assert list(drawn.shape) == own
+    assert len(top.plot().axes) >= 3
+    pattern = pl.inspect.filters(program, "layers.net.a", x).patterns
+    assert torch.allclose(pattern, layer.weight, atol=1e-12)
+    if len(top.box[0]) == 2:
+        assert found.plot().patches
 
 
 def test_what_is_seen_of_several_inputs():

@@ -395,6 +395,23 @@ def test_classes_of_a_model_that_returns_more():
         assert_close(one.explanation.values, other.explanation.values)
 
 
+@pytest.mark.parametrize("by", ["relevance", "activation"])
+def test_samples_on_another_axis_or_after_what_all_share(by):
+    options = {"by": by, "k": 3, "patches": True, "target": 1}
+    options["method"] = pl.LRP(**EPSILON) if by == "relevance" else "deconvnet"
+    (expected,) = pl.top_examples(PLAIN, DATA, "second", 2, **options)
+    second = Lambda(lambda net, x: net(x.transpose(0, 1)), net=PLAIN)
+    shared = Lambda(lambda net, zero, x: net(x + zero.sum()), net=PLAIN)
+    for net, data, axis in (
+        (second, DATA.transpose(0, 1), 1),
+        (shared, (torch.zeros(2, 2).double(), DATA), (None, 0)),
+    ):
+        (found,) = pl.top_examples(net, data, "layers.net.second", 2, batch_axis=axis, **options)
+        assert torch.equal(found.box, expected.box)
+        assert_close(found.patches, expected.patches)
+        assert_close(found.reconstructions, expected.reconstructions)
+
+
 def test_patches_of_a_series_are_steps():
     class Steps(nn.Module):
         def __init__(self) -> None:

@@ -8,13 +8,13 @@ from pellucid.lazy import lazily
 
 if TYPE_CHECKING:
     from pellucid.inspect.activations import Activation, Activations, activations
-    from pellucid.inspect.dream.density import Density, fit_density
-    from pellucid.inspect.dream.dreaming import dream
-    from pellucid.inspect.dream.dreams import Dreams
-    from pellucid.inspect.dream.fourway import DreamComparison, compare_dreams
-    from pellucid.inspect.dream.generator import Generator, fit_generator
-    from pellucid.inspect.dream.objective import Objective
-    from pellucid.inspect.dream.quality import quality
+    from pellucid.inspect.dreaming.density import Density, fit_density
+    from pellucid.inspect.dreaming.dream import dream
+    from pellucid.inspect.dreaming.dreams import Dreams
+    from pellucid.inspect.dreaming.fourway import DreamComparison, compare_dreams
+    from pellucid.inspect.dreaming.generator import Generator, fit_generator
+    from pellucid.inspect.dreaming.objective import Objective
+    from pellucid.inspect.dreaming.quality import quality
     from pellucid.inspect.embedding import Embedding, embed
     from pellucid.inspect.filters import Filters, filters
     from pellucid.inspect.layer_table import LayerTable, layers
@@ -28,29 +28,29 @@ if TYPE_CHECKING:
 __all__ = lazily(__name__, {  # noqa: PLE0605  # a sorted list is a list
     "Activation": "activations",
     "Activations": "activations",
-    "Density": "dream.density",
-    "DreamComparison": "dream.fourway",
-    "Dreams": "dream.dreams",
+    "Density": "dreaming.density",
+    "DreamComparison": "dreaming.fourway",
+    "Dreams": "dreaming.dreams",
     "Embedding": "embedding",
     "Filters": "filters",
-    "Generator": "dream.generator",
+    "Generator": "dreaming.generator",
     "LayerTable": "layer_table",
-    "Objective": "dream.objective",
+    "Objective": "dreaming.objective",
     "Pass": "passes",
     "ReceptiveField": "receptive",
     "Surrogate": "surrogate",
     "TopExamples": "top",
     "activations": "activations",
-    "compare_dreams": "dream.fourway",
-    "dream": "dream.dreaming",
+    "compare_dreams": "dreaming.fourway",
+    "dream": "dreaming.dream",
     "embed": "embedding",
     "filters": "filters",
-    "fit_density": "dream.density",
-    "fit_generator": "dream.generator",
+    "fit_density": "dreaming.density",
+    "fit_generator": "dreaming.generator",
     "fit_surrogate": "surrogate",
     "layers": "layer_table",
     "passes": "passes",
-    "quality": "dream.quality",
+    "quality": "dreaming.quality",
     "receptive_field": "receptive",
     "represent": "representation",
     "top_examples": "top",

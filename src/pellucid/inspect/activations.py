@@ -11,9 +11,10 @@ from torch.nn.functional import adaptive_avg_pool2d, pad, unfold
 from pellucid.at import value_at
 from pellucid.errors import InputError, UnknownNameError
 from pellucid.inspect.receptive import recorded
+from pellucid.inspect.results import names_of, results_of, unit_axis
 from pellucid.program import untouched
 from pellucid.structure import Inputs
-from pellucid.tape.adjoints import CONVOLUTIONS, kind
+from pellucid.tape.adjoints import kind
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.record import Tape
 from pellucid.target.unit import check_axis
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 BLANK = 0.01
 # Of the places of a layer so many teach what the input is, and as many ask; pixels of each block.
 POSITIONS, BLOCK = 4000, 8
-# Operations that show elements in another order of axes, and dense layers.
-VIEWS = {"view", "_unsafe_view", "reshape", "_reshape_alias"}
-PRODUCTS = {"mm", "addmm"}
 # How strongly that is held to be simple, as a part of the mean variance of a channel.
 RIDGE = 1e-3
 
@@ -68,8 +66,9 @@ class Activation:
         return (self.maps == 0).all(2).all(0)
 
     def pictures(self, row: int = 0, *, scale: str = "own") -> Tensor:
-        """The maps of one sample in [0, 1]: (unit, height, width); a signal is one row.
+        """The maps of one sample in [0, 1]: (unit, height, width).
 
+        A signal is one row, and a volume its slices side by side.
         With the scale "own" each map runs from its least to its largest value, with "shared" all
         run from those of all, so that a blank map is seen to be blank.
         """
@@ -78,6 +77,8 @@ class Activation:
         if not -len(self.values) <= row < len(self.values):
             raise InputError(f"`row` must be a sample from 0 to {len(self.values) - 1}", got=row)
         maps = self.values[row].double()
+        if maps.ndim == 4:
+            maps = maps.movedim(1, 2).flatten(2)
         maps = maps if maps.ndim == 3 else maps.reshape(len(maps), 1, -1)
         flat = maps.flatten(1) if scale == "own" else maps.reshape(1, -1)
         low, high = flat.amin(1).view(-1, 1, 1), flat.amax(1).view(-1, 1, 1)
@@ -182,9 +183,10 @@ def activations(
     taken = Inputs.of(inputs, batch_axis)
     with untouched(model), torch.no_grad():
         tape = recorded(model, taken)
-        chosen = _default(tape, taken.rows) if at is None else _asked(at)
+        results = results_of(model, taken, tape)
+        chosen = _default(names_of(tape), results) if at is None else _asked(at)
         values = [(name, value_at(tape, name, taken.rows)) for name in chosen]
-        made = {value: each.name for each, value in results_of(tape, taken.rows)}
+        made = {value: each.name for each, value in results}
         found = [_activation(tape, name, value, axis, made.get(value)) for name, value in values]
     shown, by_name = taken.copied(), {each.name: each for each in found}
     return Activations(
@@ -193,85 +195,9 @@ def activations(
     )
 
 
-def names_of(tape: Tape) -> dict[int, str]:
-    """The name of each operation by its number: the path of a layer it gave the result of."""
-    counts: dict[str, int] = {}
-    names = {}
-    of_value: dict[int, str] = {}
-    for path, values in tape.recorder.layers.items():  # the innermost layer first
-        of_value.setdefault(id(values[-1]), path)
-    for operation in tape.recorder.operations:
-        place = counts.get(operation.name, 0)
-        counts[operation.name] = place + 1
-        result = next((value for value in operation.outputs if value is not None), None)
-        path = of_value.get(id(result), "")
-        ran_there = f"{operation.path}.".startswith(f"{path}.")  # not in what passes its input on
-        names[operation.number] = path if path and ran_there else f"{operation.name}:{place}"
-    return names
-
-
-def computes(operation: Operation) -> bool:
-    """Whether an operation has a result of samples that is computed, and not only moved."""
-    value = next((each for each in operation.outputs if each is not None), None)
-    there = value is not None and value.carries and len(value.shape) > 1
-    return there and kind(operation) not in ("route", "stop") and operation.name != "t"
-
-
-def results_of(tape: Tape, rows: int) -> list[tuple[Operation, Value]]:
-    """The operations that compute something, each with its result of so many samples.
-
-    A dense layer on tokens works on one long list of them: its result is the view of that which has
-    the samples first again, with the bias, where that is added to the view.
-    """
-    views: dict[Value, Value] = {}
-    products: dict[tuple[Value, str], Value] = {}  # by the view, and the layer it ran in
-    found = []
-    for each in tape.recorder.operations:
-        value = next((value for value in each.outputs if value is not None), None)
-        if value is None:
-            continue
-        if each.name in VIEWS and value.shape[0] == rows:
-            views.setdefault(each.slots[0], value)
-            if each.path and _is_product(each.slots[0]):
-                products[value, each.path] = each.slots[0]
-        elif each.name == "add" and (each.slots[0], each.path) in products and _has_constant(each):
-            views[products[each.slots[0], each.path]] = value
-        elif computes(each):
-            found.append((each, value))
-    shown = [(each, v if v.shape[0] == rows else views.get(v, v)) for each, v in found]
-    return [(each, value) for each, value in shown if value.shape[0] == rows]
-
-
-def unit_axis(value: Value) -> int:
-    """The axis of the units: 1 of a convolution's result, the last of a dense layer's on tokens.
-
-    Of others it is 1, but the last of three.
-    """
-    made = value.producer
-    while made is not None and made.name not in CONVOLUTIONS:
-        if made.name in VIEWS and _is_product(made.slots[0]):
-            return len(value.shape) - 1
-        like = torch.Tag.pointwise in made.function.tags or "norm" in made.name
-        if not like and "pool" not in made.name:
-            break
-        made = next((v.producer for v in made.slots if v.depends), None)
-    convolved = made is not None and made.name in CONVOLUTIONS
-    return 2 if len(value.shape) == 3 and not convolved else 1
-
-
-def _has_constant(operation: Operation) -> bool:
-    return any(not value.depends for value in operation.slots)
-
-
-def _is_product(value: Value) -> bool:
-    return len(value.shape) == 2 and value.producer is not None and value.producer.name in PRODUCTS
-
-
-def _default(tape: Tape, rows: int) -> list[str]:
-    names = names_of(tape)
-    every = results_of(tape, rows)
-    bending = [value for each, value in every if kind(each) == "pass"]
-    found = bending or [value for each, value in every if kind(each) == "weighted"]
+def _default(names: dict[int, str], results: list[tuple[Operation, Value]]) -> list[str]:
+    bending = [value for each, value in results if kind(each) == "pass"]
+    found = bending or [value for each, value in results if kind(each) == "weighted"]
     if not found:
         raise InputError(
             "The model must have an operation that bends or has weights",

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from pellucid.at import value_at
 from pellucid.errors import InputError, UnknownNameError
-from pellucid.inspect.activations import unit_axis
 from pellucid.inspect.receptive import recorded, seeds_at
+from pellucid.inspect.receptive_axes import entry_channels
 from pellucid.inspect.receptive_walk import (
     Signals,
     derivative,
@@ -21,6 +21,7 @@ from pellucid.inspect.receptive_walk import (
     strided,
     windows,
 )
+from pellucid.inspect.results import unit_axis
 from pellucid.program import untouched
 from pellucid.structure import Inputs
 from pellucid.tape.adjoints import CONVOLUTIONS, kind
@@ -217,6 +218,12 @@ def _of_module(model: Any, layer: str | None) -> tuple[str, Tensor]:
     if name not in known:
         raise UnknownNameError("A convolution", name, known, hint=hint)
     found = known[name]
+    if nn.parameter.is_lazy(found.weight):
+        raise InputError(
+            f"The weights of `{name}` must be there to be shown",
+            found="a layer whose first run makes them",
+            hint="Run the model once before, or pass inputs=.",
+        )
     return name, _by_filter(found.weight, found.transposed, found.groups)
 
 
@@ -266,7 +273,15 @@ def _patterns(tape: Tape, value: Value, where: int, numbers: Sequence[int]) -> T
                 "A pattern must lead to an input", found="a layer that depends on none of them"
             )
         parts.append(pattern[:, 0])
-    return _cut(torch.cat(parts))
+    entered = None if entry is None else entry_channels(tape, tape.entries[entry])
+    return _cut(_channels_first(torch.cat(parts), entered))
+
+
+def _channels_first(patterns: Tensor, entered: "tuple[int | None] | None") -> Tensor:
+    """Patterns with the channels on axis 1, if it is known where an input has them."""
+    if entered is None:
+        return patterns
+    return patterns.unsqueeze(1) if entered[0] is None else patterns.movedim(entered[0], 1)
 
 
 def _cut(patterns: Tensor) -> Tensor:

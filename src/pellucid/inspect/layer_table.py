@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from pellucid.batching import BatchSize
 from pellucid.errors import ModelError
-from pellucid.inspect.activations import names_of, results_of, unit_axis
 from pellucid.inspect.passes import stream
 from pellucid.inspect.receptive import recorded
+from pellucid.inspect.results import names_of, results_of, unit_axis, with_rows
 from pellucid.program import untouched
 from pellucid.structure import Inputs
 from pellucid.tape.operations import Operation, Value
@@ -109,6 +109,7 @@ def layers(
         alone = first > inputs.rows == 1
         with untouched(model), torch.no_grad():
             tape = recorded(model, inputs.select([0, 0]) if alone else inputs)
+            sums.extend([] if sums else _started(model, inputs, tape))
             _add(sums, tape, inputs.rows)
         return inputs.rows
 
@@ -122,26 +123,31 @@ def layers(
     )
 
 
+def _started(model: Any, inputs: Inputs, tape: Tape) -> "list[_Sums]":
+    """Nothing yet of each operation, of which the first batch says which there are."""
+    names, sums = names_of(tape), []
+    seen: set[str] = set()
+    ran = {each.path for each in tape.recorder.operations} | set(tape.recorder.layers)
+    for each, value in results_of(model, inputs, tape):
+        module = None if each.path in seen else tape.layers.layer(each.path)
+        seen.add(each.path)
+        own = [] if module is None else _own(module, each.path, ran)
+        kind = "" if module is None else type(module).__name__
+        sums.append(_Sums.of(each, value, names[value.number], kind, own))
+    return sums
+
+
 def _add(sums: "list[_Sums]", tape: Tape, rows: int) -> None:
-    """Add one batch to the sums of each operation; the first batch says which there are."""
-    names = names_of(tape)
-    shown = results_of(tape, tape.inputs.rows)
-    if not sums:
-        seen: set[str] = set()
-        ran = {each.path for each in tape.recorder.operations} | set(tape.recorder.layers)
-        for each, value in shown:
-            module = None if each.path in seen else tape.layers.layer(each.path)
-            seen.add(each.path)
-            own = [] if module is None else _own(module, each.path, ran)
-            kind = "" if module is None else type(module).__name__
-            sums.append(_Sums.of(each, value, names[value.number], kind, own))
-    if [each.name for each in sums] != [names[value.number] for _, value in shown]:
+    """Add one batch to the sums of each operation."""
+    names, known = names_of(tape), [each.name for each in sums]
+    shown = [value for _, value in with_rows(tape) if names[value.number] in known]
+    if known != [names[value.number] for value in shown]:
         raise ModelError(
             "The model must run the same operations on every batch",
             found=f"{len(sums)} on the first, and others on a later one",
             hint="Give one batch alone.",
         )
-    for total, (_, value) in zip(sums, shown, strict=True):
+    for total, value in zip(sums, shown, strict=True):
         total.add(value.tensor[:rows], unit_axis(value))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import isfinite, prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pellucid.at import value_at
 from pellucid.errors import InputError
+from pellucid.inspect.receptive_axes import Fields, entry_channels, fields_at
 from pellucid.inspect.receptive_walk import pull, seen
 from pellucid.program import untouched
 from pellucid.structure import Inputs
@@ -42,14 +43,14 @@ class ReceptiveField:
     width) of an image. `box` is the smallest one around that, a (start, stop) for each axis of the
     first input but that of the channels, and `size` its lengths. The unit stands at `position` of
     the layer, in `channel`, or in any if that is `None`. `axis` is that of the channels among those
-    of a sample of the first input.
+    of a sample of the first input, `None` if it has none.
     """
 
     layer: str | int
     position: tuple[int, ...]
     channel: int | None
     masks: tuple[Tensor, ...]
-    axis: int = 0
+    axis: int | None = 0
 
     @property
     def mask(self) -> Tensor:
@@ -111,10 +112,12 @@ def receptive_field(
     One sample of `inputs` is recorded; `layer` is what takes `at=` elsewhere: a layer's path, or an
     operation by name and place. `position` is the unit's place on all axes but the samples' and the
     channels', by default the middle; without a `channel`, all channels of the place count. `axis`
-    says where channels are, if not on axis 1: at the layer, and in inputs of as many axes.
+    says where channels are at the layer, if not on axis 1; in the input they are where its first
+    convolution reads them, and without any as at the layer, if that has as many axes.
     Law: it is the support of the unit's gradient, over all inputs: a pooling window counts whole,
     and a rectifier or gate as open. Where a weight, a mask or an attention is exactly zero, nothing
-    passes.
+    passes; and what is read at places that depend on the input (by unpooling, or `gather`) is what
+    is read there of this one.
     Source: Luo, Li, Urtasun, Zemel (2016), Understanding the Effective Receptive Field in Deep
     Convolutional Neural Networks; Araujo, Norris, Sim (2019), Computing Receptive Fields of
     Convolutional Neural Networks.
@@ -136,7 +139,7 @@ def receptive_field(
     number = None if channel is None else range(value.shape[where])[channel]
     return ReceptiveField(
         layer=layer, position=place, channel=number, masks=tuple(masks),
-        axis=channels_of(masks[0].ndim, len(value.shape), where),
+        axis=run.channels(where),
     )  # fmt: skip
 
 
@@ -177,6 +180,30 @@ class Run:
             each[reading.leaf] = each[reading.leaf] | mask.any(-1)
         return each[: self.count]
 
+    def fields(self, where: int) -> Fields | None:
+        """What units see of the first input, if windows tell it: see `fields_at`."""
+        entry = self.tape.entries[0]
+        images = where == 1 and 2 < len(self.value.shape) == len(entry.shape)
+        return fields_at(self.tape, entry, self.value) if images else None
+
+    def channels(self, where: int) -> int | None:
+        """The axis of the channels in a sample of the first input: what a convolution reads so.
+
+        Without any, a series or text has its features where they are at the layer.
+        """
+        entry = self.tape.entries[0]
+        found = entry_channels(self.tape, entry)
+        if found is not None:
+            return None if found[0] is None else found[0] - 1
+        return where - 1 if len(entry.shape) == len(self.value.shape) else 0
+
+    def boxes(self, where: int, units: "Sequence[Unit]") -> Tensor:
+        """The box that each of some units sees, each walked back for itself: (unit, axis, 2)."""
+        alike = _channels_alike(self.value)
+        asked = [(None if alike else channel, place) for channel, place in units]
+        rows = {unit: row for row, unit in enumerate(dict.fromkeys(asked))}
+        return boxes_around(self.spatial_masks(where, [*rows]))[[rows[unit] for unit in asked]]
+
     def spatial_masks(self, where: int, units: "Sequence[Unit]") -> Tensor:
         """What of the first input some units see, without its channels: (unit, *place)."""
         outputs = [v for operation in self.tape.operations for v in operation.outputs]
@@ -186,9 +213,8 @@ class Run:
             self.masks(seeds_at(self.value, where, units[i : i + step]))[0]
             for i in range(0, len(units), step)
         ]
-        masks = torch.cat(parts)
-        axis = channels_of(masks.ndim - 1, len(self.value.shape), where)
-        return masks.any(axis + 1) if masks.ndim > 2 else masks
+        masks, axis = torch.cat(parts), self.channels(where)
+        return masks if axis is None or masks.ndim < 3 else masks.any(axis + 1)
 
 
 def recorded(model: Callable[..., Any], inputs: Inputs) -> Tape:
@@ -201,30 +227,19 @@ def _are_floats(inputs: Inputs) -> bool:
     return all(leaf.is_floating_point() for leaf in inputs.leaves)
 
 
-def channels_of(axes: int, layer_axes: int, where: int) -> int:
-    """The axis of channels in a sample of an input, if those of a layer are on axis `where`.
-
-    A series or text has its features where they are at the layer: (sample, token, feature).
-
-    >>> channels_of(3, 3, 2), channels_of(2, 3, 2)
-    (0, 1)
-    """
-    return where - 1 if axes + 1 == layer_axes else 0
-
-
-def spatial(mask: Tensor, axis: int = 0) -> Tensor:
+def spatial(mask: Tensor, axis: int | None = 0) -> Tensor:
     """A mask over the axes of one sample without the channels, if it has these."""
-    return mask.any(axis) if mask.ndim > 1 else mask
+    return mask if axis is None or mask.ndim < 2 else mask.any(axis)
 
 
-def inside(box: Sequence[Sequence[int]], axes: int, axis: int = 0) -> tuple[slice, ...]:
+def inside(box: Sequence[Sequence[int]], axes: int, axis: int | None = 0) -> tuple[slice, ...]:
     """A box as an index of a sample with so many axes: all channels, if it has these.
 
     >>> inside([(2, 5)], 2, axis=1)
     (slice(2, 5, None), slice(None, None, None))
     """
     index = [slice(start, stop) for start, stop in box]
-    if len(index) < axes:
+    if axis is not None and len(index) < axes:
         index.insert(axis, slice(None))
     return tuple(index)
 
@@ -242,40 +257,41 @@ def boxes_around(masks: Tensor) -> Tensor:
     return torch.stack(found, 1)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Boxes:
+    """The boxes that some units see: starts and stops (unit, axis, 2).
+
+    `axis` is that of the channels in a sample of the first input, `None` if it has none. `whole` is
+    how much a unit sees on each axis of an input without borders, if that is known: if windows tell
+    it, and it is not all of any input.
+    """
+
+    boxes: Tensor
+    axis: int | None
+    whole: tuple[int, ...] | None = None
+
+
 def unit_boxes(
     model: Callable[..., Any],
     inputs: Inputs,
     layer: str | int,
     units: Sequence[tuple[int, tuple[int, ...]]],
     axis: int | None = None,
-) -> Tensor:
-    """The box that each of some units (channel, place) sees: starts and stops (unit, axis, 2).
-
-    Where all channels of a place see the same, the field is put together of those of its row and
-    of its column, which is as many walks as the layer has rows and columns.
-    """
+) -> Boxes:
+    """The boxes that some units (channel, place) of a layer see, from one run on one sample."""
     with untouched(model), torch.no_grad():
         run = Run.of(model, inputs, layer)
-        value = run.value
-        where = channel_axis(value.shape, axis)
-        lengths = _lengths(value, where)
-        asked: list[Unit]
-        if not (_channels_alike(value) and len(set(units)) > sum(lengths)):
-            asked = list(dict.fromkeys(units))
-            masks = run.spatial_masks(where, asked)
-            rows = {unit: row for row, unit in enumerate(asked)}
-            return _some(boxes_around(masks[[rows[unit] for unit in units]]), layer)
-        none: tuple[int | None, ...] = (None,) * len(lengths)
-        lines = [
-            [(None, (*none[:a], i, *none[a + 1 :])) for i in range(n)]
-            for a, n in enumerate(lengths)
-        ]
-        by_axis = [run.spatial_masks(where, line) for line in lines]
-    places = torch.tensor([place for _, place in units])
-    found = by_axis[0][places[:, 0]]
-    for number, masks in enumerate(by_axis[1:], start=1):
-        found = found & masks[places[:, number]]
-    return _some(boxes_around(found), layer)
+        where = channel_axis(run.value.shape, axis)
+        fields, channels = run.fields(where), run.channels(where)
+        if fields is None:
+            return Boxes(boxes=_some(run.boxes(where, units), layer), axis=channels)
+        found = fields.boxes([place for _, place in units])
+        less = (~fields.full[[channel for channel, _ in units]]).nonzero().flatten().tolist()
+        if less:
+            found[less] = run.boxes(where, [units[row] for row in less])
+    known = bool(fields.full.any()) and all(map(isfinite, fields.sizes))
+    whole = tuple(map(int, fields.sizes)) if known else None
+    return Boxes(boxes=_some(found, layer), axis=channels, whole=whole)
 
 
 def _some(boxes: Tensor, layer: str | int) -> Tensor:
@@ -323,17 +339,30 @@ def _place(position: Any, value: Value, where: int, layer: str | int) -> tuple[i
 
 def _channels_alike(value: Value) -> bool:
     """Whether surely all channels of a place of a value see the same places of the input."""
-    made = value.producer
-    if made is None or not value.depends:
-        return True
-    if any(bool((each.tensor == 0).any()) for each in _gates(made)):
-        return False
-    if made.name in CONVOLUTIONS and made.argument(8) == 1 and not made.argument(6):
-        return not made.slots[1].depends
+    waiting, looked = [value], {value}
+    while waiting:
+        found = waiting.pop()
+        made = found.producer
+        if made is None or not found.depends:
+            continue
+        if any(bool((each.tensor == 0).any()) for each in _gates(made)):
+            return False
+        if made.name in CONVOLUTIONS and made.argument(8) == 1 and not made.argument(6):
+            if made.slots[1].depends:
+                return False
+            continue
+        if not _keeps_channels(made, len(found.shape)):
+            return False
+        waiting += [each for each in made.slots if each not in looked]
+        looked |= {*made.slots}
+    return True
+
+
+def _keeps_channels(made: Operation, axes: int) -> bool:
+    """Whether each channel of a place of a result sees what it, or all around it, saw before."""
     kept = made.name in CONVOLUTIONS or torch.Tag.pointwise in made.function.tags
     kept = kept or made.name.startswith(KEEPING)
-    shapes = {len(each.shape) for each in made.slots if each.depends}
-    return kept and shapes == {len(value.shape)} and all(map(_channels_alike, made.slots))
+    return kept and {len(each.shape) for each in made.slots if each.depends} == {axes}
 
 
 def _gates(operation: Operation) -> list[Value]:

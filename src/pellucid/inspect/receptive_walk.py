@@ -249,6 +249,8 @@ def derivative(
 
 def _leaf(value: Value, read: Callable[[Value], Tensor]) -> Tensor:
     tensor = value.tensor.detach()
+    if tensor.is_inference():  # of a model that was made so, which autograd does not take
+        tensor = tensor.clone()
     if not value.depends or not (tensor.is_floating_point() or tensor.is_complex()):
         return tensor
     return read(value).detach().requires_grad_()

@@ -15,8 +15,7 @@ from pellucid.batching import BatchSize
 from pellucid.errors import InputError
 from pellucid.explanation import Explanation
 from pellucid.inspect.passes import Runner, source_of, stream
-from pellucid.inspect.receptive import channels_of, inside, unit_boxes
-from pellucid.inspect.room import at_once
+from pellucid.inspect.receptive import Boxes, inside, unit_boxes
 from pellucid.inspect.top_ask import layer_of, method_of, target_of
 from pellucid.inspect.top_search import (
     Ask,
@@ -37,7 +36,7 @@ from pellucid.propagate.concepts import at_layer
 from pellucid.run.described import described
 from pellucid.run.folder import RunFolder, run_folder
 from pellucid.run.samples import Samples, mark_of
-from pellucid.structure import Inputs, leaves
+from pellucid.structure import Inputs
 from pellucid.target import Target, TargetLike
 from pellucid.target.unit import channel_axis, check_axis
 
@@ -72,7 +71,7 @@ class TopExamples:
     held: Inputs
     rows: tuple[int, ...]
     explanation: Explanation | None
-    axis: int = 0
+    axis: int | None = 0
 
     def __len__(self) -> int:
         return len(self.amounts)
@@ -100,11 +99,17 @@ class TopExamples:
             raise InputError("Examples must have an explanation", found="a search with method=None")
         return self._cut(self.explanation.values)
 
+    def first(self, given: Any) -> list[Tensor]:
+        """Of the inputs, or of values in their structure, the first tensor of each example."""
+        for key in self.held.paths[0]:
+            given = given[key]
+        return list(given.movedim(self.held.axes[0], 0))
+
     def _cut(self, given: Any) -> list[Tensor]:
         """A part of the first tensor of each example."""
-        first = next(leaf for _, leaf in leaves(given))
+        first = self.first(given)
         if self.box is None:
-            return list(first)
+            return first
         return [
             each[inside(box, each.ndim, self.axis)]
             for each, box in zip(first, self.box.tolist(), strict=True)
@@ -172,11 +177,11 @@ def top_examples(
     what of it passes through that channel alone, which takes LRP; by activation, a projection from
     the strongest unit, by default that of a deconvnet, which knows an input by the windows that
     max-pooling chose: without any it draws the same for each. With `None` there is none, and the
-    search alone costs little more than the forward passes. Of large inputs as many are explained at
-    once, with `batch_size="auto"`, as the model keeps 512 MB of on the way back. `folder` keeps
-    what was found so far, and a run that was stopped goes on there; it takes data that can be read
-    at any place. `target` is what is explained by relevance; of classes it leads to the scores,
-    where the model returns more than these: `target=("logits",)`. `axis` as for `rank_channels`.
+    search alone costs little more than the forward passes. `batch_size` bounds the rows of a model
+    call; "auto" takes as many as fit in memory, as for `explain`. `folder` keeps what was found so
+    far, and a run that was stopped goes on there; it takes data that can be read at any place.
+    `target` is what is explained by relevance; of classes it leads to the scores, where the model
+    returns more than these: `target=("logits",)`. `axis` as for `rank_channels`.
     Source: Zeiler, Fergus (2014), Visualizing and Understanding Convolutional Networks; Yosinski,
     Clune, Nguyen, Fuchs, Lipson (2015), Understanding Neural Networks Through Deep Visualization;
     Achtibat et al. (2023), From Attribution Maps to Human-Understandable Explanations through
@@ -286,7 +291,8 @@ class Search:
         if self.by_relevance:
             (ask,) = self.asks
             lrp: Any = self.method
-            measured = relevances(ask, self.model, at_layer(lrp, ask.layer), self.target)
+            method = at_layer(lrp, ask.layer)
+            measured = relevances(ask, self.model, method, self.target, self.batch_size)
 
             def work(first: int, inputs: Inputs, labels: Any) -> tuple[int, Inputs, list[Tensor]]:
                 return first, inputs, [measured(inputs)]
@@ -305,9 +311,8 @@ class Search:
         inputs = held.of([*places])
         rows = [tuple(places[number] for number in each) for each in numbers]
         ends = [0, *accumulate(map(len, numbers))]
-        boxes = self._boxes(best, found, inputs) if best.ask.patches else None
+        seen = self._boxes(best, found, inputs) if best.ask.patches else None
         maps = self._explained(best, found, inputs, rows)
-        where = channel_axis((0,) * (len(best.lengths) + 2), best.ask.axis)
         return [
             TopExamples(
                 layer=best.ask.layer or None,
@@ -316,17 +321,17 @@ class Search:
                 amounts=amounts,
                 index=index,
                 place=place,
-                box=None if boxes is None else boxes[ends[unit] : ends[unit + 1]],
+                box=None if seen is None else seen.boxes[ends[unit] : ends[unit + 1]],
                 seen=best.seen,
                 held=inputs,
                 rows=rows[unit],
                 explanation=maps[unit],
-                axis=channels_of(inputs.leaves[0].ndim - 1, len(best.lengths) + 2, where),
+                axis=0 if seen is None else seen.axis,
             )
             for unit, (amounts, index, place) in enumerate(found)
         ]
 
-    def _boxes(self, best: Best, found: list[Any], inputs: Inputs) -> Tensor:
+    def _boxes(self, best: Best, found: list[Any], inputs: Inputs) -> Boxes:
         units = [
             (channel, tuple(place))
             for (channel, _), (_, _, places) in zip(best.units, found, strict=True)
@@ -349,7 +354,7 @@ class Search:
         shown = inputs.select([row for each in rows for row in each])
         whole_ = explain(
             self.model, shown, self.method, target=self._targets(best, found),
-            on_incomplete="ignore", batch_size=at_once(self.model, shown, self.batch_size),
+            on_incomplete="ignore", batch_size=self.batch_size,
         )  # fmt: skip
         ends = [0, *accumulate(map(len, rows))]
         return [whole_[slice(a, b)] for a, b in pairwise(ends)]
@@ -378,5 +383,5 @@ class Search:
         way = replace(lrp, through=through, axis=ask.axis)
         return explain(
             self.model, inputs, way, target=self.target, on_incomplete="ignore",
-            batch_size=at_once(self.model, inputs, self.batch_size),
+            batch_size=self.batch_size,
         )  # fmt: skip

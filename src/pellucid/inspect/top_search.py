@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, cast
 import torch
 from torch import Tensor
 
+from pellucid.batching import BatchSize
 from pellucid.errors import InputError
 from pellucid.inspect.passes import Pass, taken
 from pellucid.method import Method, explain
@@ -108,12 +109,18 @@ def activations(ask: Ask, given: TargetLike = None) -> Callable[[Pass], Tensor]:
 
 
 def relevances(
-    ask: Ask, model: Callable[..., Any], method: Method, target: TargetLike
+    ask: Ask,
+    model: Callable[..., Any],
+    method: Method,
+    target: TargetLike,
+    batch_size: BatchSize = "auto",
 ) -> Callable[[Inputs], Tensor]:
     """Relevance at the layer, position by position."""
 
     def measure(inputs: Inputs) -> Tensor:
-        found = explain(model, inputs, method, target=target, on_incomplete="ignore")
+        found = explain(
+            model, inputs, method, target=target, on_incomplete="ignore", batch_size=batch_size
+        )
         return ask.layout(found.values)
 
     return measure

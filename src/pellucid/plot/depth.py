@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 
-from pellucid.plot.axes import axes_for, finish, new_axes, short
+from pellucid.plot.axes import LETTER, axes_for, finish, new_axes, short
 from pellucid.plot.legend import INK
 from pellucid.plot.sweep import COLORS
 
@@ -36,13 +36,14 @@ def depth(found: Activations, ax: Axes | None = None, *, dark: bool = False) -> 
     """
     table = found.by_depth()
     places = np.arange(len(table))
-    ax = axes_for(ax) or new_axes(4.4 + max(2.0, STEP * len(table)), 3.8, dark)
+    step = max(1, -(-len(table) // NAMED))
+    names = [short(each) for each in table["name"][::step]]
+    tall = 3.6 + LETTER * max(map(len, names))
+    ax = axes_for(ax) or new_axes(4.4 + max(2.0, STEP * len(table)), tall, dark)
     for (name, words), color in zip(SAID.items(), COLORS, strict=False):
         line = table[name].to_numpy()
         if np.isfinite(line).any():
             ax.plot(places, line, color=color, marker="o", markersize=3, linewidth=1.5, label=words)
-    step = max(1, -(-len(table) // NAMED))
-    names = [short(each) for each in table["name"][::step]]
     ax.set_xticks(places[::step], names, rotation=90, fontsize=7)
     ax.set_ylim(-0.03, 1.03)
     ax.set_ylabel("share, or correlation")
@@ -53,4 +54,4 @@ def depth(found: Activations, ax: Axes | None = None, *, dark: bool = False) -> 
         word.set_parse_math(False)
     samples = len(next(iter(found.values())).values)
     said = "from the input at the left to the output at the right"
-    return finish(ax, dark, caption=[said, f"{samples} samples"])
+    return finish(ax, dark, caption=[said, "1 sample" if samples == 1 else f"{samples} samples"])

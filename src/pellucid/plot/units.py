@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pellucid.inspect.receptive import ReceptiveField
     from pellucid.inspect.top import TopExamples
 
+# How many times as long as high a signal is drawn.
+STRIP = 4
+
 
 def filters(
     found: Filters,
@@ -135,7 +138,7 @@ def patches(
     for each in channels:
         lines.append((_name(each), _patches(each, pictures)))
         if reconstructions and each.explanation is not None:
-            drawn = [_cell(_signed(patch)) for patch in each.reconstructions]
+            drawn = [_cell(_signed(_image(each, patch))) for patch in each.reconstructions]
             lines.append((short(type(each.explanation.method).__name__), drawn))
     return sheet(lines, pictures=_as_is, dark=dark)
 
@@ -144,12 +147,16 @@ def receptive(
     found: ReceptiveField, picture: Any = None, ax: Axes | None = None, *, dark: bool = False
 ) -> Axes:
     """Draw what of an image a unit sees, and the box around it, on a picture if that is given."""
-    mask = found.mask.cpu()
-    if mask.ndim != 3:
+    from pellucid.inspect.receptive import spatial
+
+    mask = spatial(found.mask.cpu(), found.axis)
+    if mask.ndim != 2:
         raise InputError(
-            "A receptive field must be that of an image to be drawn", got=mask, hint="See `box`."
+            "A receptive field must be that of an image to be drawn",
+            got=found.mask,
+            hint="See `box`.",
         )
-    seen = mask.any(0).numpy()
+    seen = mask.numpy()
     ax = axes_for(ax) or new_axes(3.2, 3.2 * max(0.5, seen.shape[0] / seen.shape[1]) + 0.5, dark)
     below = np.full((*seen.shape, 3), 230, np.uint8) if picture is None else _picture(picture)
     shown = below.astype(np.float64)
@@ -182,22 +189,27 @@ def _maps(found: Activation, row: int, count: int, scale: str) -> Line:
         flat = every.new_zeros(side * side)
         flat[: len(every)] = every
         maps = flat.reshape(1, side, side)
+    elif maps.shape[1] == 1:  # of a signal: a strip that is high enough to be seen
+        maps = maps.expand(-1, max(1, maps.shape[2] // STRIP), -1)
     cells = [_cell(each.unsqueeze(-1)) for each in maps]
     return f"{short(found.name)}\n{found.zeros:.0%} zeros", cells
 
 
 def _patches(found: TopExamples, pictures: Callable[[Tensor], Any] | None) -> list[Cell | None]:
-    from pellucid.structure import leaves
-
-    first = next(leaf for _, leaf in leaves(found.inputs))
     boxes = [] if found.box is None else found.box.tolist()
     cells: list[Cell | None] = []
-    for place, (example, box) in enumerate(zip(first, boxes, strict=True)):
-        whole_ = stretch(_array(example)) if pictures is None else _picture(pictures(example[None]))
+    for place, (example, box) in enumerate(zip(found.first(found.inputs), boxes, strict=True)):
+        image = _image(found, example)
+        whole_ = stretch(_array(image)) if pictures is None else _picture(pictures(example[None]))
         (top, bottom), (left, right) = box
         amount = number(float(found.amounts[place]))
         cells.append(Cell(sample=whole_[top:bottom, left:right], caption=amount))
     return cells
+
+
+def _image(found: TopExamples, example: Tensor) -> Tensor:
+    """An example, or a part of one, as (channel, height, width)."""
+    return example.unsqueeze(0) if found.axis is None else example.movedim(found.axis, 0)
 
 
 def _name(found: TopExamples) -> str:
