@@ -84,6 +84,53 @@ def test_folders_are_numbers_of_classes_where_a_model_names_none(folder):
     assert open_(model="models_of_mine:make").labels.tolist() == [0] * 4 + [2] * 4
 
 
+NAMED = """
+def named(*classes):
+    return Entry(name="named", model=make(), preprocess=Preprocessing(resize=16, size=16),
+                 classes=classes)
+
+def numbered():
+    return named("1", "2", "0", "3")
+
+def twins():
+    return named("crane", "tench", "Crane", "heron")
+"""
+
+
+def test_names_of_classes_that_are_numbers_go_before_places(folder):
+    with (folder / "models_of_mine.py").open("a") as file:
+        file.write(NAMED)
+    (folder / "photos" / "tench").rename(folder / "photos" / "2")
+    (folder / "photos" / "Goldfish").rename(folder / "photos" / "0")
+    assert open_(model="models_of_mine:numbered").labels.tolist() == [2] * 4 + [1] * 4
+
+
+def test_a_name_of_two_classes_is_told(folder):
+    with (folder / "models_of_mine.py").open("a") as file:
+        file.write(NAMED)
+    (folder / "photos" / "Goldfish").rename(folder / "photos" / "crane")
+    found = open_(model="models_of_mine:twins")
+    assert found.labels is None
+    assert found.notes == ("labels: none, for 'crane' is the name of classes 0, 2 of named. Name "
+                           "the folder by a number",)  # fmt: skip
+    (folder / "photos" / "crane").rename(folder / "photos" / "2")
+    found = open_(model="models_of_mine:twins")
+    assert found.labels.tolist() == [2] * 4 + [1] * 4
+    assert (found.index("TENCH"), found.index("2")) == (1, 2)
+    said = "`--target` must be a number where several classes have one name; got 'crane'. Those of "
+    with pytest.raises(InputError, match=f"{said}named have the numbers 0, 2"):
+        found.index("crane")
+
+
+def test_amounts_are_no_classes(folder):
+    table = pd.read_csv(folder / "rows.csv")
+    table = pd.concat([table] * 3, ignore_index=True).assign(kind=np.linspace(0, 1, 36))
+    table.to_csv(folder / "rows.csv", index=False)
+    found = open_("rows.csv", "tables_of_mine:net", column="kind")
+    assert found.labels is None
+    assert found.notes == ("labels: none, for kind is an amount, and no class",)
+
+
 def test_photographs_are_read_when_their_turn_comes(folder):
     found = open_()
     before = found.samples.read(0, 1)
@@ -187,6 +234,7 @@ def test_the_command_judges_a_table(folder):
                     "--label", "kind", model="tables_of_mine:forest", data="rows.csv")  # fmt: skip
     assert "selectivity (higher is better)" in text
     assert "occlusion" in text
+    assert "background: rows of the same table" in text
     assert "Data: rows of rows.csv." in (folder / "report.html").read_text("utf-8")
 
 

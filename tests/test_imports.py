@@ -19,6 +19,7 @@ LAYERS = [
     ["structure"],
     ["pooling", "inpainting"],
     ["background"],
+    ["memory"],
     ["batching"],
     ["target", "baseline", "features"],
     ["outputs"],
@@ -47,6 +48,7 @@ LAYERS = [
     ["report"],
     ["choices"],
     ["subjects"],
+    ["folders"],
     ["datasets"],
     ["cli"],
     ["__main__"],
@@ -91,6 +93,13 @@ def test_the_import_arrow(path):
     assert name in RANK, f"{name} has no place in the order of imports"
     wrong = [m for m in imported(path) if home(m) != name and RANK[home(m)] >= RANK[name]]
     assert wrong == []
+
+
+def test_the_page_on_design_draws_the_same_arrow():
+    page = (SOURCE.parent.parent / "docs" / "design.md").read_text()
+    (arrow,) = [line for line in page.splitlines() if line.startswith("errors, lazy < ")]
+    drawn = [layer.split(", ") for layer in arrow.split(" < ")]
+    assert drawn == [layer for layer in LAYERS if layer != ["__main__"]]
 
 
 def test_the_arrow_can_be_broken(tmp_path):

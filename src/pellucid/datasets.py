@@ -1,24 +1,25 @@
 """Data of the command that judges explanations: a folder of photographs, or a table."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from pellucid.baseline import Baseline
 from pellucid.border.models import is_estimator, number
 from pellucid.choices import TABLES, TEXTS, kind_of
-from pellucid.errors import FileError, InputError, UnknownNameError, nearest, show
+from pellucid.errors import FileError, InputError, UnknownNameError, show
 from pellucid.evaluate import Difference, Leaderboard, diff, leaderboard
 from pellucid.evaluate.leaderboard.run import CHUNK
+from pellucid.folders import kind_at, labels_of, masks_of, photos_in
+from pellucid.inspect.labels import are_amounts
 from pellucid.options import whole
 from pellucid.run.samples import Samples, mark_of
 from pellucid.subjects import (
+    Subject,
     Subjects,
     _classes,
     _columns,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 # Removing parts of a row is averaged over so many rows: each costs an evaluation a step.
 MOST_BACKGROUND = 10
+BACKGROUND = "background: rows of the same table"
 # So many photographs are judged, and kept if there is a folder, at a time: each takes a while.
 PHOTOS = 2
 # Of so many files that were passed over, the names are told.
@@ -48,7 +50,8 @@ class Dataset:
     """Samples and the model of them, with what is known of each sample.
 
     `labels` (sample,) are classes by number, `masks` (sample, height, width) true at what is
-    important. `names` are those of the samples, and `picture` gives what the model sees of one.
+    important. `names` are those of the samples, and `picture` gives what the model sees of one;
+    `table` has the rows of a table as they stand, with the columns that the model is shown.
     `skipped` says which files could not be read, and why; `notes` are for the user.
     """
 
@@ -58,6 +61,7 @@ class Dataset:
     samples: Samples
     names: Sequence[str] = ()
     picture: Callable[[int], Any] | None = None
+    table: "pd.DataFrame | None" = None
     classes: tuple[str, ...] = ()
     labels: torch.Tensor | None = None
     masks: torch.Tensor | None = None
@@ -77,7 +81,11 @@ class Dataset:
         Beside them stands what is to be said of it.
         """
         subjects = Subjects(
-            model=self.model, name=self.name, subjects=(), background=self.background
+            model=self.model,
+            name=self.name,
+            subjects=(),
+            background=self.background,
+            notes=() if self.background is None else (BACKGROUND,),
         )
         said, found = subjects.equipped(methods)
         return said.notes, found
@@ -145,7 +153,7 @@ def dataset(
     hint = "Of texts, call pellucid.evaluate.leaderboard in Python."
     raise FileError(
         f"{path!r} must be a folder of photographs, or a table (.csv, .tsv)",
-        got=_what(place),
+        got=kind_at(place),
         hint=hint if place.suffix.lower() in TEXTS else "Look for a slip in the name.",
     )
 
@@ -200,10 +208,6 @@ def differing(
     )
 
 
-def _what(place: Path) -> str:
-    return "a file of another kind" if place.exists() else "nothing at that path"
-
-
 def of_folder(
     place: Path, model: str | Entry, *, masks: str | None = None, limit: int | None = None
 ) -> Dataset:
@@ -211,12 +215,12 @@ def of_folder(
     if not place.is_dir():
         raise FileError(
             f"{str(place)!r} must be a folder of photographs",
-            found=_what(place),
+            found=kind_at(place),
             hint="Look for a slip in the name.",
         )
     entry = model if isinstance(model, Entry) else find(model)
     good, skipped = [], {}
-    for file in _spread(_photos(place), limit):
+    for file in _spread(photos_in(place), limit):
         try:
             open_photo(file)
             good.append(file)
@@ -228,12 +232,12 @@ def of_folder(
             got=next(iter(skipped.values()), "none").rstrip("."),
             hint="Photographs may be in folders named after their classes.",
         )
-    labels, notes = _labels_of(place, good, entry)
+    labels, notes = labels_of(place, good, entry)
     return replace(
         _of_photos(entry, good, [str(file.relative_to(place)) for file in good]),
         about=f"Model: {entry.name}. Data: photographs in {place.name or place}.",
         labels=labels,
-        masks=None if masks is None else _masks_of(Path(masks), place, good, entry),
+        masks=None if masks is None else masks_of(Path(masks), place, good, entry),
         skipped=skipped,
         notes=(*notes, *_said(skipped)),
     )
@@ -269,18 +273,6 @@ def _of_photos(entry: Entry, files: Sequence[Path], names: Sequence[str]) -> Dat
     )
 
 
-def _photos(place: Path) -> list[Path]:
-    """The photographs in a folder and the folders in it, by the ends of their names."""
-    from PIL import Image
-
-    endings = Image.registered_extensions()
-    return sorted(
-        file
-        for file in (*place.glob("*"), *place.glob("*/*"))
-        if file.is_file() and not file.name.startswith(".") and file.suffix.lower() in endings
-    )
-
-
 def _spread(items: list[Any], limit: int | None) -> list[Any]:
     """So many of some items at most, evenly spread.
 
@@ -302,53 +294,6 @@ def _said(skipped: dict[str, str]) -> Iterator[str]:
             yield f"... and {len(skipped) - MOST_LISTED} more"
 
 
-def _labels_of(
-    place: Path, files: list[Path], entry: Entry
-) -> tuple[torch.Tensor | None, list[str]]:
-    """The classes that folders are named after; none unless all are classes of the model."""
-    folders = ["" if file.parent == place else _folded(file.parent.name) for file in files]
-    known = {_folded(each): number for number, each in enumerate(entry.classes)}
-    numbers = range(len(entry.classes)) or [int(each) for each in folders if each.isdecimal()]
-    known |= {str(number): number for number in numbers}
-    if strange := sorted({each for each in folders if each and each not in known}):
-        said = f"labels: none, for {strange[0]!r} is no class of {entry.name}"
-        close = nearest(strange[0], entry.classes, most=3)
-        return None, [f"{said}. {close}" if close else said]
-    if not all(folders):
-        said = "labels: none, for some photographs are in no folder of a class"
-        return None, [said] if any(folders) else []
-    counts = Counter(folders)
-    few, many = min(counts.values()), max(counts.values())
-    several = f"{few} to {many}" if few < many else str(many)
-    photographs = f"{several} photograph{'s' * (many > 1)} each"
-    labels = torch.tensor([known[each] for each in folders])
-    return labels, [f"labels: {len(counts)} classes, of {photographs}"]
-
-
-def _folded(name: str) -> str:
-    """The name of a folder or a class, whatever the case, and with spaces for underscores."""
-    return name.casefold().replace("_", " ")
-
-
-def _masks_of(masks: Path, place: Path, files: list[Path], entry: Entry) -> torch.Tensor:
-    """The picture of the same name for each photograph, white at what is important."""
-    if not masks.is_dir():
-        raise FileError(f"{str(masks)!r} must be a folder of masks", got=_what(masks))
-    found = []
-    for file in files:
-        inner = file.relative_to(place)
-        wanted = [masks / inner, *sorted((masks / inner.parent).glob(f"{file.stem}.*"))]
-        mask = next((each for each in wanted if each.is_file()), None)
-        if mask is None:
-            raise FileError(
-                f"{str(masks)!r} must hold a mask for each photograph",
-                got=f"none for {inner}",
-                hint="A mask has the name of its photograph, and is white at what is important.",
-            )
-        found.append(entry.picture(mask).mean(2) > 127)
-    return torch.from_numpy(np.stack(found))
-
-
 def of_table(
     path: str, model: Any, *, column: str | None = None, limit: int | None = None
 ) -> Dataset:
@@ -365,27 +310,60 @@ def of_table(
     is_tensor = isinstance(made, torch.nn.Module)
     data = _tensor(picked) if is_tensor else picked
     others = background[columns]
-    labels = None if column is None else _classes_in(table[column].iloc[rows], made, name)
+    labels, notes = _classes_in(None if column is None else table[column].iloc[rows], made, name)
     return Dataset(
         model=_on_frames(made),
         name=name,
         about=f"Model: {name}. Data: rows of {Path(path).name}.",
         samples=Samples.of(data),
         names=[f"row {row}" for row in rows],
+        table=picked,
         classes=_classes(made),
         labels=labels,
         background=_tensor(others) if is_tensor else others,
-        notes=(f"background: rows of {Path(path).name}",),
+        notes=tuple(notes),
     )
 
 
-def _classes_in(column: "pd.Series", model: Any, name: str) -> torch.Tensor:
+def row_of(path: str, row: int, known: Dataset) -> Subject:
+    """A row of a table, for the model of a data set of rows; its class need not be there."""
+    found = _table(path)
+    if not 0 <= row < len(found):
+        raise InputError(f"`--row` must be from 0 to {len(found) - 1}, in {path}", got=row)
+    wanted = [] if known.table is None else list(known.table.columns)
+    for name in wanted:
+        if name not in found.columns:
+            raise UnknownNameError(
+                f"A column that the model is shown, in {path},", name, map(str, found.columns)
+            )
+    picked = found.loc[[row], wanted].reset_index(drop=True)
+    return Subject(
+        name=f"row {row}",
+        inputs=_tensor(picked) if isinstance(known.model, torch.nn.Module) else picked,
+        picture=row_at(picked, 0),
+    )
+
+
+def row_at(table: "pd.DataFrame", place: int) -> "pd.Series":
+    """One row of a table, each value of its own type."""
+    return table.iloc[[place]].astype(object).iloc[0]
+
+
+def _classes_in(
+    column: "pd.Series | None", model: Any, name: str
+) -> tuple[torch.Tensor | None, list[str]]:
     """The classes in a column, by number: those of an estimator by their labels."""
     known = _classes(model)
+    if column is None:
+        return None, []
     if is_estimator(model) and known:
-        return torch.tensor([number(str(each), known, name) for each in column])
+        return torch.tensor([number(str(each), known, name) for each in column]), []
+    if is_estimator(model):
+        return None, [f"labels: none, for {name} predicts no classes"]
+    if are_amounts(column.dropna().tolist()):
+        return None, [f"labels: none, for {column.name} is an amount, and no class"]
     try:
-        return torch.tensor([_whole(each) for each in column])
+        return torch.tensor([_whole(each) for each in column]), []
     except (TypeError, ValueError) as error:
         raise InputError(
             "Classes of a model without names of them must be whole numbers",

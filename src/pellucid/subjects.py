@@ -66,18 +66,7 @@ class Subjects:
 
     def index(self, target: str | None) -> int | None:
         """A class by its name, whatever the case, or by its number."""
-        if target is None:
-            return None
-        folded = [known.casefold() for known in self.classes]
-        if target.casefold() in folded:
-            return folded.index(target.casefold())
-        try:
-            place = int(target)
-        except ValueError:
-            return number(target, self.classes, self.name)
-        if place < 0:
-            raise InputError("`--target` must be a class by name, or by number from 0", got=place)
-        return place
+        return None if target is None else class_of(target, self.classes, self.name)
 
     def equipped(self, methods: "Sequence[Method]") -> "tuple[Subjects, list[Method]]":
         """Methods with what tables ask for where nothing was given, and what is to say of it.
@@ -115,6 +104,31 @@ class Subjects:
         if self._is_tensor:
             return any(bool(each.isnan().any()) for each in tables)
         return any(bool(each.select_dtypes("number").isna().any(axis=None)) for each in tables)
+
+
+def class_of(target: str, classes: Sequence[str], model: str) -> int:
+    """The number of a class that is named, whatever the case, or numbered, on the command line.
+
+    >>> class_of("Crane", ["heron", "crane"], "birds"), class_of("1", ["heron", "crane"], "birds")
+    (1, 1)
+    """
+    folded = [known.casefold() for known in classes]
+    places = [place for place, known in enumerate(folded) if known == target.casefold()]
+    if len(places) > 1:
+        raise InputError(
+            "`--target` must be a number where several classes have one name",
+            got=target,
+            hint=f"Those of {model} have the numbers {', '.join(map(str, places))}.",
+        )
+    if places:
+        return places[0]
+    try:
+        place = int(target)
+    except ValueError:
+        return number(target, classes, model)
+    if place < 0:
+        raise InputError("`--target` must be a class by name, or by number from 0", got=place)
+    return place
 
 
 def _with_bins(method: "Method") -> "Method":

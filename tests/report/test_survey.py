@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from pellucid.errors import FileError, InputError
+from pellucid.inspect import activations
 from pellucid.inspect.layer_table import layers
 from pellucid.report import write_survey
 from pellucid.report.survey import ALONE, AMONG, around_gray
@@ -45,6 +46,7 @@ def found():
         criticisms=[1],
         heatmap=torch.randn(4, 4, generator=draw),
         example=torch.randn(20, 20, generator=draw),
+        maps=3,
     )
     net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.ReLU())
     rows = layers(net, torch.tensor([[1.0, 0.0, 0.0]]))
@@ -101,7 +103,7 @@ def test_maps_have_colors_of_light_and_of_dark_pages(tmp_path, found):
     (shown,) = named(read, "The mean map")
     (dark, _) = [each["srcset"] for each in read.all("source")][::-1]
     assert dark != shown["src"]
-    one = replace(found.classes[0], samples=1)
+    one = replace(found.classes[0], samples=1, maps=1)
     assert not named(page(tmp_path, replace(found, classes=[one])), "The mean map")
 
 
@@ -130,10 +132,46 @@ def test_zero_is_gray_and_signs_go_both_ways():
     assert around_gray(torch.zeros(2, 1, 1)).tolist() == [[[128, 128, 128]]]
 
 
+def test_thin_lines_of_both_signs_do_not_fade_in_large_pictures():
+    """A line of pixels of opposite signs, whose mean is zero."""
+    values = torch.zeros(3, 200, 130)
+    values[:, 100, ::2], values[:, 100, 1::2] = 1.0, -1.0
+    drawn = around_gray(values)
+    assert drawn.shape == (50, 33, 3)
+    assert set(drawn[25].ravel().tolist()) <= {0, 255}
+    assert (np.delete(drawn, 25, 0) == 128).all()
+
+
+def test_classes_by_number_are_called_so_and_may_have_no_maps(tmp_path, found):
+    one = replace(found.classes[0], name="1", heatmap=None, example=None)
+    read = page(tmp_path, replace(found, classes=[one]))
+    assert "Class 1" in read.text
+    assert not [each for each in read.all("img") if "map of" in each["alt"]]
+    assert "mean map" not in read.text
+
+
+def test_what_is_not_looked_for_with_depth_is_said(tmp_path, found):
+    images = torch.rand(2, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    maps = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.ReLU()).eval()
+    rows = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 3), torch.nn.ReLU()).eval()
+    for net, missing in ((maps, False), (rows, True)):
+        read = page(tmp_path, replace(found, depth=activations(net, images)))
+        assert ("there are none for edges and the picture" in read.text) == missing
+
+
+def test_names_of_samples_need_no_mouse(tmp_path, found):
+    """They are in the text, and not only in what is shown where the mouse points."""
+    text = " ".join(page(tmp_path, found).text.split())
+    assert "Names of the samples c, activation 9 a, activation 4 b, activation 2.5" in text
+    assert "Prototypes a c Criticisms b" in text
+
+
 def test_a_page_that_would_be_too_large_is_refused(tmp_path, found):
-    many = replace(found.layers[0], units=[found.layers[0].units[0]] * 401)
-    with pytest.raises(InputError, match=r"at most 4000 pictures; got 4010\. Ask for fewer units"):
-        page(tmp_path, replace(found, layers=[many]))
+    units = replace(found.layers[0], units=[found.layers[0].units[0]] * 401)
+    classes = [found.classes[0]] * 571  # of seven pictures: maps have another for dark pages
+    for more, count in (({"layers": [units]}, 4017), ({"classes": classes}, 4007)):
+        with pytest.raises(InputError, match=f"at most 4000 pictures; got {count}. Ask for fewer"):
+            page(tmp_path, replace(found, **more))
     assert not (tmp_path / "r.html").exists()
 
 
@@ -159,5 +197,15 @@ def test_nothing_is_wider_than_the_window(tmp_path, found):
             assert tab.run("document.documentElement.scrollWidth") <= width
             drawn = "[...document.images].every(each => each.naturalWidth > 0)"
             tab.until(drawn)
+            small, large = (_width(tab, point) for point in (False, True))
+            assert large > 3 * small  # of the picture that the mouse points at
+            assert tab.run("document.documentElement.scrollWidth") <= width
     assert tab.complaints() == []
     browser.close()
+
+
+def _width(tab, point):
+    """How wide the first patch is, with the mouse on it or not."""
+    x, y = tab.center(".tiles img") if point else (0, 0)
+    tab.mouse("mouseMoved", x, y)
+    return tab.run("document.querySelector('.tiles img').getBoundingClientRect().width")

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
@@ -47,6 +48,11 @@ def network():
     model = torch.nn.Linear(2, 2).eval()
     model.weight.data = torch.tensor([[0.0, 0.0], [1.0, -1.0]])
     model.bias.data.zero_()
+    return model
+
+def amount():
+    model = torch.nn.Linear(2, 1, bias=False).eval()
+    model.weight.data = torch.tensor([[1.0, -1.0]])
     return model
 
 def estimator():
@@ -138,11 +144,20 @@ def test_what_inspect_is_asked_wrongly(folder, arguments, said):
     assert not (folder / "inspect.html").exists()
 
 
-def test_a_page_that_would_be_too_large_is_known_before_the_work(folder, monkeypatch):
+def test_inspect_shows_so_many_classes(folder):
+    assert "1 layers, 2 classes, of 12" in inspect("--data", "photos", "--top", 1, "--classes", 2)
+    assert "1 layers, of 12 samples" in inspect("--data", "photos", "--top", 1, "--classes", 0)
+
+
+@pytest.mark.parametrize(("classes", "pictures"), [(0, 16), (1, 26), (1000, 40)])
+def test_a_page_that_would_be_too_large_is_known_before_the_work(
+    folder, monkeypatch, classes, pictures
+):
+    """Two channels with a dream, a filter, three patches and reconstructions; and classes."""
     monkeypatch.setattr("pellucid.report.survey.MOST_PICTURES", 15)
     monkeypatch.setattr("pellucid.survey.survey", None)
-    said = "A page must hold at most 15 pictures; got 16. Ask for fewer units, layers or examples."
-    assert said in inspect("--data", "photos", "--top", 3, code=2)
+    said = f"A page must hold at most 15 pictures; got {pictures}. Ask for fewer units, layers, "
+    assert said in inspect("--data", "photos", "--top", 3, "--classes", classes, code=2)
 
 
 def test_similar_finds_the_same_class_and_the_others(folder):
@@ -171,7 +186,7 @@ def test_similar_remembers_the_folder(folder):
     [
         (["--layer", "cnv"], "got 'cnv'. Did you mean 'conv'?"),
         (["--count", "50"], "`--count` must be at most 11: there are no more; got 50"),
-        (["--data", "alone"], "The folder must hold other photographs; got 'none'"),
+        (["--data", "alone"], "The data must hold other samples; got 'none'"),
         (["--data", "nowhere"], "'nowhere' must be a folder of photographs"),
     ],
 )
@@ -186,6 +201,75 @@ def test_similar_shows_as_many_as_there_are(folder):
     photo = folder / "photos" / "green" / "1.png"
     text = run("similar", photo, "--data", "photos", "--limit", 3)
     assert len(re.findall(r"[\d.]+ \w+/\d.png", text.partition("same class")[0])) == 3
+
+
+@pytest.mark.parametrize("model", ["estimator", "network"])
+def test_similar_rows_are_those_of_brute_force(folder, model):
+    """By the distances of what the model answers; a row is not like itself."""
+    given = ["people.csv", "--row", 3, "--data", "people.csv", "--label", "paid", "--count", 4]
+    text = run("similar", *given, model=model)
+    people = pd.read_csv("people.csv")
+    made = sys.modules["colors_of_mine"].__dict__[model]()
+    if model == "network":
+        rows = torch.tensor(people[["income", "age"]].to_numpy(), dtype=torch.float32)
+        answers = made(rows).detach().double().numpy()
+    else:
+        answers = made.predict_proba(people[["income", "age"]])
+    far = np.linalg.norm(answers - answers[3], axis=1)
+    own, paid = answers[3].argmax(), people["paid"].to_numpy()
+    far[3] = np.inf
+    groups = re.split(r"nearest |same class |other class |picture ", text)[1:4]
+    for group, wanted in zip(groups, (paid >= 0, paid == own, paid != own), strict=True):
+        best = np.where(wanted, far, np.inf).argsort(kind="stable")[:4]
+        assert re.findall(r"row (\d+)", group) == [str(each) for each in best]
+        value = f"income {people['income'][best[0]]:g}, age {people['age'][best[0]]:g}"
+        assert f"{far[best[0]]:.4f}" in group
+        assert value in group
+    assert "background" not in text
+    with Image.open(folder / "similar.png") as picture:
+        assert picture.width > 100
+
+
+def test_a_row_that_is_asked_about_needs_no_class_and_no_order_of_columns(folder):
+    people = pd.read_csv("people.csv")
+    people.loc[[5], ["age", "income"]].to_csv("new.csv", index=False)
+    given = ["new.csv", "--data", "people.csv", "--label", "paid", "--count", 1]
+    found = run("similar", *given, model="estimator")
+    assert re.search(r"nearest 0\.0000 row 5 ", found)  # it comes from elsewhere: it may be like it
+
+
+def test_what_predicts_a_number_has_no_classes_and_no_angles(folder):
+    given = ["people.csv", "--data", "people.csv", "--label", "paid", "--count", 2]
+    text = run("similar", *given, model="number")
+    assert "labels: none, for colors_of_mine:number predicts no classes" in text
+    assert "same class" not in text
+    pd.read_csv("people.csv").drop(columns="paid").to_csv("bare.csv", index=False)
+    bare = ["bare.csv", "--data", "bare.csv", "--count", 2]
+    assert "same class" not in run("similar", *bare, model="amount")
+    said = "`--metric` must be euclidean where there is one number for each sample; got 'cosine'"
+    assert said in run("similar", *bare, "--metric", "cosine", model="amount", code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["photos/red/0.png", "--data", "people.csv"], "`--data` must be of one kind; got 'photos"),
+        (["people.csv", "--data", "photos"], "FILE and what is given to `--data` must be of one"),
+        (["note.txt", "--data", "people.csv"], "must be photographs, or rows of tables; got 'note"),
+        (["people.csv", "--data", "people.csv", "--row", "60"], "`--row` must be from 0 to 59, in"),
+        (["people.csv", "--data", "people.csv", "--label", "piad"], "Did you mean 'paid'"),
+        (["photos/red/0.png", "--data", "photos", "--row", "1"], "`--row` must be for a table"),
+        (["photos/red/0.png", "--data", "photos", "--label", "a"], "`--label` must be for a table"),
+        (
+            ["ages.csv", "--data", "people.csv"],
+            "is shown, in ages.csv, must be one that exists; go",
+        ),
+    ],
+)
+def test_what_similar_is_asked_wrongly_of_rows(folder, arguments, said):
+    pd.read_csv("people.csv")[["age"]].to_csv("ages.csv", index=False)
+    rows = arguments[-1] == "people.csv" or arguments[0] == "people.csv"
+    assert said in run("similar", *arguments, model="estimator" if rows else "entry", code=2)
 
 
 def test_influence_names_what_helps_and_what_harms(folder):
@@ -236,18 +320,17 @@ ALL = ["photos/red/0.png", "--train", "photos", "--parameters"]
     [
         (
             [*ALL, "all", "--how", "exact", "--memory", "1e-9"],
-            r"What --how exact holds must be at most --memory, 0.0 MB; got 0.* parameters\)\. Ask "
-            r"about fewer parameters \(--parameters LAYER, of the last layers\), or another way "
-            r"\(--how\); or allow more: --memory GB.",
+            r"What `exact` holds must be at most `memory`, 0.0 MB; got 0.* parameters\)\. Ask "
+            r"about fewer `parameters`, .* or another way; or allow more `memory`.",
         ),
         (
             [*ALL, "conv", "--how", "exact", "--damping", "0"],
-            r"got .*--damping 0. Pass the weight "
-            r"decay of the training as --damping, or at least .*; or take --how ekfac",
+            r"got .* with a damping of 0. Give the weight "
+            r"decay of the training as `damping`, or at least .*, as `ekfac` does",
         ),
     ],
 )
-def test_influence_says_the_options_of_the_command(folder, arguments, said):
+def test_influence_names_options_as_both_python_and_the_command_do(folder, arguments, said):
     """And none of Python's, which nobody gave."""
     text = run("influence", *arguments, code=2)
     assert re.search(said, text)
@@ -258,8 +341,25 @@ def test_influence_in_a_table(folder):
     given = ["people.csv", "--row", 3, "--train", "people.csv", "--label", "paid", "--count", 1]
     text = run("influence", *given, model="network")
     assert "asked" in text
-    assert len(re.findall(r"row \d+ class [01]", text)) == 2
-    assert not (folder / "influence.png").exists()
+    people = pd.read_csv("people.csv")
+    found = re.findall(r"row (\d+) class ([01]) income (\S+), age (\S+)", text)
+    assert len(found) == 2
+    for row, paid, income, age in found:
+        own = people.loc[int(row)]
+        assert (paid, income, age) == (f"{own.paid:g}", f"{own.income:g}", f"{own.age:g}")
+    with Image.open(folder / "influence.png") as picture:
+        assert picture.width > 100
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_influence_on_the_one_score_of_two_classes(folder, sign):
+    """Which is that of the second class, whichever is predicted."""
+    people = pd.read_csv("people.csv")
+    (people.assign(income=sign * 9.0).loc[[0]]).to_csv("new.csv", index=False)
+    given = ["new.csv", "--train", "people.csv", "--label", "paid", "--count", 1]
+    text = run("influence", *given, "--damping", 0.01, model="amount")
+    score = re.search(r"asked the score, which is (\S+)", text)
+    assert float(score[1]) == pytest.approx(sign * 9 - people["age"][0], rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -313,6 +413,7 @@ def test_what_is_not_found_is_said(folder):
         (["--want", "1", "--above", "3"], "One of `--want`, `--above` and `--below` must be given"),
         (["--range", "age=18-65"], "`--range` must be COLUMN=LOW..HIGH, or COLUMN=WORD|WORD"),
         (["--range", "age=old..65"], "`--range` must be COLUMN=LOW..HIGH"),
+        (["--range", "age=3|"], "The range of 'age' must be a lower and an upper bound"),
         (["--increase", "age", "--decrease", "age"], "hat must do neither is fixed: --fix age."),
         (["--fix", "aeg"], "got 'aeg'. Did you mean 'age'?"),
         (["--want", "2"], "2"),

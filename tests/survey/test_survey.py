@@ -295,3 +295,69 @@ def test_mutants_die(net, images, monkeypatch, home, name, mutant, law):
     }
     with pytest.raises(AssertionError):
         laws[law]()
+
+
+class Scored(nn.Module):
+    """A network that answers in another way than by a table of scores."""
+
+    def __init__(self, net, answer):
+        super().__init__()
+        self.net, self.answer = net, answer
+
+    def forward(self, x):
+        return self.answer(self.net(x))
+
+
+HALVES = OPTIONS | {"labels": [0, 1] * 5, "units": 1}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda scores: scores[:, :1],
+        lambda scores: scores[:, 0],
+        lambda scores: scores[:, :1].sigmoid(),
+        lambda scores: {"logits": scores[:, :1]},
+    ],
+    ids=["logit", "flat", "sigmoid", "logits"],
+)
+def test_one_score_speaks_for_the_second_class_and_against_the_first(net, images, answer):
+    found = survey(Scored(net, answer).eval(), images, ["net.second"], **HALVES)
+    assert [each.number for each in found.classes] == [0, 1]
+    for each, sign in zip(found.classes, (-1, 1), strict=True):
+        x = images[each.prototypes[:1]].requires_grad_()
+        score = answer(net(x))
+        score = score["logits"] if isinstance(score, dict) else score
+        (slope,) = torch.autograd.grad(score.sum(), x)
+        wanted = sign * (slope * x).detach().sum(1)[0]
+        torch.testing.assert_close(each.example.double(), wanted, rtol=1e-5, atol=1e-8)
+
+
+def test_scores_may_be_the_logits_of_a_dict(net, images):
+    inside = Scored(net, lambda scores: {"other": -scores, "logits": scores}).eval()
+    plain = survey(net, images, ["second"], **HALVES)
+    assert alike(plain, survey(inside, images, ["net.second"], **HALVES))
+
+
+@pytest.mark.parametrize(("labels", "classes"), [([0, 1] * 5, 2), (None, 0)])
+def test_a_model_without_scores_has_no_maps_and_it_is_said(net, images, labels, classes):
+    pair = Scored(net, lambda scores: (scores, scores)).eval()
+    found = survey(pair, images, ["net.second"], **(HALVES | {"labels": labels}))
+    assert [each.example for each in found.classes] == [None] * classes
+    assert all(each.heatmap is None and len(each.prototypes) == 3 for each in found.classes)
+    (note,) = (each for each in found.notes if "table of scores (sample, class)" in each)
+    assert ("there are no labels" in note) == (labels is None)
+
+
+@pytest.mark.parametrize("label", [3, -1])
+def test_labels_are_classes_of_the_model(net, images, label, monkeypatch):
+    monkeypatch.setattr(home, "_views", None)  # it is known before the work
+    said = f"`labels` must be classes of the model by number, from 0 to 2; got {label}. Leave out"
+    with pytest.raises(InputError, match=re.escape(said)):
+        survey(net, images, **(OPTIONS | {"labels": [0] * 9 + [label]}))
+
+
+def test_a_mean_map_says_of_how_many_samples_it_is(net, images, monkeypatch):
+    monkeypatch.setattr(classes, "MOST_MAPS", 2)
+    found = survey(net, images, ["second"], **OPTIONS)
+    assert [(each.samples, each.maps) for each in found.classes] == [(4, 2), (3, 2), (3, 2)]

@@ -9,7 +9,7 @@ import click
 
 from pellucid import choices
 from pellucid.choices import DEFAULT_METHODS, USUAL_OF_ROWS
-from pellucid.cli.options import batch_option, model_option
+from pellucid.cli.options import any_model_option, batch_option
 from pellucid.cli.outputs import keep_photos, keep_picture, page_path
 from pellucid.errors import InputError
 
@@ -25,7 +25,7 @@ MOST_CLASSES = 20
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@model_option
+@any_model_option
 @click.option(
     "--method",
     "methods",

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from pellucid.survey import Survey
     from pellucid.zoo import Entry
 
+# So many samples stand for a class, and of so many it is said that they do not.
+PROTOTYPES, CRITICISMS = 3, 3
+
 
 @click.command()
 @model_option
@@ -106,13 +109,16 @@ def inspect(
     black, white = _ends(entry)
     gray = (black + white) / 2
     chosen, channels = _chosen(entry, gray, layers, units)
-    check_size(channels * (2 + (0 if found is None else 2 * top)))
+    rows = 0 if found is None else found.samples.rows
+    most = min(classes, rows, len(entry.classes) or classes)
+    check_size(channels * (2 + 2 * min(top, rows)) + _of_classes(most, rows))
     options |= {"k": top, "batch_size": batch_size or "auto", "names": entry.classes}
     options["limits"] = (black[0, :, :1, :1], white[0, :, :1, :1])
     if found is None:
         seen = survey(entry.model, None, chosen, like=gray, units=units, **options)
     else:
-        options["labels"] = found.labels
+        options |= {"labels": found.labels, "classes": classes}
+        options |= {"prototypes": PROTOTYPES, "criticisms": CRITICISMS}
         seen = survey(entry.model, found.samples, chosen, units=units, **options)
     _write(page, replace(seen, notes=(*_notes(found), *seen.notes)), entry, found)
     for line in (seen, *seen.notes, f"page     {page}"):
@@ -140,6 +146,13 @@ def _chosen(
     chosen = chosen_layers(entry.model, gray, layers)
     shapes = shapes_of(entry.model, gray, chosen).values()
     return chosen, sum(min(units, shape[channel_axis_of(shape)]) for shape in shapes)
+
+
+def _of_classes(classes: int, rows: int) -> int:
+    """How many pictures so many classes have at most: of samples, and maps of each class."""
+    from pellucid.report.survey import MAPS
+
+    return min((PROTOTYPES + CRITICISMS) * classes, rows) + MAPS * classes
 
 
 def _write(page: Path, seen: "Survey", entry: "Entry", found: "Dataset | None") -> None:

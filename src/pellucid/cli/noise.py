@@ -3,7 +3,7 @@
 import click
 
 from pellucid import choices
-from pellucid.cli.options import model_option, target_of
+from pellucid.cli.options import model_option
 from pellucid.cli.outputs import keep_photos, keep_picture, path_ending
 
 
@@ -31,11 +31,13 @@ def noise(photo: str, model: str, methods: str, target: str | None, out: str) ->
     keep_picture(image, other="why.png")
 
     from pellucid.diagnose import diagnose_noise
+    from pellucid.subjects import class_of
     from pellucid.zoo import find, open_photo
 
     opened, chosen, entry = open_photo(photo), choices.chosen(methods, ()), find(model)
     inputs = entry.preprocess(opened)
-    found = diagnose_noise(entry.model, inputs, target_of(target, entry), chosen)
+    of = None if target is None else class_of(target, entry.classes, entry.name)
+    found = diagnose_noise(entry.model, inputs, of, chosen)
     write_bytes(image, png(found.plot(picture=entry.inverse(inputs))))
     click.echo(found)
     click.echo(f"picture  {image}")

@@ -1,13 +1,6 @@
 """Options that several commands have."""
 
-from typing import TYPE_CHECKING
-
 import click
-
-from pellucid.errors import InputError
-
-if TYPE_CHECKING:
-    from pellucid.zoo import Entry
 
 DEFAULT_MODEL = "efficientnet_lite0"
 
@@ -17,7 +10,15 @@ MODEL_HELP = (
     "models are: 224 x 224 pixels, normalized by ImageNet's mean and deviation."
 )
 
+ROWS_HELP = (
+    " Of rows of a table, the factory returns a fitted estimator, a function of data frames, or a "
+    "torch model."
+)
+
 model_option = click.option("--model", default=DEFAULT_MODEL, show_default=True, help=MODEL_HELP)
+any_model_option = click.option(
+    "--model", default=DEFAULT_MODEL, show_default=True, help=MODEL_HELP + ROWS_HELP
+)
 factory_option = click.option(
     "--model",
     required=True,
@@ -28,7 +29,7 @@ factory_option = click.option(
 batch_option = click.option(
     "--batch-size",
     type=click.IntRange(min=1),
-    help="Most rows of one model call. [default: halved when memory runs out]",
+    help="Most rows of one model call. [default: as many as fit in memory]",
 )
 limit_option = click.option(
     "--limit", type=click.IntRange(min=1), help="The most samples, evenly spread."
@@ -39,16 +40,3 @@ folder_option = click.option(
 label_option = click.option(
     "--label", metavar="COLUMN", help="The column of a table with the class of a row."
 )
-
-
-def target_of(given: str | None, entry: "Entry") -> int | None:
-    """Read a class, by number or by name."""
-    if given is None:
-        return None
-    try:
-        number = int(given)
-    except ValueError:
-        return entry.index(given)
-    if number < 0:
-        raise InputError("`--target` must be a class by name, or by number from 0", got=number)
-    return number

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import max_pool2d
 
 from pellucid import __version__
 from pellucid.errors import InputError
@@ -28,11 +29,15 @@ from pellucid.survey.views import ClassView, LayerView, Survey, UnitView
 
 # The longest side of a picture alone, and of one among several: twice as fine as they are shown.
 ALONE, AMONG = 256, 128
+# Signed pictures of more pixels a side are made of the strongest of some: a mean would be gray.
+FINE = 64
 # Pictures of no more pixels a side are kept as they are; others are packed with a little loss.
 SMALL = 16
 QUALITY = 82
 # Of 2 to 6 kB each, so that a page has some 20 MB at the most.
 MOST_PICTURES = 4000
+# Those of a class beside its samples: two maps, each in the colors of light and of dark pages.
+MAPS = 4
 
 # What the picture of an input is made with: (channel, height, width) to (height, width, 3).
 Inverse = Callable[[Tensor], Bytes]
@@ -78,7 +83,7 @@ def write_survey(
     if not isinstance(found, Survey):
         raise InputError("`found` must be what pellucid.survey.survey returns", got=found)
     target = check_writable(path)
-    check_size(sum(_pictures(layer) for layer in found.layers))
+    check_size(_pictures(found))
     html = (
         environment()
         .get_template("survey.html.j2")
@@ -91,6 +96,7 @@ def write_survey(
             by=found.by,
             table=_table(found),
             depth=_depth(found),
+            with_maps=_has_maps(found),
             layers=[_layer(each, inverse, names) for each in found.layers],
             classes=[_class(each, picture, names) for each in found.classes],
             notes=found.notes,
@@ -109,6 +115,11 @@ def _depth(found: Survey) -> Drawing | None:
         lambda dark: _figure(seen.plot_depth(dark=dark)),
         alt="By depth: what units have of edges and of the picture, and how sparse they are.",
     )
+
+
+def _has_maps(found: Survey) -> bool:
+    """Whether some activations have places, where edges and the picture are looked for."""
+    return found.depth is not None and any(each.values.ndim == 4 for each in found.depth.found)
 
 
 def _figure(axes: Any) -> Figure:
@@ -137,12 +148,15 @@ def check_size(pictures: int) -> None:
         raise InputError(
             f"A page must hold at most {MOST_PICTURES} pictures",
             got=pictures,
-            hint="Ask for fewer units, layers or examples.",
+            hint="Ask for fewer units, layers, examples or classes.",
         )
 
 
-def _pictures(layer: LayerView) -> int:
-    return sum(2 + len(each.patches) + len(each.reconstructions) for each in layer.units)
+def _pictures(found: Survey) -> int:
+    units = [unit for layer in found.layers for unit in layer.units]
+    shown = sum(2 + len(each.patches) + len(each.reconstructions) for each in units)
+    standing = sum(len(each.prototypes) + len(each.criticisms) for each in found.classes)
+    return shown + standing + MAPS * len(found.classes)
 
 
 def _layer(layer: LayerView, inverse: Inverse, names: Sequence[str]) -> dict[str, Any]:
@@ -160,6 +174,7 @@ def _unit(unit: UnitView, layer: str, inverse: Inverse, names: Sequence[str]) ->
     return {
         "number": unit.number,
         "notes": unit.notes,
+        "samples": said,
         "strongest": "" if unit.amounts is None else significant(float(unit.amounts[0])),
         "weakest": "" if unit.amounts is None else significant(float(unit.amounts[-1])),
         "dream": None
@@ -199,23 +214,26 @@ def _class(
             return []
         return [_shot(picture(at), f"{what}: {_named(at, names)}", AMONG) for at in samples]
 
+    first = None if picture is None else picture(each.prototypes[0])
     return {
-        "number": each.number,
-        "name": each.name,
+        "name": f"Class {each.number}" if each.name == str(each.number) else each.name,
         "samples": each.samples,
+        "maps": each.maps,
         "prototypes": shots(each.prototypes, "Prototype"),
         "criticisms": shots(each.criticisms, "Criticism"),
+        "names": [(what, [_named(at, names) for at in own]) for what, own in
+                  (("Prototypes", each.prototypes), ("Criticisms", each.criticisms)) if own],
         "heatmap": _heat(each.heatmap, None, f"The mean map of class {each.name}"),
         "example": _heat(
-            each.example,
-            None if picture is None else picture(each.prototypes[0]),
-            f"The map of the first prototype of class {each.name}",
+            each.example, first, f"The map of the first prototype of class {each.name}"
         ),
-    }
+    }  # fmt: skip
 
 
-def _heat(values: Tensor, below: Bytes | None, alt: str) -> Shot:
+def _heat(values: Tensor | None, below: Bytes | None, alt: str) -> Shot | None:
     """A map in the colors of maps, on a picture or alone."""
+    if values is None:
+        return None
     height, width = values.shape if below is None else below.shape[:2]
     fine = np.asarray(
         Image.fromarray(values.float().numpy()).resize((width, height), Image.Resampling.BILINEAR)
@@ -233,7 +251,8 @@ def _heat(values: Tensor, below: Bytes | None, alt: str) -> Shot:
 def around_gray(values: Tensor) -> Bytes:
     """Signed values (channel, height, width) as a picture: zero is gray, the strongest full.
 
-    Of many values, a hundredth may be stronger than what is drawn as full.
+    Of many values, a hundredth may be stronger than what is drawn as full. Of a large picture, the
+    strongest pixel of each square is drawn: the mean of opposite ones would be gray.
 
     >>> import torch
     >>> around_gray(torch.tensor([[[-1.0, 0.0, 0.5]]]))[0, :, 0].tolist()
@@ -242,12 +261,22 @@ def around_gray(values: Tensor) -> Bytes:
     pixels = values.detach().cpu().double()
     if pixels.shape[0] != 3:
         pixels = pixels.mean(0, keepdim=True).expand(3, -1, -1)
+    pixels = _strongest(pixels, -(-max(pixels.shape[1:]) // FINE))
     sizes = pixels.abs().flatten()
     largest = torch.quantile(sizes, 0.99, interpolation="higher")
     largest = largest if float(largest) else sizes.amax().clamp(min=1e-30)
     shown = (127.5 + 127.5 * (pixels / largest).clamp(-1, 1)).round()
     made: NDArray[np.uint8] = shown.permute(1, 2, 0).numpy().astype(np.uint8)
     return made
+
+
+def _strongest(pixels: Tensor, side: int) -> Tensor:
+    """The strongest pixel of each square of so many a side, of (channel, height, width)."""
+    if side == 1:
+        return pixels
+    size = pixels.abs().sum(0, keepdim=True)
+    _, at = max_pool2d(size, side, ceil_mode=True, return_indices=True)
+    return pixels.flatten(1)[:, at[0].flatten()].unflatten(1, at.shape[1:])
 
 
 def _shot(pixels: Bytes, alt: str, side: int) -> Shot:

@@ -36,7 +36,7 @@ def chosen_layers(
         raise InputError(
             "The model must have layers with channels to be surveyed",
             found="no convolution and no dense layer in a module",
-            hint="Name layers: `pellucid tape` lists them.",
+            hint="Put them in modules; or name layers that have channels, if there are modules.",
         )
     return spread(known, USUAL_LAYERS)
 

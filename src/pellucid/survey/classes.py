@@ -14,24 +14,31 @@ from pellucid.inspect.representation import represented
 from pellucid.method import Method, explain
 from pellucid.run.samples import Samples
 from pellucid.run.stages import Found, Stages
+from pellucid.survey.aim import aim_at, classes_in
 from pellucid.survey.choice import spread
 from pellucid.survey.views import ClassView
 
 # A mean map is that of so many samples of a class at most, evenly spread; so many at once, for a
 # walk backwards holds all that the model makes of each.
 MOST_MAPS, AT_ONCE = 24, 4
+# What the answers of a model must be to tell of classes.
+UNLIKE = "what the model answers is no table of scores (sample, class)."
+NO_CLASSES = f"No classes are shown: there are no labels, and {UNLIKE}"
+NO_MAPS = f"Classes have no maps: {UNLIKE}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Classes:
     """What is asked of classes: of so many of the most frequent, so many samples that stand out.
 
-    `labels` (sample,) tell them apart, or what the model predicts does; `names` are theirs.
+    `labels` (sample,) tell them apart, or what the model predicts does; `names` are theirs. The
+    `output` of the model for one image, before a softmax at its end, shows what it answers.
     """
 
     model: Callable[..., Any]
     samples: Samples
     layer: str
+    output: Any
     labels: Tensor | None
     names: Sequence[str]
     most: int
@@ -40,6 +47,17 @@ class Classes:
     method: Method
     seed: int
     batch_size: BatchSize
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What cannot be shown, and why."""
+        if not self.most or self._has_scores:
+            return ()
+        return (NO_CLASSES if self.labels is None else NO_MAPS,)
+
+    @property
+    def _has_scores(self) -> bool:
+        return classes_in(self.output) is not None
 
     def features(self) -> Found:
         """Features of all samples, and the class of each, where the model has classes."""
@@ -74,13 +92,16 @@ class Classes:
             samples=len(rows),
             prototypes=made["prototypes"].tolist(),
             criticisms=made["criticisms"].tolist(),
-            heatmap=made["heatmap"],
-            example=made["example"],
+            heatmap=made.get("heatmap"),
+            example=made.get("example"),
+            maps=min(len(rows), MOST_MAPS),
         )
 
     def _found(self, number: int, rows: list[int], features: Tensor) -> Found:
         own = torch.tensor(rows)
         standing = self._standing(own, features[own])
+        if not self._has_scores:
+            return standing
         first = int(standing["prototypes"][0])
         asked = spread(rows, MOST_MAPS)
         maps = self._maps(number, [first, *(row for row in asked if row != first)])
@@ -104,7 +125,7 @@ class Classes:
                 self.model,
                 torch.cat([self.samples.read(row, row + 1) for row in rows[start:][:AT_ONCE]]),
                 self.method,
-                target=number,
+                target=aim_at(number, self.output),
                 batch_size=self.batch_size,
                 on_incomplete="ignore",
             )

@@ -18,6 +18,7 @@ from pellucid.options import whole
 from pellucid.run.described import described
 from pellucid.run.samples import Samples
 from pellucid.run.stages import stages
+from pellucid.survey.aim import check_labels, output_of
 from pellucid.survey.choice import chosen_layers, spread
 from pellucid.survey.classes import Classes
 from pellucid.survey.units import AUTO, Layers
@@ -77,8 +78,9 @@ def survey(
     """
     samples = None if data is None else Samples.of(data)
     example = _example(samples, like)
-    chosen, by = chosen_layers(model, example, layers), named(method)
-    known = None if labels is None or samples is None else _labels(labels, samples.rows)
+    chosen, means = chosen_layers(model, example, layers), named(method)
+    output = output_of(model, example)
+    known = None if labels is None or samples is None else _labels(labels, samples.rows, output)
     asked = Layers(
         model=model, samples=samples, example=example, units=whole(units, "units"),
         k=whole(k, "k"), recipe=recipe, steps=whole(steps, "steps"),
@@ -86,27 +88,27 @@ def survey(
         seed=whole(seed, "seed", least=None), batch_size=batch_size,
     )  # fmt: skip
     kinds = Classes(
-        model=model, samples=samples or Samples.of(example), layer=chosen[-1], labels=known,
-        names=names, most=whole(classes, "classes", least=0) if samples else 0,
+        model=model, samples=samples or Samples.of(example), layer=chosen[-1], output=output,
+        labels=known, names=names, most=whole(classes, "classes", least=0) if samples else 0,
         count=whole(prototypes, "prototypes"), criticisms=whole(criticisms, "criticisms", least=0),
-        method=by, seed=seed, batch_size=batch_size,
+        method=means, seed=seed, batch_size=batch_size,
     )  # fmt: skip
-    options = [units, k, recipe, steps, limits, prototypes, criticisms, seed, by, known]
-    views, of_classes = _views(asked, kinds, chosen, options, folder)
-    return _together(asked, views, of_classes, "predictions" if labels is None else "labels")
+    options = [units, k, recipe, steps, limits, prototypes, criticisms, seed, means, known]
+    return _together(asked, kinds, *_views(asked, kinds, chosen, options, folder))
 
 
 def _together(
-    asked: Layers, views: list[LayerView], of_classes: list[ClassView], by: str
+    asked: Layers, kinds: Classes, views: list[LayerView], of_classes: list[ClassView]
 ) -> Survey:
     """What was found of layers and of classes, with what is known of all operations."""
     model, samples = asked.model, asked.samples
-    depth, notes = _by_depth(model, samples)
+    depth, why = _by_depth(model, samples)
     looked = None if samples is None else some(samples, MOST_LOOKED_AT)
     return Survey(
         layers=views, classes=of_classes, samples=samples.rows if samples else 0, depth=depth,
-        notes=notes, by=by, table=layer_table(model, asked.example if looked is None else looked),
+        notes=(*kinds.notes, *why), by="predictions" if kinds.labels is None else "labels",
         looked=looked.rows if looked else 0,
+        table=layer_table(model, asked.example if looked is None else looked),
     )  # fmt: skip
 
 
@@ -192,13 +194,12 @@ def _limits(samples: Samples | None) -> tuple[Tensor, Tensor] | None:
     return low[:, None, None], high[:, None, None]
 
 
-def _labels(labels: Any, rows: int) -> Tensor | None:
+def _labels(labels: Any, rows: int, output: Any) -> Tensor:
     """The classes of samples by number."""
-    if labels is None:
-        return None
     found = torch.as_tensor(labels)
     if found.shape != (rows,) or found.is_floating_point():
         raise InputError(
             f"`labels` must be one class by number for each of the {rows} samples", got=labels
         )
+    check_labels(found, output)
     return found.long()

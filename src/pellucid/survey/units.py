@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from pellucid.batching import BatchSize
-from pellucid.inspect.dream.dreaming import dream
-from pellucid.inspect.dream.layout import Layout
-from pellucid.inspect.dream.recipe import recipe_of
-from pellucid.inspect.dream.terms import Range, Term, terms_of
+from pellucid.inspect.dreaming.dream import dream
+from pellucid.inspect.dreaming.layout import Layout
+from pellucid.inspect.dreaming.recipe import recipe_of
+from pellucid.inspect.dreaming.terms import Range, Term, terms_of
 from pellucid.inspect.filters import filters
 from pellucid.inspect.receptive import ReceptiveField, receptive_field
 from pellucid.inspect.top_layers import TopOfLayers

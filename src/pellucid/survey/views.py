@@ -47,8 +47,9 @@ class LayerView:
 class ClassView:
     """One class: the samples that stand for it, and where in them the model looks.
 
-    `prototypes` and `criticisms` are numbers of samples. `heatmap` (height, width) is the mean map
-    of the samples of the class, and `example` (height, width) that of the first prototype.
+    `prototypes` and `criticisms` are numbers of samples. `heatmap` (height, width) is the mean of
+    the `maps` of so many samples of the class, and `example` (height, width) that of the first
+    prototype: none of a model that does not answer with scores of classes.
     """
 
     number: int
@@ -56,8 +57,9 @@ class ClassView:
     samples: int
     prototypes: Sequence[int]
     criticisms: Sequence[int] = ()
-    heatmap: Tensor = field(repr=False)
-    example: Tensor = field(repr=False)
+    heatmap: Tensor | None = field(default=None, repr=False)
+    example: Tensor | None = field(default=None, repr=False)
+    maps: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
