@@ -71,6 +71,45 @@ def test_a_step_that_overlooks_a_column_misses_the_projection(how, monkeypatch):
         test_a_linear_model_has_the_projection_on_its_boundary(how)
 
 
+SMOOTH = [lambda x: x - 0.3, lambda x: (3 * x).exp() - 2, lambda x: (40 * x - 9).tanh()]
+STEEP = [lambda x: torch.where(x > 0.3, 1.0, -0.1), lambda x: torch.where(x > 0.999999, 1.0, -1e-9),
+         lambda x: x**60 - 0.2, lambda x: torch.where(x > 0.3, torch.inf, torch.nan)]  # fmt: skip
+
+
+def looks(function: Any, turns: int) -> int:
+    """After how many looks it is known where a function crosses zero, as well as by halving."""
+    between = importlib.import_module(f"{ROOM}.polish")._between
+    share = torch.tensor([[0.0], [1.0]]).double()
+    gains = function(share)
+    count = 0
+    while count < 99 and share[1] - share[0] > 2.0 ** (2 - turns):
+        at = between(share, gains, count, 2.0 ** (1 - turns))
+        end = int(function(at) > 0)
+        share[end], gains[end] = at, function(at)
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("turns", [13, 23, 35])
+def test_where_an_answer_begins_is_found_in_few_looks(turns):
+    """At most one more than halving takes, and few where gains are smooth."""
+    assert max(looks(each, turns) for each in SMOOTH) <= 15
+    assert max(looks(each, turns) for each in STEEP) <= turns - 1
+
+
+@pytest.mark.parametrize("part", ["halves", "has no bound"])
+def test_a_look_in_the_wrong_place_is_seen(part, monkeypatch):
+    polish = importlib.import_module(f"{ROOM}.polish")
+    right = polish._between
+    wrong = {
+        "halves": lambda share, *rest: share.mean(0),
+        "has no bound": lambda share, gains, turn, least: right(share, gains, -99, least),
+    }
+    monkeypatch.setattr(polish, "_between", wrong[part])
+    with pytest.raises(AssertionError):
+        test_where_an_answer_begins_is_found_in_few_looks(35)
+
+
 @pytest.mark.parametrize("how", ["gradient", "growing"])
 @pytest.mark.parametrize("distance", ["l1", "l2"])
 def test_within_bounds_a_linear_model_has_the_optimum_of_a_solver(distance, how):
@@ -511,6 +550,7 @@ def test_codes_of_a_generator_are_changed(monkeypatch):
         far = (nearest - codes).norm(dim=1)  # from the input's own code, with a prior, too
         torch.testing.assert_close(found.distance, far, atol=1e-6, rtol=0)
     monkeypatch.setattr(importlib.import_module(f"{ROOM}.code"), "STEPS", 110)
+    monkeypatch.setattr(torch.optim, "Adam", None)  # which imports the whole compiler
     sought = counterfactual(model, rows, threshold=0.1, generator=generator, code=2, budget=60)
     assert sought.status == ("found",) * 2
     assert float(sought.notes[0].split("error of ")[1].rstrip(".")) < 0.05

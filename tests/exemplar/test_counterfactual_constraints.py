@@ -240,6 +240,26 @@ def test_whole_numbers_in_steps_are_multiples_of_both():
     assert y == 1.5 or y % 3 == 0
 
 
+def test_bounds_that_are_multiples_but_for_rounding_are_reached():
+    """3 * 0.1 is more than 0.3; the 0.7 of single precision is less than that of double."""
+
+    def first(rows: Tensor) -> Tensor:
+        return rows[:, 0]
+
+    low = Constraints(steps={0: 0.1}, ranges={0: (3 * 0.1, 1)})
+    asked = {"threshold": 0.35, "constraints": low, "budget": 60}
+    found = counterfactual(first, torch.tensor([[0.5]]).double(), **asked)
+    assert found.counterfactuals.tolist() == [[3 * 0.1]]
+    data = torch.tensor([[0.1], [0.7]])
+    asked = {"threshold": 0.65, "constraints": Constraints(steps={0: 0.1}), "budget": 60}
+    assert torch.equal(
+        counterfactual(first, data[:1], data=data, **asked).counterfactuals, data[1:]
+    )
+    whole = Constraints(integers=[0], ranges={0: (0, 3 - 1e-13)})
+    asked = {"threshold": 2.5, "constraints": whole, "budget": 60}
+    assert counterfactual(first, torch.zeros(1, 1).double(), **asked).status == ("not_found",)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_steps_are_as_exact_as_a_type_holds_them(dtype):
     rows = torch.tensor([[0.0, 1.0]], dtype=dtype)

@@ -273,6 +273,59 @@ def test_networks_that_cannot_be_asked():
     wrong("`parameters` must be names of parameters or layers.* got 3", parameters=3)
 
 
+@pytest.mark.parametrize("how", ["exact", "ekfac", "tracin"])
+def test_a_class_that_is_ruled_out_is_no_sign_of_training(how):
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = tiny()
+
+        def forward(self, x: Tensor) -> Tensor:
+            scores = self.net(x)
+            return torch.cat([scores, torch.full_like(scores[:, :1], -torch.inf)], 1)
+
+    x, y = digits()
+    asked = {"how": how, "damping": None if how == "tracin" else 0.1}
+    wanted = influence(tiny(), (x, y), (x[:3], y[:3]), **asked)
+    found = influence(Masked(), (x, y), (x[:3], y[:3]), **asked)
+    close(found.values, wanted.values)
+    assert found.notes == wanted.notes
+
+
+def test_a_score_that_does_not_use_the_parameters_has_no_influence():
+    class Spare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.spare = tiny(), nn.Linear(4, 3).double()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(x)
+
+    x, y = digits()
+    found = influence(Spare(), (x, y), x[:2], of=0, how="tracin", parameters="spare")
+    assert not found.values.any()
+    close(found.tested, tiny()(x[:2])[:, 0].detach())
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+def test_no_guess_is_better_where_all_labels_are_alike(loss):
+    """One answer for all has no loss there: no model is below it."""
+    x, y = digits()
+    same = torch.zeros_like(y) if loss == "cross_entropy" else torch.ones(36, 3, dtype=DOUBLE)
+    found = influence(tiny(), (x, same), (x[:2], same[:2]), damping=0.1, loss=loss)
+    assert not any("worse than a guess" in note for note in found.notes)
+
+
+def test_layers_are_looked_at_once(monkeypatch):
+    seen, right = [], objective.Objective._is_all
+    monkeypatch.setattr(
+        objective.Objective, "_is_all", lambda *given: seen.append(1) or right(*given)
+    )
+    x, y = digits()
+    influence(tiny(), (x, y), (x[:3], y[:3]), how="tracin")
+    assert len(seen) == objective.LOOKS
+
+
 def test_classes_that_take_turns_are_no_reason_for_a_warning():
     """Every second example of these is of the same class."""
     net = nn.Linear(3, 2).double()

@@ -62,8 +62,9 @@ class _Builder:
         grid, immutable = Grid.of(self._steps()), self._immutable()
         missing = rows.isnan()
         stay = ((rows >= low) & (rows <= high)) | missing
-        low, high = grid.inward(low, high)
-        for dtype, elements in self._precision():
+        precision = tuple(self._precision())
+        low, high = grid.inward(low, high, precision)
+        for dtype, elements in precision:
             low = torch.where(elements, inward(low, dtype, up=True), low)
             high = torch.where(elements, inward(high, dtype, up=False), high)
         choices, variable = self._choices(immutable)
@@ -85,7 +86,7 @@ class _Builder:
             grid=grid,
             fixed=fixed | empty,
             stay=stay,
-            precision=tuple(self._precision()),
+            precision=precision,
             choices=tuple(choices),
             variable=variable,
             problems=self._problems(low, high, stay, immutable, fixed, choices, chosen),

@@ -9,6 +9,7 @@ from torch import Tensor
 from pellucid.errors import DisconnectedError, InputError, show
 from pellucid.exemplar.counterfactual.build import Table
 from pellucid.exemplar.counterfactual.take import Taken, flat
+from pellucid.inspect.dreaming.adam import Descent
 from pellucid.options import number
 from pellucid.structure import Inputs
 
@@ -128,17 +129,16 @@ def _sought(generator: Generator, inputs: Tensor, size: tuple[int, ...]) -> Tens
         codes = inputs.new_zeros(len(inputs), *size)
         _made(generator, codes, inputs)
         codes.requires_grad_()
-        wanted = inputs.detach().clone()
-        steps = torch.optim.Adam([codes], lr=RATE)
+        wanted, descent = inputs.detach().clone(), Descent([codes])
         for _ in range(STEPS):
-            error = (_ask(generator, codes) - wanted).square().sum()
+            error, slope = (_ask(generator, codes) - wanted).square().sum(), None
             if error.requires_grad:  # perhaps only of the weights
-                (codes.grad,) = torch.autograd.grad(error, codes, allow_unused=True)
-            if codes.grad is None:
+                (slope,) = torch.autograd.grad(error, codes, allow_unused=True)
+            if slope is None:
                 raise DisconnectedError(
                     "A generator must be one that autograd can follow, for codes to be sought",
                     found="one whose inputs have no gradient with respect to the code",
                     hint="Give the codes: code=codes, or a callable that makes them of inputs.",
                 )
-            steps.step()
+            descent.step([slope], RATE)
     return codes.detach()

@@ -81,13 +81,15 @@ def unit_of(how: Named, data: Tensor | None, elements: int) -> Tensor:
 class Best:
     """The nearest row that was found for each chain, so far.
 
-    `rows` have shape (chain, element), `distance` (chain,) is infinite while there is none.
+    `rows` have shape (chain, element), `gains` (chain,) are theirs; `distance` (chain,) is infinite
+    while there is none.
     """
 
     def __init__(self, distance: Distance) -> None:
         self.measure = distance
         self.rows = distance.space.origin.clone()
         self.distance = torch.full((len(self.rows),), torch.inf, dtype=torch.float64)
+        self.gains = torch.full_like(self.distance, torch.nan)
 
     @property
     def found(self) -> Tensor:
@@ -105,7 +107,8 @@ class Best:
         none = torch.full((len(self.distance),), len(rows))
         first = none.scatter_reduce(0, chain[place], place, "amin")  # of equals
         hit = first < len(rows)
-        self.rows[hit], self.distance[hit] = rows[first[hit]], far[first[hit]]
+        place = first[hit]
+        self.rows[hit], self.distance[hit], self.gains[hit] = rows[place], far[place], gains[place]
         return better
 
 

@@ -48,12 +48,23 @@ class Grid:
             count = torch.where((at - count).abs() < 1e-9 * (1 + at.abs()), count, far)
         return torch.where(self.steps > 0, count * self.whole / self.parts, rows)
 
-    def inward(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """Bounds (row, element) moved to the nearest multiples that are not beyond them."""
-        first, last = self.nearest(low), self.nearest(high)
+    def inward(
+        self, low: Tensor, high: Tensor, precision: Sequence[tuple[torch.dtype, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        """Bounds (row, element) moved to the nearest multiples that are not beyond them.
+
+        One that is a multiple but for rounding, as 3 * 0.1 and the single-precision 0.7 are, stays.
+        """
+        first, last = (self._near(bound, precision) for bound in (low, high))
         first = torch.where(first < low, self.nearest(first + self.steps), first)
         last = torch.where(last > high, self.nearest(last - self.steps), last)
         return first, last
+
+    def _near(self, bound: Tensor, precision: Sequence[tuple[torch.dtype, Tensor]]) -> Tensor:
+        """The nearest multiples, or bounds that are so but for rounding; whole ones are exact."""
+        near = self.nearest(bound)
+        rounded = (near - bound).abs() <= spacing(bound, precision)
+        return torch.where(rounded & (self.parts > 1), bound, near)
 
 
 def whole_step(step: float) -> float:

@@ -59,7 +59,7 @@ def worse_than_a_guess(objective: Objective) -> str:
     found = list(objective.over(losses, data=some))
     mean = float(torch.cat([each for each, _ in found]).mean())
     guess = _guess(objective, [labels for _, labels in found])
-    if guess is None or not mean > FAR * guess:
+    if not guess or not mean > FAR * guess:  # where labels are all alike, a guess has no loss
         return ""
     text = (
         f"The model is worse than a guess on `train`: its mean loss is {mean:.3g}, that of "
@@ -81,11 +81,14 @@ def _answers(objective: Objective, inputs: Inputs) -> dict[Keys, Tensor]:
 def _same(ours: Mapping[Keys, Tensor], alone: Mapping[Keys, Tensor], row: int = 0) -> bool:
     """Whether a row of answers is what an example gets alone, of the tensors that both have."""
     pairs = [(ours[key][row : row + 1], alone[key]) for key in ours if key in alone]
-    return all(
-        a.shape == b.shape and float((a - b).abs().max()) <= NEAR * float(b.abs().max())
-        for a, b in pairs
-        if b.numel()
-    )
+    return all(a.shape == b.shape and _near(a, b) for a, b in pairs)
+
+
+def _near(a: Tensor, b: Tensor) -> bool:
+    """Whether numbers differ by rounding alone; what is no number, or infinite, is so in both."""
+    size = b.abs().masked_fill(~b.isfinite(), 0.0)
+    least = NEAR * float(size.max()) if b.numel() else 0.0
+    return torch.allclose(a, b, rtol=0.0, atol=least, equal_nan=True)
 
 
 def _guess(objective: Objective, labels: list[Tensor]) -> float | None:

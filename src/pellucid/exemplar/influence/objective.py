@@ -4,7 +4,7 @@ J(theta) = 1/n  sum_i  L(z_i, theta)
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
@@ -57,6 +57,12 @@ class Objective:
     data: Labelled
     rows: int
     batch_size: BatchSize = "auto"
+
+    def sized(self, rows: int) -> "Objective":
+        """The same for so many examples at once; its layers are not looked at again."""
+        made = replace(self, rows=rows)
+        vars(made)["blocks"] = self.blocks
+        return made
 
     @property
     def theta(self) -> Tensor:

@@ -202,5 +202,7 @@ def _of_row(fitted_: Fitted, inputs: Inputs, target: Target) -> tuple[Tensor, Te
         raw, scores = program.run(inputs)
         output = target.before_softmax(raw, scores)
         score = target.resolve(output, 1).score(output, raw)[0]
+        if not score.requires_grad:  # parameters that are not used
+            return torch.zeros_like(fitted_.theta), score
         (pull,) = torch.autograd.grad(score, theta, allow_unused=True, materialize_grads=True)
     return pull, score.detach()

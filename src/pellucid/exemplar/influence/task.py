@@ -93,7 +93,7 @@ class Task:
             objective, alone = one_by_one(objective)
             tests, inner = tested.rows if tested else 0, bool(target and target.layer)
             plan = Plan.of(solver, name, objective, tests, memory, inner=inner)
-            objective = replace(objective, rows=plan.rows)
+            objective = objective.sized(plan.rows)
             looked = worse_than_a_guess(objective)
         return cls(
             solver=solver, name=name, objective=objective, tested=tested, target=target,
