@@ -1,6 +1,7 @@
 """Activations of any operation, statistics of all of them, and what depth does to them."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 
@@ -136,6 +137,35 @@ def test_as_many_samples_as_tokens(monkeypatch):
     monkeypatch.setattr(results, "_computed", lambda tape, names: object())
     with pytest.raises(ModelError, match="must run the same operations"):
         layers(net, x, batch_size=6)
+
+
+@pytest.mark.parametrize("ask", [activations, layers])
+def test_where_samples_stay_first_the_model_runs_once(ask):
+    rows = []
+
+    def counted(x: Tensor) -> Tensor:
+        rows.append(len(x))
+        return NET(x)
+
+    ask(counted, X[[0, 1]])  # as many as units of the last layer
+    assert rows == [2]
+
+
+MOVED: dict[str, Callable[[Tensor], Tensor]] = {
+    "stacked": lambda x: torch.stack(x.unbind(1)).relu().mean(0),
+    "turned": lambda x: x.transpose(0, 1).relu().mean(0),
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_where_samples_move_a_second_run_tells_where_they_are(name):
+    x = normal(4, 4, 5)  # as many tokens as samples
+    assert [*activations(lambda x: MOVED[name](x).tanh(), x)] == ["tanh:0"]
+
+
+def test_a_model_of_so_many_samples_alone_has_activations():
+    fixed = lambda x: (x.transpose(0, 1) + torch.ones(4, 4, 1)).mean(0).tanh()  # noqa: E731
+    assert [*activations(fixed, normal(4, 4, 5))] == ["tanh:0"]
 
 
 def test_a_function_is_not_called_like_what_passes_it_on():
@@ -293,10 +323,16 @@ def test_nothing_is_left_on_the_model():
 
 
 class Wandering(nn.Module):
-    """It runs another operation where a sample is negative."""
+    """It runs another operation where a sample is negative, or one more."""
+
+    def __init__(self, more: bool = False) -> None:
+        super().__init__()
+        self.more = more
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.relu() if float(x.detach().sum()) > 0 else x.sigmoid()
+        if float(x.detach().sum()) > 0:
+            return x.relu()
+        return x.tanh().relu() if self.more else x.sigmoid()
 
 
 NONE = {
@@ -322,6 +358,11 @@ NONE = {
     ),
     "other ways": (
         lambda: layers(Wandering(), torch.tensor([[1.0], [-1.0]]), batch_size=1),
+        ModelError,
+        "The model must run the same operations on every batch",
+    ),
+    "more on the way": (
+        lambda: layers(Wandering(more=True), torch.tensor([[1.0], [-1.0]]), batch_size=1),
         ModelError,
         "The model must run the same operations on every batch",
     ),

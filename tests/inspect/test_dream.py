@@ -238,6 +238,14 @@ def test_many_targets_at_once_are_those_of_the_book(climb):
         assert torch.allclose(found.score[row], score.to(found.score)), MANY[row]
 
 
+def test_steps_are_as_long_where_terms_alone_have_a_slope():
+    found = pl.inspect.dream(
+        lambda x: 0 * x[:, :1].relu(), 0, start=torch.full((1, 4), 8.0), noise=0,
+        terms=[L2(weight=3)], climb="normalized", steps=1, rate=0.5,
+    )  # fmt: skip
+    assert torch.allclose(found.inputs, torch.full((1, 4), 7.5))
+
+
 @pytest.mark.parametrize("on", ["score", "probability", "log_probability"])
 def test_on_what_of_a_class(on):
     net = linear()

@@ -148,7 +148,7 @@ def test_a_wrong_field_is_found(monkeypatch):
 @pytest.mark.parametrize(
     "name", ["max-pooling", "branches", "transposed", "global", "masked filter", "a silent channel"]
 )
-def test_boxes_by_rows_and_columns_are_those_of_single_units(name):
+def test_boxes_of_all_units_are_those_of_single_units(name):
     run, layers, space = NETS[name]
     program, x = net(run, **layers), normal(1, 2, *space)
     shape = program(x).shape

@@ -1,4 +1,4 @@
-"""Fields that are found from the sizes of windows are those that are walked back unit by unit."""
+"""Boxes that are found from the sizes of windows are those that are walked back unit by unit."""
 
 import itertools
 import random
@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import pellucid as pl
+from pellucid.dispatch import DispatchMode
 from pellucid.inspect import receptive_axes
 from pellucid.inspect.receptive import Run, boxes_around, unit_boxes
 from pellucid.structure import Inputs, leaves
@@ -99,10 +99,13 @@ def test_boxes_from_windows_are_those_of_single_units():
 MUTANTS = {
     "windows that are not cut at the borders": (
         receptive_axes.Window, "read",
-        lambda self, outputs, inputs: torch.ones(outputs, inputs, dtype=torch.bool),
+        lambda self, outputs, inputs: torch.arange(inputs).expand(outputs, -1),
     ),
-    "fields that join to what is not one of them": (
-        receptive_axes, "_largest", lambda fields: fields[0],
+    "fields that are those of the first way alone": (
+        receptive_axes, "_joined", lambda fields: fields[0].lines,
+    ),
+    "channels that see less than others": (
+        receptive_axes.Fields, "that_fill", lambda self, lines: self.full,
     ),
     "zeros that do not count": (
         receptive_axes, "_convolved", lambda operation, fields: receptive_axes._windowed(
@@ -138,19 +141,55 @@ TURNED = {
     "stopped": lambda x: x * (x > 0),
     "chosen": lambda x: torch.where(torch.arange(36).view(6, 6) % 2 == 0, x, 2 * x),
     "of the batch": lambda x: F.batch_norm(x, None, None, training=True),
+    "moved apart": lambda x: F.pad(x, (1, -1)) + F.pad(x, (0, 0, 1, -1)),
 }
 
 
-@pytest.mark.parametrize("name", TURNED)
-def test_fields_that_are_no_boxes_are_walked_unit_by_unit(name):
+def walked_differ(name: str) -> bool:
+    """Whether any box is not that of its unit alone."""
     torch.manual_seed(0)
     net = Steps([(lambda x, layer: layer(TURNED[name](x)), nn.Conv2d(2, 3, 1))]).eval()
     places = [*itertools.product(range(6), range(6))]
-    found = unit_boxes(net, Inputs.of(torch.rand(1, 2, 6, 6)), "out", [(0, p) for p in places])
-    assert found.whole is None
-    for place, box in zip(places, found.boxes.tolist(), strict=True):
-        one = pl.inspect.receptive_field(net, torch.rand(1, 2, 6, 6), "out", place, channel=0)
-        assert one.box == tuple(map(tuple, box))
+    x = torch.rand(1, 2, 6, 6)
+    found = unit_boxes(net, Inputs.of(x), "out", [(0, place) for place in places])
+    run = Run.of(net, Inputs.of(x), "out")
+    each = boxes_around(run.spatial_masks(1, [(0, place) for place in places]))
+    return found.whole is not None or not torch.equal(found.boxes, each)
+
+
+@pytest.mark.parametrize("name", TURNED)
+def test_what_windows_do_not_tell_is_walked_unit_by_unit(name):
+    assert not walked_differ(name)
+
+
+def test_ways_that_see_nothing_at_other_places_are_told_apart(monkeypatch):
+    def hulls(fields: list) -> tuple:
+        ways = zip(*(each.lines for each in fields), strict=True)
+        return tuple(itertools.starmap(receptive_axes._hull, ways))
+
+    monkeypatch.setattr(receptive_axes, "_joined", hulls)
+    assert walked_differ("moved apart")
+
+
+KNOWN: dict[str, tuple[Callable, tuple[int, int]]] = {
+    "a cross": (lambda x, a, b: a(x) + b(x), (3, 3)),
+    "a scale": (lambda x, a, b: torch.full((1,), 2.0) * a(x), (1, 3)),
+    "more axes in between": (
+        lambda x, a, b: (torch.ones(2, 1, 1, 1, 1) * a(x)).sum(0), (1, 3),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_what_an_operation_joins_is_found(name):
+    run, size = KNOWN[name]
+    torch.manual_seed(0)
+    a, b = nn.Conv2d(1, 2, (1, 3), padding=(0, 1)), nn.Conv2d(1, 2, (3, 1), padding=(1, 0))
+    net = Steps([(lambda x, layer: run(x, *layer), nn.ModuleList([a, b]))]).eval()
+    found = unit_boxes(net, Inputs.of(torch.rand(1, 1, 9, 9)), "out", [(0, (4, 4))])
+    box = pl.inspect.receptive_field(net, torch.rand(1, 1, 9, 9), "out", (4, 4), channel=0).box
+    assert found.boxes.tolist() == [[list(ends) for ends in box]]
+    assert found.whole == (None if name == "more axes in between" else size)
 
 
 def test_a_long_chain_is_looked_through_once():
@@ -166,14 +205,15 @@ def test_a_long_chain_is_looked_through_once():
     assert found.boxes.tolist() == [[[1, 2], [1, 2]]]
 
 
-class Elements(TorchDispatchMode):
-    """Counts the elements of all results."""
+class Elements(DispatchMode):
+    """Counts the elements of all results, and those of the largest."""
 
-    count = 0
+    count = largest = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
-        self.count += sum(each.numel() for _, each in leaves(result))
+        sizes = [each.numel() for _, each in leaves(result)]
+        self.count, self.largest = self.count + sum(sizes), max(self.largest, *sizes, 0)
         return result
 
 
@@ -187,3 +227,12 @@ def test_fields_of_all_units_cost_a_few_passes():
     with Elements() as found:
         unit_boxes(net, Inputs.of(x), "6", [(c, (row, column)) for c, row, column in every[::7]])
     assert found.count < 4 * plain.count  # a walk for each row and column takes 60 times as much
+
+
+def test_fields_in_a_long_series_take_little_memory():
+    net = nn.Sequential(nn.Conv1d(1, 4, 20, 4), nn.MaxPool1d(4), nn.Conv1d(4, 4, 3)).eval()
+    x = torch.rand(1, 1, 8000)
+    with Elements() as found:
+        boxes = unit_boxes(net, Inputs.of(x), "2", [(0, (5,)), (3, (100,))], 1).boxes
+    assert boxes.tolist() == [[[80, 144]], [[1600, 1664]]]
+    assert found.largest < 10 * x.numel()  # what each place sees of each takes 500 times as much

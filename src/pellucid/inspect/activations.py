@@ -10,8 +10,7 @@ from torch.nn.functional import adaptive_avg_pool2d, pad, unfold
 
 from pellucid.at import value_at
 from pellucid.errors import InputError, UnknownNameError
-from pellucid.inspect.receptive import recorded
-from pellucid.inspect.results import names_of, results_of, unit_axis
+from pellucid.inspect.results import names_of, recorded, results_of, unit_axis
 from pellucid.program import untouched
 from pellucid.structure import Inputs
 from pellucid.tape.adjoints import kind

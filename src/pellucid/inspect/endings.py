@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pellucid.memory import DispatchMode, called
+from pellucid.dispatch import DispatchMode, called
 from pellucid.program import AFTER_SOFTMAX, untouched
 from pellucid.structure import Inputs, leaves
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pellucid.at import value_at
 from pellucid.errors import InputError, UnknownNameError
-from pellucid.inspect.receptive import recorded, seeds_at
+from pellucid.inspect.receptive import seeds_at
 from pellucid.inspect.receptive_axes import entry_channels
 from pellucid.inspect.receptive_walk import (
     Signals,
@@ -21,7 +21,7 @@ from pellucid.inspect.receptive_walk import (
     strided,
     windows,
 )
-from pellucid.inspect.results import unit_axis
+from pellucid.inspect.results import recorded, unit_axis
 from pellucid.program import untouched
 from pellucid.structure import Inputs
 from pellucid.tape.adjoints import CONVOLUTIONS, kind

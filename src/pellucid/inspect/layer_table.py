@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from pellucid.batching import BatchSize
 from pellucid.errors import ModelError
 from pellucid.inspect.passes import stream
-from pellucid.inspect.receptive import recorded
-from pellucid.inspect.results import names_of, results_of, unit_axis, with_rows
+from pellucid.inspect.results import names_of, recorded, results_of, unit_axis, with_rows
 from pellucid.program import untouched
 from pellucid.structure import Inputs
 from pellucid.tape.operations import Operation, Value
@@ -100,6 +99,7 @@ def layers(
     [('0', 'addmm', 9, (3,)), ('1', 'relu', 0, (3,)), ('2', 'addmm', 4, (1,))]
     """
     sums: list[_Sums] = []
+    left_out: set[str] = set()  # what the first batch ran that is of no single sample
     samples, first = 0, 0
 
     def work(start: int, inputs: Inputs, labels: Any) -> int:
@@ -109,8 +109,10 @@ def layers(
         alone = first > inputs.rows == 1
         with untouched(model), torch.no_grad():
             tape = recorded(model, inputs.select([0, 0]) if alone else inputs)
-            sums.extend([] if sums else _started(model, inputs, tape))
-            _add(sums, tape, inputs.rows)
+            if not sums:
+                sums.extend(_started(model, inputs, tape))
+                left_out.update({*names_of(tape).values()} - {each.name for each in sums})
+            _add(sums, left_out, tape, inputs.rows)
         return inputs.rows
 
     for rows in stream(data, work, batch_size=batch_size, batch_axis=batch_axis, what="layers"):
@@ -137,11 +139,11 @@ def _started(model: Any, inputs: Inputs, tape: Tape) -> "list[_Sums]":
     return sums
 
 
-def _add(sums: "list[_Sums]", tape: Tape, rows: int) -> None:
+def _add(sums: "list[_Sums]", left_out: set[str], tape: Tape, rows: int) -> None:
     """Add one batch to the sums of each operation."""
-    names, known = names_of(tape), [each.name for each in sums]
-    shown = [value for _, value in with_rows(tape) if names[value.number] in known]
-    if known != [names[value.number] for value in shown]:
+    names = names_of(tape)
+    shown = [value for _, value in with_rows(tape) if names[value.number] not in left_out]
+    if [each.name for each in sums] != [names[value.number] for value in shown]:
         raise ModelError(
             "The model must run the same operations on every batch",
             found=f"{len(sums)} on the first, and others on a later one",

@@ -12,6 +12,7 @@ from pellucid.at import value_at
 from pellucid.errors import InputError
 from pellucid.inspect.receptive_axes import Fields, entry_channels, fields_at
 from pellucid.inspect.receptive_walk import pull, seen
+from pellucid.inspect.results import from_floats
 from pellucid.program import untouched
 from pellucid.structure import Inputs
 from pellucid.tape.adjoints import CONVOLUTIONS
@@ -19,7 +20,6 @@ from pellucid.tape.expand import expanded
 from pellucid.tape.operations import Operation, Value
 from pellucid.tape.record import Tape, record_run
 from pellucid.target.unit import channel_axis, check_axis, check_channels
-from pellucid.tokens import embedded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -159,13 +159,13 @@ class Run:
     def of(cls, model: Callable[..., Any], inputs: Inputs, layer: str | int) -> "Run":
         """Record the first sample of some inputs."""
         one = inputs.select(slice(1))
-        found = None if _are_floats(one) else embedded(model, one)
-        tape = record_run(model, one) if found is None else record_run(*found)
+        program, given, readings = from_floats(model, one)
+        tape = record_run(program, given)
         return cls(
             tape=expanded(tape),
             value=value_at(tape, layer, 1),
             count=len(one.leaves),
-            readings=() if found is None else tuple(found[0].readings),
+            readings=readings,
         )
 
     def masks(self, seeds: Tensor) -> list[Tensor]:
@@ -215,16 +215,6 @@ class Run:
         ]
         masks, axis = torch.cat(parts), self.channels(where)
         return masks if axis is None or masks.ndim < 3 else masks.any(axis + 1)
-
-
-def recorded(model: Callable[..., Any], inputs: Inputs) -> Tape:
-    """The tape of a run; of integers that the model looks up, from their embeddings on."""
-    found = None if _are_floats(inputs) else embedded(model, inputs)
-    return record_run(model, inputs) if found is None else record_run(*found)
-
-
-def _are_floats(inputs: Inputs) -> bool:
-    return all(leaf.is_floating_point() for leaf in inputs.leaves)
 
 
 def spatial(mask: Tensor, axis: int | None = 0) -> Tensor:
@@ -288,7 +278,7 @@ def unit_boxes(
         found = fields.boxes([place for _, place in units])
         less = (~fields.full[[channel for channel, _ in units]]).nonzero().flatten().tolist()
         if less:
-            found[less] = run.boxes(where, [units[row] for row in less])
+            found[less] = run.boxes(where, [units[row] for row in less]).to(found.device)
     known = bool(fields.full.any()) and all(map(isfinite, fields.sizes))
     whole = tuple(map(int, fields.sizes)) if known else None
     return Boxes(boxes=_some(found, layer), axis=channels, whole=whole)

@@ -1,9 +1,9 @@
-"""Receptive fields axis by axis, where they are boxes: of convolutions, pooling and the like.
+"""The boxes of receptive fields, axis by axis: of convolutions, pooling and the like.
 
 Such an operation reads on each axis of positions the places that a window shows, whatever it reads
-on the others, so that a unit sees (places on one axis) x (places on the next). The fields of all
-units are then found in one walk from the input on, from the sizes of windows alone, and so is how
-large they would be in an input without borders (Araujo, Norris, Sim 2019).
+on the others, so that a unit's place on an axis tells between which ends it sees that of the input.
+The boxes of all units are then found in one walk from the input on, from the sizes of windows
+alone, and so is how large they would be without borders (Araujo, Norris, Sim 2019).
 """
 
 from collections.abc import Sequence
@@ -23,6 +23,8 @@ from pellucid.tape.record import Tape
 SAME = {"clone", "_to_copy", "alias"}
 NORMS = {"native_batch_norm", "_native_batch_norm_legit_no_training"}
 MEANS = {"mean", "sum", "amax", "amin"}
+# Where a place starts that sees nothing.
+NOWHERE = 2**62
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,52 +40,64 @@ class Window:
     dilation: int = 1
 
     def read(self, outputs: int, inputs: int) -> Tensor:
-        """Which places each place reads: (place of the result, place of what is read).
+        """The places that each place reads, (place, t); beyond the borders it is `inputs`.
 
-        >>> Window(size=2, stride=2).read(2, 5).int().tolist()
-        [[1, 1, 0, 0, 0], [0, 0, 1, 1, 0]]
+        >>> Window(size=3, stride=2, before=1).read(2, 2)
+        tensor([[2, 0, 1],
+                [1, 2, 2]])
         """
         first = torch.arange(outputs).view(-1, 1) * self.stride - self.before
         places = first + self.dilation * torch.arange(self.size)
-        return (places.unsqueeze(2) == torch.arange(inputs)).any(1)
+        return places.where((places >= 0) & (places < inputs), inputs)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """What the places of a value see of one axis of the input, (place, place of the input).
+    """Between which ends the places of a value see one axis of the input, (place,) each.
 
-    Without borders, place o would see from o * step + low to o * step + high.
+    A place that sees nothing starts at NOWHERE and stops at 0. Without borders, place o would see
+    from o * step + low to o * step + high.
     """
 
-    seen: Tensor
+    start: Tensor
+    stop: Tensor
     step: int = 1
     low: float = 0
     high: float = 0
 
+    @classmethod
+    def of_input(cls, length: int) -> "Line":
+        """Of the input itself, in which each place sees its own."""
+        return cls(start=torch.arange(length), stop=torch.arange(1, length + 1))
+
     def through(self, window: Window, places: int) -> "Line":
         """What is seen through a window from so many places."""
-        read = window.read(places, len(self.seen)).float()
-        first = self.low - window.before * self.step
-        last = self.high + (window.dilation * (window.size - 1) - window.before) * self.step
+        read = window.read(places, len(self.start))
         return Line(
-            seen=read @ self.seen.float() > 0, step=self.step * window.stride, low=first, high=last
+            start=torch.cat([self.start, torch.tensor([NOWHERE])])[read].amin(1),
+            stop=torch.cat([self.stop, torch.tensor([0])])[read].amax(1),
+            step=self.step * window.stride,
+            low=self.low - window.before * self.step,
+            high=self.high + (window.dilation * (window.size - 1) - window.before) * self.step,
         )
 
     def through_all(self, places: int) -> "Line":
         """What so many places see that read all of the axis."""
-        seen = self.seen.any(0, keepdim=True).expand(places, -1)
-        return Line(seen=seen, low=-inf, high=inf)
+        return Line(
+            start=self.start.min().expand(places),
+            stop=self.stop.max().expand(places),
+            low=-inf,
+            high=inf,
+        )
 
     @property
-    def ends(self) -> Tensor:
-        """The start and the stop of what each place sees, (place, 2); zero if it is nothing."""
-        seen = self.seen.int()
-        stop = seen.shape[1] - seen.flip(1).argmax(1)
-        return torch.stack([seen.argmax(1), stop], 1) * seen.amax(1, keepdim=True)
+    def is_empty(self) -> Tensor:
+        """Which places see nothing, (place,)."""
+        return self.stop == 0
 
     def holds(self, other: "Line") -> bool:
-        """Whether each place sees what it sees of the other."""
-        return bool((other.seen <= self.seen).all())
+        """Whether each place sees between its ends what it sees of the other."""
+        return bool((self.start <= other.start).all() and (self.stop >= other.stop).all())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,14 +117,15 @@ class Fields:
 
     def boxes(self, places: Sequence[Sequence[int]]) -> Tensor:
         """The smallest box around what some places see: starts and stops (place, axis, 2)."""
-        rows = torch.tensor(places)
-        boxes = torch.stack([line.ends[rows[:, i]] for i, line in enumerate(self.lines)], 1)
-        is_empty = (boxes[..., 1] == 0).any(1)
-        return boxes.masked_fill(is_empty.view(-1, 1, 1), 0)
+        each = list(zip(self.lines, torch.tensor(places).T, strict=True))
+        ends = [torch.stack([line.start[rows], line.stop[rows]], 1) for line, rows in each]
+        is_empty = torch.stack([line.is_empty[rows] for line, rows in each]).any(0)
+        return torch.stack(ends, 1).masked_fill(is_empty.view(-1, 1, 1), 0)
 
-    def holds(self, other: "Fields") -> bool:
-        """Whether each unit sees what it sees of the other."""
-        return all(a.holds(b) for a, b in zip(self.lines, other.lines, strict=True))
+    def that_fill(self, lines: tuple[Line, ...]) -> Tensor:
+        """The channels, (channel,), of which each unit sees all that is between some ends."""
+        holds = all(own.holds(line) for own, line in zip(self.lines, lines, strict=True))
+        return self.full if holds else torch.zeros_like(self.full)
 
 
 def entry_channels(tape: Tape, entry: Value) -> "tuple[int | None] | None":
@@ -152,10 +167,10 @@ def _turned(operation: Operation, order: "list[int | None]") -> "list[int | None
 def fields_at(tape: Tape, entry: Value, layer: Value) -> Fields | None:
     """What the units of a layer see of an input with channels on axis 1, as the layer has them.
 
-    `None` where fields are not known to be boxes: after an operation that is none of those above,
-    or where fields join of which none holds the others.
+    `None` where that is not known axis by axis: after an operation that is none of those above, or
+    where fields join of which one sees nothing where another does.
     """
-    lines = tuple(Line(seen=torch.eye(n, dtype=torch.bool)) for n in entry.shape[2:])
+    lines = tuple(map(Line.of_input, entry.shape[2:]))
     first = Fields(lines=lines, full=torch.ones(entry.shape[1], dtype=torch.bool))
     known: dict[Value, Fields] = {entry: first}
     for operation in tape.operations:
@@ -171,8 +186,7 @@ def fields_at(tape: Tape, entry: Value, layer: Value) -> Fields | None:
 def _after(operation: Operation, fields: list[Fields]) -> Fields | None:
     """What the units of a result see, where those of all that it is made of are known."""
     name, first = operation.name, fields[0]
-    value = operation.slots[0]
-    rank = len(value.shape)
+    rank = len(first.lines) + 2
     if kind(operation) == "stop" or len(operation.output.shape) != rank:
         return None
     if name in CONVOLUTIONS:
@@ -253,15 +267,15 @@ def _together(operation: Operation, fields: list[Fields]) -> Fields | None:
     """Channels one after the other; those of constants see nothing."""
     if operation.argument(1, 0) % len(operation.output.shape) != 1:
         return None
-    most = _largest(fields)
-    if most is None:
+    lines = _joined(fields)
+    if lines is None:
         return None
     rest = iter(fields)
     full = [
-        _full_of(next(rest), most) if value.depends else torch.zeros(value.shape[1])
+        next(rest).that_fill(lines) if value.depends else torch.zeros(value.shape[1])
         for value in operation.slots
     ]
-    return replace(most, full=torch.cat(full).bool())
+    return Fields(lines=lines, full=torch.cat(full).bool())
 
 
 def _elementwise(operation: Operation, fields: list[Fields]) -> Fields | None:
@@ -272,39 +286,47 @@ def _elementwise(operation: Operation, fields: list[Fields]) -> Fields | None:
     spread = [
         Fields(
             lines=tuple(
-                line if len(line.seen) == n else line.through_all(n)
+                line if len(line.start) == n else line.through_all(n)
                 for line, n in zip(each.lines, places, strict=True)
             ),
             full=each.full.expand(channels),
         )
         for each in fields
     ]
-    most = _largest(spread)
-    if most is None:
+    lines = _joined(spread)
+    if lines is None:
         return None
-    full = torch.stack([_full_of(each, most) for each in spread]).any(0)
+    full = torch.stack([each.full for each in spread]).all(0)
+    full = full | torch.stack([each.that_fill(lines) for each in spread]).any(0)
     if operation.name in ("mul", "div"):  # behind a constant zero nothing is seen
         for value in operation.slots:
             if not value.depends:
                 other = (value.tensor != 0).expand(operation.output.shape)
                 full = full & other.transpose(0, 1).flatten(1).all(1).cpu()
-    return replace(most, full=full)
+    return Fields(lines=lines, full=full)
 
 
-def _largest(fields: list[Fields]) -> Fields | None:
-    """Those that hold all others, if any do: then what is seen in one of these ways is a box."""
-    most = next((each for each in fields if all(each.holds(other) for other in fields)), None)
-    if most is None:
-        return None
-    lines = [
-        replace(own, low=min(each.low for each in every), high=max(each.high for each in every))
-        if len({each.step for each in every}) == 1
-        else replace(own, low=-inf, high=inf)
-        for own, *every in zip(most.lines, *(each.lines for each in fields), strict=True)
-    ]
-    return replace(most, lines=tuple(lines))
+def _joined(fields: list[Fields]) -> tuple[Line, ...] | None:
+    """What is seen in any of several ways: from the first start to the last stop on each axis.
+
+    What a place sees on one axis counts if there is something on the others: there must be in all
+    ways alike, or what one of them sees must be all there is.
+    """
+    ways = [each.lines for each in fields]
+    lines = tuple(starmap(_hull, zip(*ways, strict=True)))
+    pairs = [list(zip(way, lines, strict=True)) for way in ways]
+    alike = all(torch.equal(own.is_empty, line.is_empty) for pair in pairs for own, line in pair)
+    holds = any(all(own.holds(line) for own, line in pair) for pair in pairs)
+    return lines if alike or holds else None
 
 
-def _full_of(fields: Fields, most: Fields) -> Tensor:
-    """The channels of some that see as much as the most do."""
-    return fields.full & fields.holds(most)
+def _hull(*lines: Line) -> Line:
+    """From the first start to the last stop."""
+    alike = len({line.step for line in lines}) == 1
+    return Line(
+        start=torch.stack([line.start for line in lines]).amin(0),
+        stop=torch.stack([line.stop for line in lines]).amax(0),
+        step=lines[0].step,
+        low=min(line.low for line in lines) if alike else -inf,
+        high=max(line.high for line in lines) if alike else inf,
+    )

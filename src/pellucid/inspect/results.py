@@ -1,19 +1,39 @@
-"""What the operations of a run computed: how each is called, and where its units are."""
+"""A recorded run: what its operations computed, how each is called, and where its units are."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from pellucid.inspect.receptive import recorded
+from pellucid.errors import ModelError
 from pellucid.structure import Inputs
 from pellucid.tape.adjoints import CONVOLUTIONS, kind
 from pellucid.tape.operations import Operation, Value
-from pellucid.tape.record import Tape
+from pellucid.tape.record import Tape, record_run
+from pellucid.tokens import embedded
 
 # Operations that show elements in another order of axes, and dense layers.
 VIEWS = {"view", "_unsafe_view", "reshape", "_reshape_alias"}
 PRODUCTS = {"mm", "addmm"}
+# Operations that leave all axes but those of their second argument where they are.
+ALONG = {"mean", "amax", "cat", "_softmax", "_log_softmax"}
+# Parts of the names of such that leave the first axis where it is.
+STAYING = ("pool", "batch_norm", "layer_norm", "group_norm")
+
+
+def recorded(model: Callable[..., Any], inputs: Inputs) -> Tape:
+    """The tape of a run; of integers that the model looks up, from their embeddings on."""
+    program, given, _ = from_floats(model, inputs)
+    return record_run(program, given)
+
+
+def from_floats(
+    model: Callable[..., Any], inputs: Inputs
+) -> tuple[Callable[..., Any], Inputs, tuple[Any, ...]]:
+    """A model and inputs, or from the embeddings on that it looks integers up in, by readings."""
+    are_floats = all(leaf.is_floating_point() for leaf in inputs.leaves)
+    found = None if are_floats else embedded(model, inputs)
+    return (model, inputs, ()) if found is None else (*found, tuple(found[0].readings))
 
 
 def names_of(tape: Tape) -> dict[int, str]:
@@ -51,14 +71,39 @@ def results_of(
     """
     found = with_rows(tape)
     rows = inputs.rows
-    if rows == 1 or all(n % rows for _, value in found for n in value.shape[1:]):
+    unlike = all(n % rows for _, value in found for n in value.shape[1:])
+    if rows == 1 or unlike or _stay_first(tape):
         return found
-    few = recorded(model, inputs.select([0] * (2 if rows != 2 else 3)))
+    try:
+        few = recorded(model, inputs.select([0] * (2 if rows != 2 else 3)))
+    except ModelError:  # of a program for so many samples alone nothing is known
+        return found
     names, others = names_of(tape), names_of(few)
     if _computed(tape, names) != _computed(few, others):
         return found  # another program, of which nothing is known
     sure = {others[value.number] for _, value in with_rows(few)}
     return [(each, value) for each, value in found if names[value.number] in sure]
+
+
+def _stay_first(tape: Tape) -> bool:
+    """Whether samples are first in all results, as in the inputs, for nothing moves them."""
+    moved = [each for each in tape.recorder.operations if each.carries]
+    rows = tape.inputs.rows
+    first = all(value is None or value.shape[0] == rows for e in moved for value in e.outputs[:1])
+    return first and not any(tape.inputs.axes) and all(map(_keeps_first, moved))
+
+
+def _keeps_first(operation: Operation) -> bool:
+    """Whether the first axis of a result is that of what is read, for certain."""
+    name = operation.name
+    if name in PRODUCTS:
+        return not operation.slots[-1].depends
+    if name in ALONG:
+        given = operation.argument(1, 0)
+        axes = [given] if isinstance(given, int) else given or [0]
+        return all(axis % len(operation.slots[0].shape) for axis in axes)
+    known = name in CONVOLUTIONS | VIEWS | {"clone"} or any(each in name for each in STAYING)
+    return known or torch.Tag.pointwise in operation.function.tags
 
 
 def _computed(tape: Tape, names: dict[int, str]) -> list[str]:

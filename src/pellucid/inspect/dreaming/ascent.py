@@ -141,8 +141,9 @@ def _direction(climb: str, point: _Point, moments: list[Tensor], step: int) -> T
     if climb == "gradient":
         return point.slope
     if climb == "normalized":
-        size = (point.slope.flatten(1).square().mean(1) / point.felt).sqrt()
-        size = size.where(size.isfinite() & (size > 0), 1)
+        share = point.felt.where(point.felt > 0, 1)  # of a score without slopes, terms have theirs
+        size = (point.slope.flatten(1).square().mean(1) / share).sqrt()
+        size = size.where(size > 0, 1)
         return point.slope / size.reshape(-1, *[1] * (point.slope.ndim - 1))
     return adam(point.slope, moments, step)
 
