@@ -15,7 +15,7 @@ SOURCE = Path(pl.__file__).parent
 # From the top to the bottom: a module imports, when it is loaded, only from lines above its own.
 LAYERS = [
     ["errors", "lazy"],
-    ["file", "options", "remarks", "registry", "seeding", "bootstrap"],
+    ["dispatch", "file", "options", "remarks", "registry", "seeding", "bootstrap"],
     ["structure"],
     ["pooling", "inpainting"],
     ["background"],

@@ -174,6 +174,14 @@ def test_an_integer_stands_for_an_embedding():
     words, numbers = torch.ones(1, 64, dtype=torch.int64), torch.ones(1, 64)
     assert (auto_rows(words, 1), auto_rows(numbers, 1)) == (4, 2048)
     assert auto_rows(words, 50) == 50
+    assert auto_rows(words, 1, embedding=1) == 2048
+
+
+def test_texts_that_fit_are_run_together():
+    """Nobody guesses how large an embedding may be: of this one the first run shows it."""
+    model = Counting(seeded(nn.Sequential(nn.Embedding(9, 3), nn.Flatten(), nn.Linear(96, 1))))
+    pl.explain(model, torch.ones(4, 32, dtype=torch.int64), "integrated_gradients", steps=20)
+    assert model.calls == [4, 4, 1, 80]
 
 
 def test_words_are_bounded_by_what_their_embeddings_become(monkeypatch):

@@ -15,6 +15,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import pellucid as pl
+from pellucid.answer import _unknown
 from pellucid.errors import IncompleteWarning, InputError
 from pellucid.method import named
 from pellucid.propagate.linear import Linear
@@ -205,6 +206,17 @@ def spent(work: Callable[[], object]) -> Counter[str]:
     with Calls() as calls:
         work()
     return calls.count
+
+
+def test_that_values_are_finite_is_seen_in_one_sum():
+    values, score = [torch.ones(3, 4)], [torch.ones(3)]
+    assert spent(lambda: _unknown(values, score)) == {
+        "aten::sum": 1,
+        "aten::_local_scalar_dense": 1,
+    }
+    too_much = [torch.full((3, 4), 3e38)]
+    assert too_much[0].sum().isinf()
+    assert _unknown(too_much, score) == []
 
 
 @pytest.mark.parametrize("composite", ["epsilon-plus", "epsilon-alpha2-beta1"])

@@ -1,5 +1,6 @@
 """Answers: methods are run on the samples of a model batch by batch, and put together again."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -103,7 +104,9 @@ def batches(
 ) -> list[list[T]]:
     """What is found in each batch of samples: a list for each of what `ask` gives."""
     budget = program.budget if _is_bounded(program.model, inputs) else None
-    batcher = Batcher(batch_size, start=auto_rows(inputs.leaves[0], inputs.rows), budget=budget)
+    # What integers become is not guessed here: the first run shows it, or memory that runs out.
+    start = auto_rows(inputs.leaves[0], inputs.rows, embedding=1)
+    batcher = Batcher(batch_size, start=start, budget=budget)
     looks = budget is not None and batcher.halve and not are_few(inputs.rows, inputs.leaves)
     looked = _look(program, inputs) if looks else 0
 
@@ -216,7 +219,7 @@ def _join(
     ledgers = [each.ledger for each in found if each.ledger is not None]
     ledger = ledgers[0].join(ledgers) if ledgers else None
     remarks, leaks = _findings(parts, ledger)
-    leaks = [*_unknown(values, torch.cat([outcome.score for outcome in outcomes])), *leaks]
+    leaks = [*_unknown(values, [outcome.score for outcome in outcomes]), *leaks]
     _act_on_leaks(leaks, on_incomplete)
     notes = [*(note for part in parts for note in part.notes), *remarks]
     expected = [each.expected for each in found if each.expected is not None]
@@ -330,15 +333,18 @@ def _total(values: list[Tensor]) -> Tensor:
     return torch.stack(sums).sum(0) if sums else torch.zeros(len(values[0]), dtype=torch.float64)
 
 
-def _unknown(values: list[Tensor], score: Tensor) -> list[str]:
+def _unknown(values: list[Tensor], scores: list[Tensor]) -> list[str]:
     """Say of how many samples a value is infinite or no number, and why that may be."""
+    if all(math.isfinite(value.sum().item()) for value in values):  # the rule, which one sum shows
+        return []
+    score = torch.cat(scores)
     unknown = ~_total(values).isfinite().to(score.device)
     scoreless = unknown & ~score.isfinite()
     shares = [
         Share(text=text, some=int(some.sum()), of=len(score))
         for text, some in ((NO_SCORE, scoreless), (NO_SLOPE, unknown & ~scoreless))
     ]
-    return [str(share) for share in shares if share]
+    return sentences(shares)
 
 
 def _act_on_leaks(leaks: list[str], on_incomplete: OnIncomplete) -> None:

@@ -31,7 +31,7 @@ FORWARD_ELEMENTS = 2**20
 # The user's own samples are that few if they are up to FEW_ROWS with FEW_ELEMENTS numbers (three
 # photographs, say): then nobody looks first what one of them takes.
 FEW_ROWS, FEW_ELEMENTS = 64, 2**19
-# An integer counts as many numbers as an embedding may have for it.
+# An integer counts as many numbers as an embedding may have for it, where no run has shown that.
 EMBEDDING = 2**9
 
 
@@ -42,9 +42,11 @@ def check_batch_size(size: BatchSize) -> None:
     raise InputError('`batch_size` must be "auto" or a positive whole number', got=size)
 
 
-def auto_rows(sample: Tensor, rows: int, most: int = AUTO_ELEMENTS) -> int:
+def auto_rows(
+    sample: Tensor, rows: int, most: int = AUTO_ELEMENTS, *, embedding: int = EMBEDDING
+) -> int:
     """Rows of a batch if the user left it open: their own batch, or more if samples are small."""
-    elements = max(1, elements_of(sample))
+    elements = max(1, elements_of(sample, embedding))
     return max(rows, min(AUTO_ROWS, most // elements), 1)
 
 
@@ -54,9 +56,9 @@ def are_few(rows: int, like: Sequence[Tensor]) -> bool:
     return rows == 1 or (rows <= FEW_ROWS and elements <= FEW_ELEMENTS)
 
 
-def elements_of(samples: Tensor) -> int:
-    """How many numbers one of some samples stands for."""
-    return samples[0].numel() * (1 if samples.is_floating_point() else EMBEDDING)
+def elements_of(samples: Tensor, embedding: int = EMBEDDING) -> int:
+    """How many numbers one of some samples stands for, an integer for those of an embedding."""
+    return samples.shape[1:].numel() * (1 if samples.is_floating_point() else embedding)
 
 
 class Batcher:

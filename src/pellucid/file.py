@@ -4,6 +4,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -69,7 +70,8 @@ def write_whole(
     except (OSError, SafetensorError) as error:
         raise _refused(Path(path), error, hint) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # of a part that was never made, or has been moved
+            part.unlink()
     return Path(path)
 
 

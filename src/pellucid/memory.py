@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from pellucid.dispatch import DispatchMode, called
 
 # The bound for the rows of one batch together; a single row may take more.
 BYTES = 2**29
@@ -38,35 +39,6 @@ class Budget:
     def rows(self) -> int:
         """How many rows fit; at least one."""
         return max(1, int(BYTES / self.row)) if self.row else sys.maxsize
-
-
-class DispatchMode(TorchDispatchMode):
-    """Sees every ATen call below autograd; a mode of ours, without the compiler."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # Otherwise the first call imports the whole compiler, which takes seconds.
-        return False
-
-
-def called(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """What an ATen call returns, as a mode has to ask for it.
-
-    To a mode, TorchScript hands a tensor that it made of a number as that number; the call itself
-    takes it as a tensor alone.
-    """
-    try:
-        return function(*args, **kwargs)
-    except RuntimeError as error:
-        if "Expected a value of type 'Tensor'" not in str(error):
-            raise
-        given = zip(args, function._schema.arguments, strict=False)
-        return function(*(_as_given(value, str(known.type)) for value, known in given), **kwargs)
-
-
-def _as_given(value: Any, type_name: str) -> Any:
-    is_number = isinstance(value, int | float)
-    return torch.tensor(value) if is_number and type_name == "Tensor" else value
 
 
 class Made(DispatchMode):

@@ -13,6 +13,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from pellucid.batching import is_out_of_memory
+from pellucid.dispatch import DispatchMode, called
 from pellucid.errors import (
     DisconnectedError,
     InputError,
@@ -21,7 +22,7 @@ from pellucid.errors import (
     TrainingModeWarning,
     warn,
 )
-from pellucid.memory import Budget, DispatchMode, called, fresh_bytes
+from pellucid.memory import Budget, fresh_bytes
 from pellucid.structure import Inputs, leaves, outline, transform
 from pellucid.target import Outcome
 

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.baseline import Baseline
+from pellucid.dispatch import DispatchMode, called
 from pellucid.errors import ModelError
 from pellucid.features import NOBODY, Players
-from pellucid.memory import DispatchMode, called
 from pellucid.structure import Inputs
 from pellucid.tape.lookups import BAGS, embedding_bag, looked_up, looks_up_rows
 from pellucid.tape.operations import Operation, Value
@@ -53,22 +53,25 @@ class Reading:
     within: Tensor
 
     def places(self, rows: int, size: int) -> Tensor:
-        """For every embedding of a batch the element, counted over all samples of `size`."""
-        read = (self.within != NOWHERE).unsqueeze(1).expand(-1, rows, -1).flatten()
-        return torch.where(read, self._elements(rows, size), NOWHERE)
+        """For every embedding of a batch the element, counted over all samples of `size`.
 
-    def _elements(self, rows: int, size: int) -> Tensor:
-        """The same with the first element of its sample for what no element is read at."""
+        It is the first of its sample for an embedding that no element is read for.
+        """
         starts = torch.arange(rows, device=self.within.device) * size
         return (self.within.clamp(min=0).unsqueeze(1) + starts.reshape(1, -1, 1)).flatten()
+
+    def is_read(self, rows: int) -> Tensor | None:
+        """Whether any element is read for each embedding of a batch; `None` if for all."""
+        read = self.within != NOWHERE
+        return None if bool(read.all()) else read.unsqueeze(1).expand(-1, rows, -1).flatten()
 
     def gather(self, found: Tensor, shape: torch.Size) -> Tensor:
         """Embeddings as an input, of shape (batch, token, feature), from those of the call."""
         rows, size = shape[0], shape[1:].numel()
         places, flat = self.places(rows, size), found.reshape(-1, found.shape[-1])
-        read = places != NOWHERE
+        read = self.is_read(rows)
         made = flat.new_zeros(rows * size, flat.shape[1])
-        made[places[read]] = flat[read]
+        made[places if read is None else places[read]] = flat if read is None else flat[read]
         return made.reshape(*shape, -1)
 
     def scatter(self, given: Tensor, found: Tensor) -> Tensor:
@@ -76,12 +79,11 @@ class Reading:
         rows, size = len(given), given.shape[1:-1].numel()
         places, flat = self.places(rows, size), given.reshape(-1, given.shape[-1])
         if not torch.equal(places, torch.arange(len(flat), device=places.device)):
-            flat = flat.index_select(0, self._elements(rows, size))
-        made = flat.reshape(found.shape).to(found.dtype)
-        if bool((places == NOWHERE).any()):
-            read = (places != NOWHERE).reshape(*found.shape[:-1], 1)
-            made = torch.where(read, made, found)
-        return made
+            flat = flat.index_select(0, places)
+        made, read = flat.reshape(found.shape).to(found.dtype), self.is_read(rows)
+        return (
+            made if read is None else torch.where(read.reshape(*found.shape[:-1], 1), made, found)
+        )
 
 
 class Substitution(DispatchMode):

@@ -271,6 +271,10 @@ def test_files_are_there_whole_or_not_at_all(tmp_path, monkeypatch):
         monkeypatch.undo()
         assert folder.rows("rows.jsonl") == [{"n": 1}]
         assert not list(folder.path.glob("*.part"))
+        with pytest.raises(
+            FileError, match=r"must be a file that can be written; .*the run goes on"
+        ):
+            folder.write("rows.jsonl/1.json", {})  # which would be in a folder, where a file is
         # What a killed process leaves is cleared away.
         (folder.path / ".1234.part").write_text("half")
     with run_folder(tmp_path / "run", {"a": 1}):

@@ -31,8 +31,7 @@ ALONG_AXES = {
     "_softmax", "_safe_softmax", "_log_softmax", "native_layer_norm", "_fused_rms_norm", "cumsum",
 }  # fmt: skip
 # Those that put together channels and places, or places, of what lies on the first axis.
-BEHIND = (*CONVOLUTIONS, "max_pool", "avg_pool", "_adaptive_avg_pool", "adaptive_", "upsample",
-          "native_group_norm")  # fmt: skip
+BEHIND = (*CONVOLUTIONS, "max_pool", "avg_pool", "_adaptive_avg_pool", "adaptive_", "upsample")
 # Those that choose by value along the axis `dim`, or of all elements.
 CHOOSING = {
     "sort", "topk", "kthvalue", "median", "nanmedian", "mode", "max", "min", "amax", "amin",

@@ -70,9 +70,11 @@ class RunFolder:
         self._put(name, lambda part: save_file(own, part))
 
     def _put(self, name: str, write: Callable[[Path], object]) -> None:
-        place = self.path / name
-        place.parent.mkdir(exist_ok=True)
-        write_whole(place, write, hint=FREE)
+        def made(part: Path) -> None:
+            part.parent.mkdir(exist_ok=True)
+            write(part)
+
+        write_whole(self.path / name, made, hint=FREE)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.overrides import enable_reentrant_dispatch
 from torch.utils._python_dispatch import _disable_current_modes
 
-from pellucid.memory import DispatchMode, called
+from pellucid.dispatch import DispatchMode, called
 from pellucid.program import DETACH
 from pellucid.tape.calls import call_of, is_numbers, tensors_in
 from pellucid.tape.frames import saves, source_line

@@ -1,0 +1,48 @@
+"""Modes that see every ATen call below autograd, and how one passes a call on."""
+
+from typing import Any
+
+import torch
+from torch._C._dynamo.eval_frame import (
+    _FrameAction,
+    _FrameExecStrategy,
+    set_code_exec_strategy,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+
+# The compiler shall neither compile a frame nor what it calls.
+SKIP = _FrameExecStrategy(_FrameAction.SKIP, _FrameAction.SKIP)
+
+
+class DispatchMode(TorchDispatchMode):
+    """Sees every ATen call below autograd; the compiler of a compiled model leaves it alone."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__torch_dispatch__" in cls.__dict__:
+            set_code_exec_strategy(cls.__torch_dispatch__.__code__, SKIP)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Torch's own way imports the whole compiler at the first call, which takes seconds.
+        return False
+
+
+def called(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """What an ATen call returns, as a mode has to ask for it.
+
+    To a mode, TorchScript hands a tensor that it made of a number as that number; the call itself
+    takes it as a tensor alone.
+    """
+    try:
+        return function(*args, **kwargs)
+    except RuntimeError as error:
+        if "Expected a value of type 'Tensor'" not in str(error):
+            raise
+        given = zip(args, function._schema.arguments, strict=False)
+        return function(*(_as_given(value, str(known.type)) for value, known in given), **kwargs)
+
+
+def _as_given(value: Any, type_name: str) -> Any:
+    is_number = isinstance(value, int | float)
+    return torch.tensor(value) if is_number and type_name == "Tensor" else value
