@@ -10,7 +10,7 @@ from torch._C._dynamo import eval_frame
 from torch.testing import assert_close
 
 import pellucid as pl
-from pellucid.dispatch import SKIP
+from pellucid.dispatch import DispatchMode, _leave_alone
 from pellucid.program import Watch
 from tests.zoo.network import normal, seeded
 
@@ -58,4 +58,17 @@ def test_a_mode_that_the_compiler_sees_is_noticed(models: Models) -> None:
             check(models)
     finally:
         torch.compiler.reset()
-        eval_frame.set_code_exec_strategy(code, SKIP)
+        _leave_alone(code)
+
+
+def test_a_torch_without_that_switch_takes_modes_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(eval_frame, "set_code_exec_strategy")
+
+    class Plain(DispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            return function(*args, **(kwargs or {}))
+
+    with Plain():
+        assert_close(torch.ones(2) + 1, torch.full((2,), 2.0))

@@ -1,17 +1,10 @@
 """Modes that see every ATen call below autograd, and how one passes a call on."""
 
+from types import CodeType
 from typing import Any
 
 import torch
-from torch._C._dynamo.eval_frame import (
-    _FrameAction,
-    _FrameExecStrategy,
-    set_code_exec_strategy,
-)
 from torch.utils._python_dispatch import TorchDispatchMode
-
-# The compiler shall neither compile a frame nor what it calls.
-SKIP = _FrameExecStrategy(_FrameAction.SKIP, _FrameAction.SKIP)
 
 
 class DispatchMode(TorchDispatchMode):
@@ -20,12 +13,26 @@ class DispatchMode(TorchDispatchMode):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__torch_dispatch__" in cls.__dict__:
-            set_code_exec_strategy(cls.__torch_dispatch__.__code__, SKIP)
+            _leave_alone(cls.__torch_dispatch__.__code__)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         # Torch's own way imports the whole compiler at the first call, which takes seconds.
         return False
+
+
+def _leave_alone(code: CodeType) -> None:
+    """Tell the compiler neither to compile a function nor what it calls.
+
+    This is private to torch: where it is missing, the compiler warns, and answers are the same.
+    """
+    try:
+        from torch._C._dynamo import eval_frame as compiler
+
+        skip = compiler._FrameAction.SKIP
+        compiler.set_code_exec_strategy(code, compiler._FrameExecStrategy(skip, skip))
+    except (AttributeError, ImportError):
+        return
 
 
 def called(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
