@@ -96,7 +96,7 @@ def copied(model: nn.Module) -> nn.Module:
     """A copy that shares nothing with the model."""
     try:
         return copy.deepcopy(model)
-    except (RuntimeError, TypeError, NotImplementedError) as error:
+    except (RuntimeError, TypeError) as error:
         raise InputError(
             "The model must be one that copy.deepcopy can copy, for its layers to be changed",
             found=f"{type(error).__name__}: {error}",

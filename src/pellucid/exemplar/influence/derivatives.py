@@ -28,7 +28,7 @@ def twice_differentiable() -> Iterator[None]:
     try:
         with plain_attention():
             yield
-    except (RuntimeError, NotImplementedError) as error:
+    except RuntimeError as error:
         if "derivative for" not in str(error):
             raise
         raise ModelError(
@@ -54,7 +54,7 @@ def pulled(end: Tensor, start: Tensor, vectors: Tensor) -> Tensor:
             for part in parts
         ]
         return torch.cat(found)
-    except (RuntimeError, NotImplementedError) as error:
+    except RuntimeError as error:
         if is_out_of_memory(error):
             raise
     return torch.stack([torch.autograd.grad(end, start, v, **options)[0] for v in vectors])
@@ -70,7 +70,7 @@ def mapped(function: Callable[..., Tensor], *columns: Any) -> Tensor:
         with plain_attention():
             found: Tensor = vmap(function)(*columns)
         return found
-    except (RuntimeError, NotImplementedError) as error:
+    except RuntimeError as error:
         if is_out_of_memory(error):
             raise
     rows = [zip(*each, strict=True) if isinstance(each, tuple) else each for each in columns]
